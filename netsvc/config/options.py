@@ -1,0 +1,102 @@
+"""How a settings class declares an option: its type, unit, bounds, default and help in one place.
+
+The declaration is the one source of the parser, ``netsvc kinds``, the reference and the man page::
+
+    @frozen(kw_only=True)
+    class GreeterSettings(ServerSettings):
+        pause: float = option(values.duration(0, 60), default=0.0, help="Wait this long before each answer.")
+
+(``values.duration``, not ``duration``: a field of the same name would hide the function in the class body.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import attrs
+from attrs import field, frozen
+
+T = TypeVar("T")
+
+_KEY = "netsvc"
+
+
+@frozen
+class Context:
+    """What a value needs to know of the place where it stands.
+
+    :param directory: the directory of the file that holds it; relative paths start there.
+    """
+
+    directory: Path
+
+
+@frozen(kw_only=True)
+class ValueType(Generic[T]):
+    """A type of value.
+
+    :param name: the type in a word ("duration"), for the reference.
+    :param unit: what a number means ("seconds"), or empty.
+    :param bounds: the accepted values in words ("0s to 1h"), or empty.
+    :param parse: text without surrounding space -> value; raises :class:`netsvc.errors.BadValue`.
+    :param show: value -> text that parse accepts again.
+    :param multiline: the value may continue on indented lines; parse is then given them joined by newlines.
+    """
+
+    name: str
+    unit: str = ""
+    bounds: str = ""
+    parse: Callable[[str, Context], T]
+    show: Callable[[T], str] = str
+    multiline: bool = False
+
+
+@frozen(kw_only=True)
+class Option:
+    """One option of a settings class: what ``netsvc kinds`` prints and the loader parses with.
+
+    :param key: the key in the INI file.
+    :param value: its type.
+    :param default: the value when the key is absent; :data:`attrs.NOTHING` if it must be given.
+    :param help: one line for people.
+    """
+
+    key: str
+    value: ValueType[Any]
+    default: Any
+    help: str
+
+    @property
+    def required(self) -> bool:
+        """Whether the key must be given."""
+        return self.default is attrs.NOTHING
+
+    @property
+    def default_text(self) -> str:
+        """The default as it would stand in a file; empty when there is none."""
+        if self.required or self.default is None:
+            return ""
+        return self.value.show(self.default)
+
+
+def option(value: ValueType[T], *, help: str, default: Any = attrs.NOTHING) -> Any:
+    """Declare an option as a field of an attrs settings class.
+
+    :param value: how its text is parsed and shown.
+    :param help: one line, a whole sentence.
+    :param default: a ready (immutable) value; leave it out when the key must be given.
+    """
+    return field(default=default, metadata={_KEY: (value, help)})
+
+
+def options(settings: type[Any]) -> tuple[Option, ...]:
+    """Every option of a settings class, in order of declaration, inherited ones last."""
+
+    def made(attribute: attrs.Attribute[Any]) -> Option:
+        value, help_line = attribute.metadata[_KEY]
+        return Option(key=attribute.name, value=value, default=attribute.default, help=help_line)
+
+    fields: Iterable[attrs.Attribute[Any]] = attrs.fields(settings)
+    return tuple(made(one) for one in sorted(fields, key=lambda one: one.inherited))

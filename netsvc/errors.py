@@ -1,0 +1,71 @@
+"""Where a configuration came from and what is wrong with it. Imports nothing of netsvc."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import field, frozen
+
+
+@frozen(order=True)
+class Origin:
+    """One place in a configuration file.
+
+    :param path: the file, as the person named it.
+    :param line: 1-based line; 0 when the fault is the file itself.
+    :param column: 1-based column in characters; 0 when the fault is the file itself.
+    """
+
+    path: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}"
+
+
+@frozen(order=True)
+class Fault:
+    """One thing that is wrong with a configuration, with all that a person needs to mend it.
+
+    :param origin: the place.
+    :param code: a stable word for programs, such as ``unknown-key``.
+    :param message: one sentence for people, without the suggestion.
+    :param suggestion: what was probably meant, or None.
+    """
+
+    origin: Origin
+    code: str
+    message: str
+    suggestion: str | None = field(default=None, order=False)
+
+    def __str__(self) -> str:
+        hint = f"; did you mean {self.suggestion!r}?" if self.suggestion else ""
+        return f"{self.origin}: error[{self.code}]: {self.message}{hint}"
+
+
+class ConfigError(Exception):
+    """A configuration cannot be used. Carries every fault of every file, sorted, not the first."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults: tuple[Fault, ...] = tuple(sorted(set(faults)))
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+class StartError(Exception):
+    """The daemon cannot start (a bind failed, a user does not exist). Its text is one clear line."""
+
+
+class BadValue(ValueError):
+    """A value in a configuration file cannot be used.
+
+    :param message: one sentence for people, without the key's name.
+    :param at: offset in characters from the start of the value, for the column of the report.
+    :param suggestion: what was probably meant, or None.
+    """
+
+    def __init__(self, message: str, *, at: int = 0, suggestion: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.at = at
+        self.suggestion = suggestion

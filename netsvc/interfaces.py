@@ -1,0 +1,102 @@
+"""What the parts of netsvc promise each other. Imports nothing of netsvc and nothing of Twisted."""
+
+from __future__ import annotations
+
+from zope.interface import Attribute, Interface
+
+# zope's interfaces describe methods without self; the linters are told so in setup.cfg.
+
+
+class IServiceKind(Interface):
+    """A kind of service: see :class:`netsvc.kind.ServiceKind`."""
+
+    word = Attribute("The section word in the INI file.")
+    summary = Attribute("One line for people.")
+    source = Attribute("Where its rules stand, such as 'RFC 862'.")
+    runs = Attribute("'every-worker' or 'once'.")
+
+    def load_settings():
+        """Import and return the frozen attrs class of this kind's options."""
+
+    def load_make_service():
+        """Import and return the function (settings, runtime) -> IService."""
+
+
+class IDatagramResponder(Interface):
+    """The UDP side of a service: at most one answer to each request, decided at once.
+
+    The runtime owns the socket, the guards, the rate limits and the cap on the answer's length.
+    """
+
+    def answer(request, peer, limit):
+        """Answer one datagram.
+
+        :param request: the payload, bytes.
+        :param peer: (host, port) of the sender.
+        :param limit: the greatest length in octets that the answer may have.
+        :return: the payload to send back, or None for silence.
+        """
+
+
+class ICounter(Interface):
+    """One Prometheus counter."""
+
+    def inc(amount=1, **labels):
+        """Add to it."""
+
+
+class IGauge(Interface):
+    """One Prometheus gauge."""
+
+    def set(value, **labels):
+        """Replace its value."""
+
+    def inc(amount=1, **labels):
+        """Add to it."""
+
+
+class IHistogram(Interface):
+    """One Prometheus histogram."""
+
+    def observe(value, **labels):
+        """Record one value, in the unit that its name ends with."""
+
+
+class IMetrics(Interface):
+    """The daemon's registry. Asking twice for one name gives the same object."""
+
+    def counter(name, help, labels=()):
+        """An ICounter. The name has no prefix and no _total."""
+
+    def gauge(name, help, labels=()):
+        """An IGauge."""
+
+    def histogram(name, help, labels=(), buckets=None):
+        """An IHistogram."""
+
+
+class IRuntime(Interface):
+    """What every service is handed. It is made for one section: its listeners, limits and logs are its own."""
+
+    reactor = Attribute("The reactor: also the clock (IReactorTime).")
+    name = Attribute("The section: 'echo', or 'filetransfer:inbox'.")
+    metrics = Attribute("An IMetrics.")
+    state_directory = Attribute("pathlib.Path of the daemon's state, made with mode 0700 before services start.")
+
+    def serve(settings, stream=None, datagram=None):
+        """Make the service that listens where ``settings.listen`` says, with its admission and time limits.
+
+        The service binds in privilegedStartService, accepts from startService on, and drains in stopService.
+
+        :param settings: a :class:`netsvc.config.server.ServerSettings`.
+        :param stream: an IProtocolFactory for TCP, TLS and UNIX listeners.
+        :param datagram: an IDatagramResponder for UDP listeners.
+        :return: an IService.
+        """
+
+    def in_thread(function, *args, **kwargs):
+        """Run blocking work in the daemon's thread pool; a Deferred of its result."""
+
+
+class IOutbox(Interface):
+    """The durable queue of things to send: see :mod:`netsvc.outbox`."""

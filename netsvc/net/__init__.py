@@ -1,0 +1,1 @@
+"""What protocols call on their transports: write at once, send files from the kernel, answer half-closed peers."""

@@ -1,0 +1,38 @@
+"""fast_write: try the socket first, buffer what is left.
+
+Twisted's write only queues; the octets leave on the next turn of the reactor, after two epoll_ctl calls.
+For short answers that costs more than everything else. Order is kept: the socket is tried only while
+nothing is queued.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from netsvc.net.plain import is_plain
+
+
+def fast_write(transport: Any, data: bytes) -> None:
+    """Write data to any transport, at once where that is possible.
+
+    An error on the socket is left for the transport's own write to meet, so that the connection ends in
+    the one place where connections end.
+    """
+    if (
+        not is_plain(transport)
+        or transport.dataBuffer
+        or transport._tempDataBuffer
+        or transport.disconnecting
+        or not transport.connected
+        or transport._writeDisconnected
+    ):
+        transport.write(data)
+        return
+    try:
+        sent = os.write(transport.fileno(), data)
+    except OSError:  # would block, or broken
+        transport.write(data)
+        return
+    if sent < len(data):
+        transport.write(data[sent:])

@@ -1,0 +1,1 @@
+"""The kinds of service that come with netsvc, one folder each."""
