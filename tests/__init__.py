@@ -1,0 +1,1 @@
+"""Tests of netsvc; the folders mirror the package."""

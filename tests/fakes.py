@@ -1,0 +1,65 @@
+"""Stand-ins for what the runtime hands to services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.testing import MemoryReactorClock
+from zope.interface import implementer
+
+from netsvc.interfaces import IMetrics, IRuntime
+
+
+class FakeMetric:
+    """A counter, gauge or histogram that remembers its value by labels."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[tuple[str, Any], ...], float] = {}
+
+    def inc(self, amount: float = 1, **labels: Any) -> None:
+        key = tuple(sorted(labels.items()))
+        self.values[key] = self.values.get(key, 0) + amount
+
+    def set(self, value: float, **labels: Any) -> None:
+        self.values[tuple(sorted(labels.items()))] = value
+
+    observe = set
+
+
+@implementer(IMetrics)
+class FakeMetrics:
+    """A registry of FakeMetric."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, FakeMetric] = {}
+
+    def counter(self, name: str, help: str, labels: tuple[str, ...] = ()) -> FakeMetric:
+        return self.metrics.setdefault(name, FakeMetric())
+
+    gauge = counter
+
+    def histogram(self, name: str, help: str, labels: tuple[str, ...] = (), buckets: Any = None) -> FakeMetric:
+        return self.counter(name, help)
+
+
+@implementer(IRuntime)
+class FakeRuntime:
+    """An IRuntime with a MemoryReactorClock; serve() records what it was given; in_thread() runs at once."""
+
+    def __init__(self, state_directory: Path = Path("/nonexistent"), name: str = "test") -> None:
+        self.reactor = MemoryReactorClock()
+        self.name = name
+        self.metrics = FakeMetrics()
+        self.state_directory = state_directory
+        self.served: list[tuple[Any, Any, Any]] = []
+
+    def serve(self, settings: Any, stream: Any = None, datagram: Any = None) -> IService:
+        self.served.append((settings, stream, datagram))
+        return Service()
+
+    def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
+        return maybeDeferred(function, *args, **kwargs)
