@@ -28,6 +28,11 @@ class IDatagramResponder(Interface):
     The runtime owns the socket, the guards, the rate limits and the cap on the answer's length.
     """
 
+    greatest_answer = Attribute(
+        "Octets that an answer may have even where its request is shorter; 0 for none, and so when absent. The runtime "
+        "grants max(len(request), greatest_answer): 64 for time and daytime, whose requests are empty by their RFCs."
+    )
+
     def answer(request, peer, limit):
         """Answer one datagram.
 
