@@ -3,6 +3,8 @@
 Twisted's write only queues; the octets leave on the next turn of the reactor, after two epoll_ctl calls.
 For short answers that costs more than everything else. Order is kept: the socket is tried only while
 nothing is queued.
+
+It reads names that Twisted keeps private: ``_tempDataBuffer`` and ``_writeDisconnected``. tests/net pins them.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ def fast_write(transport: Any, data: bytes) -> None:
         or transport.disconnecting
         or not transport.connected
         or transport._writeDisconnected
+        or not data
     ):
         transport.write(data)
         return

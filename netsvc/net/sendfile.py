@@ -48,6 +48,7 @@ class FileSender:
         return self._done
 
     def resumeProducing(self) -> None:
+        """Send the next block; the transport asks when the last has left."""
         if self._left <= 0:
             self._finish()
         elif self._plain and not self._buffered():
