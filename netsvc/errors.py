@@ -7,9 +7,20 @@ from collections.abc import Iterable
 from attrs import field, frozen
 
 
+def printable(text: str) -> str:
+    r"""The text with all that could move a terminal's cursor or fool an eye spelled out: ``\x1b``, ``\u202e``.
+
+    What counts is :meth:`str.isprintable`: controls, formats (bidirectional overrides), lone surrogates and line
+    breaks are not printable. Backslashes stay as they are: this is for people, not for parsing back.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 @frozen(order=True)
 class Origin:
-    """One place in a configuration file.
+    """One place in a configuration file, written as compilers do: ``path:line:column``, or ``path`` alone.
 
     :param path: the file, as the person named it.
     :param line: 1-based line; 0 when the fault is the file itself.
@@ -21,7 +32,7 @@ class Origin:
     column: int = 0
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}"
+        return f"{self.path}:{self.line}:{self.column}" if self.line else self.path
 
 
 @frozen(order=True)
@@ -41,7 +52,7 @@ class Fault:
 
     def __str__(self) -> str:
         hint = f"; did you mean {self.suggestion!r}?" if self.suggestion else ""
-        return f"{self.origin}: error[{self.code}]: {self.message}{hint}"
+        return printable(f"{self.origin}: error[{self.code}]: {self.message}{hint}")
 
 
 class ConfigError(Exception):
@@ -52,11 +63,18 @@ class ConfigError(Exception):
         super().__init__("\n".join(map(str, self.faults)))
 
 
+class RegistryError(ConfigError):
+    """The kinds of service cannot be listed: a package is broken, or two claim one word.
+
+    Its faults name packages where those of a configuration name files.
+    """
+
+
 class StartError(Exception):
     """The daemon cannot start (a bind failed, a user does not exist). Its text is one clear line."""
 
 
-class BadValue(ValueError):
+class BadValue(ValueError):  # noqa: N818 - it says what is wrong; the error is the Fault made of it
     """A value in a configuration file cannot be used.
 
     :param message: one sentence for people, without the key's name.

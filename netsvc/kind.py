@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 from attrs import field, frozen
+from attrs.validators import in_
 from zope.interface import implementer
 
 from netsvc.interfaces import IServiceKind
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
     from netsvc.interfaces import IRuntime
 
 _WORD = re.compile(r"[a-z][a-z0-9_]*\Z")
-_DOTTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
+_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z", re.ASCII)
 
 
 def _word(_: object, __: attrs.Attribute[str], value: str) -> None:
-    if not _WORD.match(value):
+    if not isinstance(value, str) or not _WORD.match(value):
         raise ValueError(f"a kind's word is lower_snake_case, not {value!r}")
 
 
 def _dotted(_: object, attribute: attrs.Attribute[str], value: str) -> None:
-    if not _DOTTED.match(value):
+    if not isinstance(value, str) or not _DOTTED.match(value):
         raise ValueError(f"{attribute.name} is 'package.module:name', not {value!r}")
 
 
@@ -55,7 +56,7 @@ class ServiceKind:
     source: str = ""
     settings: str = field(validator=_dotted)
     make_service: str = field(validator=_dotted)
-    runs: Literal["every-worker", "once"] = "every-worker"
+    runs: Literal["every-worker", "once"] = field(default="every-worker", validator=in_(("every-worker", "once")))
 
     def load_settings(self) -> type[Any]:
         """Import and return the settings class."""

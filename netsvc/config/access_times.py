@@ -16,19 +16,24 @@ _SPAN = re.compile(r"([0-9]{1,2}):([0-9]{2})-([0-9]{1,2}):([0-9]{2})")
 
 @frozen
 class Span:
-    """A span of the day, local time, start included, end excluded; it may run over midnight."""
+    """A span of the day, local time, start included, end excluded; it may run over midnight.
+
+    An end of 24:00 is kept as :data:`datetime.time.max`.
+    """
 
     start: time
     end: time
 
     def holds(self, moment: time) -> bool:
         """Whether a local time of day falls into the span."""
+        if self.end == time.max:
+            return self.start <= moment
         if self.start <= self.end:
             return self.start <= moment < self.end
         return moment >= self.start or moment < self.end
 
     def __str__(self) -> str:
-        return f"{self.start:%H:%M}-{self.end:%H:%M}"
+        return f"{self.start:%H:%M}-{'24:00' if self.end == time.max else f'{self.end:%H:%M}'}"
 
 
 def _span(text: str) -> Span:
@@ -40,7 +45,7 @@ def _span(text: str) -> Span:
         start = time(first_hour, first_minute)
         end = time.max if (last_hour, last_minute) == (24, 0) else time(last_hour, last_minute)
     except ValueError:
-        raise BadValue(f"{text!r} has an hour over 24 or a minute over 59") from None
+        raise BadValue(f"{text!r} goes beyond the day: 00:00 to 24:00") from None
     if start == end:
         raise BadValue(f"{text!r} is an empty span")
     return Span(start, end)

@@ -11,7 +11,8 @@ The declaration is the one source of the parser, ``netsvc kinds``, the reference
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -27,10 +28,12 @@ _KEY = "netsvc"
 class Context:
     """What a value needs to know of the place where it stands.
 
-    :param directory: the directory of the file that holds it; relative paths start there.
+    :param directory: the directory of the file that holds it, absolute; relative paths start there.
+    :param environ: the environment that ``env:`` and ``credential:`` secrets are looked up in.
     """
 
     directory: Path
+    environ: Mapping[str, str] = field(factory=lambda: os.environ, repr=False, eq=False)
 
 
 @frozen(kw_only=True)
@@ -42,6 +45,7 @@ class ValueType(Generic[T]):
     :param bounds: the accepted values in words ("0s to 1h"), or empty.
     :param parse: text without surrounding space -> value; raises :class:`netsvc.errors.BadValue`.
     :param show: value -> text that parse accepts again.
+    :param none: the text that stands for None, or empty where no text does.
     :param multiline: the value may continue on indented lines; parse is then given them joined by newlines.
     """
 
@@ -50,6 +54,7 @@ class ValueType(Generic[T]):
     bounds: str = ""
     parse: Callable[[str, Context], T]
     show: Callable[[T], str] = str
+    none: str = ""
     multiline: bool = False
 
 
@@ -76,8 +81,10 @@ class Option:
     @property
     def default_text(self) -> str:
         """The default as it would stand in a file; empty when there is none."""
-        if self.required or self.default is None:
+        if self.required:
             return ""
+        if self.default is None:
+            return self.value.none
         return self.value.show(self.default)
 
 
@@ -87,16 +94,24 @@ def option(value: ValueType[T], *, help: str, default: Any = attrs.NOTHING) -> A
     :param value: how its text is parsed and shown.
     :param help: one line, a whole sentence.
     :param default: a ready (immutable) value; leave it out when the key must be given.
+    :raises TypeError: for a factory or a mutable default: settings are frozen and compared with ``==``.
     """
+    if isinstance(default, attrs.Factory | list | dict | set | bytearray):
+        raise TypeError(f"an option's default is a ready, immutable value, not {type(default).__name__}")
     return field(default=default, metadata={_KEY: (value, help)})
 
 
 def options(settings: type[Any]) -> tuple[Option, ...]:
-    """Every option of a settings class, in order of declaration, inherited ones last."""
+    """Every option of a settings class, in order of declaration, inherited ones last.
+
+    :raises TypeError: when a field was not declared with :func:`option`.
+    """
 
     def made(attribute: attrs.Attribute[Any]) -> Option:
+        if _KEY not in attribute.metadata:
+            raise TypeError(f"{settings.__name__}.{attribute.name} is not declared with option()")
         value, help_line = attribute.metadata[_KEY]
         return Option(key=attribute.name, value=value, default=attribute.default, help=help_line)
 
     fields: Iterable[attrs.Attribute[Any]] = attrs.fields(settings)
-    return tuple(made(one) for one in sorted(fields, key=lambda one: one.inherited))
+    return tuple(made(one) for one in sorted(fields, key=lambda one: one.inherited))  # type: ignore[attr-defined]

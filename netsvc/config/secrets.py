@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from attrs import field, frozen
 
 from netsvc.config.options import Context, ValueType
+from netsvc.config.values import resolve
 from netsvc.errors import BadValue
 
 MAX_SECRET = 64 * 1024  # octets; a longer file is surely not a password
@@ -36,37 +38,46 @@ class Secret:
     __str__ = __repr__
 
 
+def _octets(file: Path) -> bytes:
+    # Non-blocking, because opening a FIFO without a writer would otherwise wait for ever.
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(None, "it is not a regular file")
+        return stream.read(MAX_SECRET + 1)
+
+
 def _read(file: Path, reference: str) -> Secret:
     try:
-        with open(file, "rb") as stream:
-            octets = stream.read(MAX_SECRET + 1)
-        value = octets.decode().removesuffix("\n").removesuffix("\r")
+        octets = _octets(file)
+        value = octets.decode().removesuffix("\n").removesuffix("\r") if len(octets) <= MAX_SECRET else ""
     except OSError as error:
-        raise BadValue(f"the secret {reference} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
+        raise BadValue(f"the secret {reference} cannot be read: {error.strerror}") from None
+    except ValueError:
         raise BadValue(f"the secret {reference} is not UTF-8 text") from None
-    if len(octets) > MAX_SECRET or not value:
+    if not value:
         raise BadValue(f"the secret {reference} is empty or longer than {MAX_SECRET} octets")
     return Secret(reference, value)
 
 
 def _parse(text: str, context: Context) -> Secret:
-    scheme, colon, rest = text.partition(":")
-    if colon and rest:
+    scheme, _, rest = text.partition(":")
+    if rest and "\0" not in rest:
         if scheme == "file":
-            return _read(context.directory / Path(rest).expanduser(), text)
+            return _read(resolve(rest, context), text)
         if scheme == "env":
-            value = os.environ.get(rest)
+            value = context.environ.get(rest)
             if not value:
-                raise BadValue(f"the environment has no variable {rest!r}", at=4)
+                raise BadValue(f"the environment has no variable {rest!r}", at=len("env:"))
             return Secret(text, value)
         if scheme == "credential":
-            directory = os.environ.get("CREDENTIALS_DIRECTORY")
+            directory = context.environ.get("CREDENTIALS_DIRECTORY")
             if directory is None or "/" in rest:
                 raise BadValue(f"there is no credential {rest!r}: CREDENTIALS_DIRECTORY is not set or has no such name")
             return _read(Path(directory) / rest, text)
         if scheme == "literal":
             return Secret("literal", rest)
+    # The text is not repeated here: it may well be a password that somebody put in place of a reference.
     raise BadValue("a secret is named as file:PATH, env:NAME or credential:NAME (or, for tests, literal:TEXT)")
 
 

@@ -27,18 +27,26 @@ class ServerSettings:
         values.integer(1, 1_000_000), default=256, help="Connections at the same time from one address (IPv6: one /64)."
     )
     rate: Rate | None = option(
-        values.rate(), default=None, help="New connections from one address (IPv6: one /64); the count is also the burst."
+        values.rate(),
+        default=None,
+        help="New connections from one address (IPv6: one /64); the count is also the burst.",
     )
     allow: tuple[Network, ...] = option(
-        values.networks(), default=(), help="Who may connect; the most specific of allow and deny decides; none is everybody."
+        values.networks(),
+        default=(),
+        help="Who may connect; the most specific of allow and deny decides; none is everybody.",
     )
     deny: tuple[Network, ...] = option(values.networks(), default=(), help="Who may not connect.")
     access_times: tuple[Span, ...] = option(spans(), default=(), help="When the service is open, in local time.")
     proxy_from: tuple[Network, ...] = option(
-        values.networks(), default=(), help="Sources whose PROXY header is believed on haproxy: endpoints; others are refused."
+        values.networks(),
+        default=(),
+        help="Sources whose PROXY header is believed on haproxy: endpoints; others are refused.",
     )
     idle_timeout: float = option(
-        values.duration(0, 7 * DAY), default=300.0, help="Close a connection on which no octet moved for so long; 0 is never."
+        values.duration(0, 7 * DAY),
+        default=300.0,
+        help="Close a connection on which no octet moved for so long; 0 is never.",
     )
     handshake_timeout: float = option(
         values.duration(0.1, HOUR), default=10.0, help="Time for the PROXY header and the TLS handshake together."

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,15 +21,18 @@ T = TypeVar("T")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_OCTETS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_SECONDS: dict[str, Fraction | int] = {"ms": Fraction(1, 1000), "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_OCTETS: dict[str, int] = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _YES = frozenset({"yes", "true", "on", "1"})
 _NO = frozenset({"no", "false", "off", "0"})
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
+_QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)[ \t]*([A-Za-z]*)")
+_LONGEST_GUESSED = 64  # characters; nobody mistypes a longer word, and difflib is quadratic
 
 
-def nearest(word: str, known: list[str] | tuple[str, ...]) -> str | None:
-    """The known word that was probably meant, or None."""
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """The known word that was probably meant, or None. A word that is known is no guess."""
+    if len(word) > _LONGEST_GUESSED or word in known:
+        return None
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return found[0] if found else None
 
@@ -54,8 +59,23 @@ def integer(minimum: int, maximum: int, *, unit: str = "") -> ValueType[int]:
     return ValueType(name="integer", unit=unit, bounds=_bounds(str(minimum), str(maximum)), parse=parse)
 
 
+def optional(of: ValueType[T]) -> ValueType[T | None]:
+    """Another type, or ``none``."""
+
+    def parse(value: str, context: Context) -> T | None:
+        return None if value == "none" else of.parse(value, context)
+
+    def show(value: T | None) -> str:
+        return "none" if value is None else of.show(value)
+
+    bounds = f"none, or {of.bounds}" if of.bounds else "or none"
+    return ValueType(
+        name=of.name, unit=of.unit, bounds=bounds, parse=parse, show=show, none="none", multiline=of.multiline
+    )
+
+
 def boolean() -> ValueType[bool]:
-    """yes or no, true or false, on or off, 1 or 0."""
+    """Either yes or no: also true or false, on or off, 1 or 0."""
 
     def parse(text: str, _: Context) -> bool:
         word = text.lower()
@@ -115,16 +135,19 @@ def choices(*words: str) -> ValueType[frozenset[str]]:
     def show(value: frozenset[str]) -> str:
         return " ".join(word for word in words if word in value) or "none"
 
-    return ValueType(name="choices", bounds=f"none, or any of {', '.join(words)}", parse=parse, show=show, multiline=True)
+    return ValueType(
+        name="choices", bounds=f"none, or any of {', '.join(words)}", parse=parse, show=show, multiline=True
+    )
 
 
-def _quantity(value: str, units: dict[str, float] | dict[str, int], example: str) -> float:
+def _quantity(value: str, units: Mapping[str, Fraction | int], example: str) -> Fraction:
+    """A number and its unit, exactly: a float would make 0.3 of something less than it is."""
     match = _QUANTITY.fullmatch(value)
     if match is None:
         raise BadValue(f"{value!r} is not a number with a unit, such as {example}")
     number, unit = match.groups()
-    if not unit and float(number) == 0:
-        return 0.0
+    if not unit and Fraction(number) == 0:
+        return Fraction(0)
     if not unit:
         raise BadValue(f"{value!r} needs a unit ({', '.join(units)}), such as {example}")
     if unit not in units:
@@ -132,22 +155,25 @@ def _quantity(value: str, units: dict[str, float] | dict[str, int], example: str
         likely = folded.get(unit.lower()) or nearest(unit, list(units))
         meant = f"{number}{likely}" if likely else None
         raise BadValue(f"{unit!r} is not a unit ({', '.join(units)})", at=match.start(2), suggestion=meant)
-    return float(number) * units[unit]
+    return Fraction(number) * units[unit]
 
 
 def show_duration(seconds: float) -> str:
-    """Seconds as the shortest text with a unit: 300.0 -> '5m'."""
+    """Seconds as the shortest text with a unit that means exactly them: 300.0 -> '5m', 0.25 -> '250ms'."""
+    exact = Fraction(repr(seconds))
+    if not exact:
+        return "0s"
     for unit in ("w", "d", "h", "m", "s"):
-        if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0:
-            return f"{seconds / _SECONDS[unit]:.0f}{unit}"
-    return f"{seconds * 1000:g}ms" if seconds else "0s"
+        if exact % _SECONDS[unit] == 0:
+            return f"{exact / _SECONDS[unit]}{unit}"
+    return f"{Decimal(repr(seconds)) * 1000:f}".rstrip("0").removesuffix(".") + "ms"
 
 
 def duration(minimum: float, maximum: float) -> ValueType[float]:
     """A time span with a unit (ms, s, m, h, d, w), in seconds as a float."""
 
     def parse(value: str, _: Context) -> float:
-        seconds = _quantity(value, _SECONDS, "30s or 5m")
+        seconds = float(_quantity(value, _SECONDS, "30s or 5m"))
         if not minimum <= seconds <= maximum:
             raise BadValue(f"{value} is not within {show_duration(minimum)} to {show_duration(maximum)}")
         return seconds
@@ -159,7 +185,7 @@ def duration(minimum: float, maximum: float) -> ValueType[float]:
 def show_size(octets: int) -> str:
     """Octets as the shortest exact text with a unit: 65536 -> '64KiB'."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
-        if octets >= _OCTETS[unit] and octets % _OCTETS[unit] == 0:
+        if octets and octets % _OCTETS[unit] == 0:
             return f"{octets // _OCTETS[unit]}{unit}"
     return f"{octets}B"
 
@@ -168,10 +194,12 @@ def size(minimum: int, maximum: int) -> ValueType[int]:
     """A number of octets with a unit (B, KiB, MiB, GiB, TiB)."""
 
     def parse(value: str, _: Context) -> int:
-        octets = int(_quantity(value, _OCTETS, "64KiB"))
+        octets = _quantity(value, _OCTETS, "64KiB")
+        if octets.denominator != 1:
+            raise BadValue(f"{value} is not a whole number of octets")
         if not minimum <= octets <= maximum:
             raise BadValue(f"{value} is not within {show_size(minimum)} to {show_size(maximum)}")
-        return octets
+        return int(octets)
 
     bounds = _bounds(show_size(minimum), show_size(maximum))
     return ValueType(name="size", unit="B, KiB, MiB, GiB or TiB", bounds=bounds, parse=parse, show=show_size)
@@ -204,24 +232,35 @@ def rate(*, most: int = 10_000_000) -> ValueType[Rate | None]:
     def parse(value: str, _: Context) -> Rate | None:
         if value == "none":
             return None
-        match = re.fullmatch(r"([0-9]{1,9})\s*/\s*([0-9]*)\s*([a-z]+)", value)
+        match = re.fullmatch(r"([0-9]{1,9})[ \t]*/[ \t]*([0-9]{0,9})[ \t]*([A-Za-z]+)", value)
         if match is None:
             raise BadValue(f"{value!r} is not a rate such as 10/s or 100/5m")
         count, number, unit = match.groups()
         if unit not in _SECONDS:
-            raise BadValue(f"{unit!r} is not a unit ({', '.join(_SECONDS)})", at=match.start(3))
-        period = float(number or 1) * _SECONDS[unit]
+            likely = unit.lower() if unit.lower() in _SECONDS else nearest(unit, list(_SECONDS))
+            meant = f"{count}/{number}{likely}" if likely else None
+            raise BadValue(f"{unit!r} is not a unit ({', '.join(_SECONDS)})", at=match.start(3), suggestion=meant)
+        period = float(int(number or 1) * _SECONDS[unit])
         if not 1 <= int(count) <= most or period <= 0:
-            raise BadValue(f"{value} is not within 1 to {most} in some time")
+            raise BadValue(f"{value} is not 1 to {most} in a time longer than none")
         return Rate(int(count), period)
 
     def show(value: Rate | None) -> str:
         return "none" if value is None else str(value)
 
-    return ValueType(name="rate", unit="events by ms, s, m, h, d or w", bounds="none, or COUNT/TIME", parse=parse, show=show)
+    return ValueType(
+        name="rate",
+        unit="events by ms, s, m, h, d or w",
+        bounds="none, or COUNT/TIME",
+        parse=parse,
+        show=show,
+        none="none",
+    )
 
 
-def items(one: Callable[[str], T], *, name: str, bounds: str = "", show: Callable[[T], str] = str) -> ValueType[tuple[T, ...]]:
+def items(
+    one: Callable[[str], T], *, name: str, bounds: str = "", show: Callable[[T], str] = str
+) -> ValueType[tuple[T, ...]]:
     """Many values, separated by commas, spaces or lines; `one` parses each and raises BadValue."""
 
     def parse(value: str, _: Context) -> tuple[T, ...]:
@@ -261,20 +300,21 @@ def networks() -> ValueType[tuple[Network, ...]]:
     return items(network, name="networks", bounds="CIDR, such as 192.0.2.0/24 or ::1")
 
 
+def resolve(value: str, context: Context) -> Path:
+    """A path as it stands in a file, made absolute: from that file's directory, ``~`` being a home directory."""
+    if "\0" in value:
+        raise BadValue("a path has no NUL")
+    if not value:
+        raise BadValue("the path is empty")
+    try:
+        return context.directory / Path(value).expanduser()
+    except RuntimeError:
+        raise BadValue(f"{value!r}: that home directory is not known") from None
+
+
 def path() -> ValueType[Path | None]:
     """A path; a relative one starts at the directory of the file that names it; ``~`` is the home directory."""
-
-    def parse(value: str, context: Context) -> Path | None:
-        if "\0" in value:
-            raise BadValue("a path has no NUL")
-        if not value:
-            raise BadValue("the path is empty")
-        try:
-            return context.directory / Path(value).expanduser()
-        except RuntimeError:
-            raise BadValue(f"{value!r}: that home directory is not known") from None
-
-    return ValueType(name="path", parse=parse)
+    return ValueType(name="path", parse=resolve)
 
 
 def octal_mode() -> ValueType[int]:
