@@ -1,0 +1,47 @@
+# Two commands matter: `make run` serves etc/netsvc.ini, `make test` sets up and passes every test.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_TEST := $(VENV)/.ready-test
+REFRESH_PLUGINS := $(BIN)/python -c "from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))"
+
+.PHONY: run test quick lint bench peers clean
+
+run: $(READY)
+	$(BIN)/twistd -n --pidfile= netsvc --config etc/netsvc.ini
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(READY): $(BIN)/python setup.cfg pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	$(REFRESH_PLUGINS)
+	touch $@
+
+$(READY_TEST): $(BIN)/python setup.cfg pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(REFRESH_PLUGINS)
+	touch $@ $(READY)
+
+# The programs that the live tests and benchmarks talk to; apt-get as root or by sudo.
+peers:
+	tests/install-peers
+
+# Everything: lint, types, import rules, all tests by pytest with coverage, all tests by trial.
+test: $(READY_TEST) peers
+	tests/run-all $(BIN)
+
+# The inner loop: no live tests, no coverage.
+quick: $(READY_TEST)
+	$(BIN)/python -m pytest -q -x --ignore=tests/live
+
+lint: $(READY_TEST)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+bench: $(READY_TEST) peers
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist .cache *.egg-info .coverage* _trial_temp* .hypothesis

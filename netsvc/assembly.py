@@ -1,0 +1,108 @@
+"""A validated plan to one MultiService: every section's service, started and stopped as one.
+
+Construction has no side effects: nothing is bound, opened or read before privilegedStartService.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.logger import Logger
+
+from netsvc.config.plan import Plan
+from netsvc.errors import StartError
+from netsvc.runtime.privileges import check_state_directory, drop
+from netsvc.runtime.runtime import Runtime
+
+log = Logger()
+
+
+class Netsvc(MultiService):
+    """All services of one daemon.
+
+    Starting is all or nothing: a service that cannot start ends the start with a StartError, and every socket
+    that was already bound is closed. Privileges drop between the last bind and the first start.
+
+    :param refuse: called with a StartError when the daemon cannot start; it ends the process or raises.
+    """
+
+    def __init__(self, plan: Plan, runtime: Runtime, refuse: Callable[[StartError], None]) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self._plan = plan
+        self._refuse = refuse
+
+    def privilegedStartService(self) -> None:
+        settings = self._plan.daemon
+        try:
+            check_state_directory(self.runtime.state_directory, settings.user, settings.group)
+            self._bind_all()
+            drop(settings.user, settings.group)
+        except StartError as error:
+            self._abandon()
+            self._refuse(error)
+
+    def startService(self) -> None:
+        try:
+            super().startService()
+        except StartError as error:
+            self._abandon()
+            self._refuse(error)
+            return
+        self.runtime.reactor.callWhenRunning(self._announce)
+
+    def stopService(self) -> Deferred[Any]:
+        """Stop every service; all of them, whatever goes wrong with one."""
+        self.running = 0
+        log.info("stopping: connections may finish", event="stopping")
+        ending = [
+            maybeDeferred(service.stopService).addErrback(self._note, service) for service in reversed(list(self))
+        ]
+        return DeferredList(ending).addCallback(lambda _: log.info("stopped", event="stopped"))
+
+    def cut(self) -> None:
+        """End all connections now: the operator does not want to wait for the drain."""
+        for listening in self.runtime.listening:
+            if listening.gate is not None:
+                listening.gate.cut_all()
+
+    def _bind_all(self) -> None:
+        """Bind every listener, so that all that cannot be bound are named at once."""
+        errors = []
+        for service in self:
+            try:
+                service.privilegedStartService()
+            except StartError as error:
+                errors.append(str(error))
+        if errors:
+            raise StartError("\n".join(errors))
+
+    def _abandon(self) -> None:
+        for listening in self.runtime.listening:
+            listening.abandon()
+
+    def _announce(self) -> None:
+        places = [place for listening in self.runtime.listening for place in listening.where()]
+        log.info(
+            "ready: {services} services on {listeners} listeners",
+            event="ready",
+            services=len(self.services),
+            listeners=len(places),
+        )
+
+    def _note(self, failure: Any, service: IService) -> None:
+        log.failure("{service} did not stop in order", failure, event="stop-failed", service=service.name)
+
+
+def assemble(plan: Plan, runtime: Runtime, refuse: Callable[[StartError], None]) -> Netsvc:
+    """Make the daemon's service from a plan."""
+    top = Netsvc(plan, runtime, refuse)
+    for instance in plan.instances:
+        make_service = instance.kind.load_make_service()
+        service = make_service(instance.settings, runtime.for_section(instance.name))
+        service.setName(instance.name)
+        service.setServiceParent(top)
+    return top

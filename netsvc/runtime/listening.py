@@ -1,0 +1,130 @@
+"""The service that listens for one section: binds with privileges, accepts later, drains at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, MutableSet
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.logger import Logger
+
+from netsvc.config.listen import ListenAddress, SystemdAddress
+from netsvc.errors import StartError
+from netsvc.runtime.datagrams import DatagramAdmission, DatagramGate
+from netsvc.runtime.gate import Door, Gate, GateFactory
+from netsvc.runtime.sockets import BoundSocket, bind
+from netsvc.runtime.tls import tls_factory
+
+log = Logger()
+
+MAX_DATAGRAM = 65535  # octets, RFC 768: the length field has 16 bits
+_AF_UNIX = 1
+
+
+class Listening(Service):
+    """Holds the sockets of one section.
+
+    privilegedStartService binds them all or raises StartError with none left open; startService begins to
+    accept; stopService stops accepting and drains.
+
+    :param addresses: where to listen.
+    :param factory: the service's stream factory, or None when it has no stream side.
+    :param gate: its gate, or None likewise.
+    :param datagrams: its datagram side, or None.
+    :param take_inherited: gives the descriptors that systemd passed.
+    :param own_udp_ports: the daemon's UDP ports; those bound here are added.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        addresses: Iterable[ListenAddress],
+        factory: Any,
+        gate: Gate | None,
+        datagrams: DatagramAdmission | None,
+        take_inherited: Callable[[SystemdAddress], list[int]],
+        own_udp_ports: MutableSet[int],
+        reactor: Any,
+    ) -> None:
+        self.service = service
+        self.gate = gate
+        self._addresses = tuple(addresses)
+        self._factory = factory
+        self._datagrams = datagrams
+        self._take_inherited = take_inherited
+        self._own_udp_ports = own_udp_ports
+        self._reactor = reactor
+        self._bound: list[tuple[BoundSocket, Door | None]] = []
+        self._ports: list[Any] = []
+
+    def where(self) -> list[str]:
+        """The places where it listens, in words, once bound."""
+        return [bound.where() for bound, _ in self._bound]
+
+    def privilegedStartService(self) -> None:
+        if self._bound:
+            return
+        try:
+            for address in self._addresses:
+                for bound in bind(address, self._take_inherited):
+                    self._bound.append((bound, None))
+                    self._bound[-1] = (bound, self._door(bound))
+        except StartError as error:
+            self.abandon()
+            raise StartError(f"[{self.service}] {error}") from None
+        self._own_udp_ports |= {bound.socket.getsockname()[1] for bound, _ in self._bound if bound.datagram}
+
+    def startService(self) -> None:
+        self.privilegedStartService()  # a service added to a running daemon is started without it
+        super().startService()
+        for bound, door in self._bound:
+            self._ports.append(self._adopt(bound, door))
+            log.info(
+                "[{service}] listening on {where}", event="listening", service=self.service, where=bound.where()
+            )
+
+    def stopService(self) -> Deferred[Any]:
+        super().stopService()
+        ports, self._ports = self._ports, []
+        ending = [succeed(port.stopListening()).addErrback(self._note) for port in ports]
+        self.abandon()
+        if self.gate is not None:
+            ending.append(self.gate.drain())
+        return DeferredList(ending)
+
+    def abandon(self) -> None:
+        """Close every socket bound here, as when the daemon cannot start after all."""
+        for bound, _ in self._bound:
+            bound.close()
+        self._bound = []
+
+    def _note(self, failure: Any) -> None:
+        log.failure("[{service}] a listener did not stop", failure, event="stop-failed", service=self.service)
+
+    def _door(self, bound: BoundSocket) -> Door | None:
+        if bound.datagram:
+            if self._datagrams is None:
+                raise StartError(f"cannot listen on {bound.address}: this kind has no UDP side")
+            return None
+        if self._gate_missing():
+            raise StartError(f"cannot listen on {bound.address}: this kind has only a UDP side")
+        counted = bound.socket.family != _AF_UNIX
+        if bound.tls is None:
+            return Door(self._factory, haproxy=bound.haproxy, counted=counted)
+        wrapped = tls_factory(bound.tls, self._factory, self._reactor)
+        return Door(wrapped, tls=True, haproxy=bound.haproxy, counted=counted)
+
+    def _gate_missing(self) -> bool:
+        return self.gate is None
+
+    def _adopt(self, bound: BoundSocket, door: Door | None) -> Any:
+        """Hand a duplicate of the socket to the reactor; ours stays, so that a reload can hand it on."""
+        descriptor, family = bound.socket.fileno(), bound.socket.family
+        if door is None:
+            assert self._datagrams is not None  # noqa: S101 - _door refused it
+            gate = DatagramGate(self._datagrams, bound.on_loopback)
+            return self._reactor.adoptDatagramPort(descriptor, family, gate, MAX_DATAGRAM)
+        assert self.gate is not None  # noqa: S101 - as above
+        return self._reactor.adoptStreamPort(descriptor, family, GateFactory(self.gate, door))

@@ -1,0 +1,115 @@
+"""What services are handed: Runtime for the daemon, SectionRuntime for each section of its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, time
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from zope.interface import implementer
+
+from netsvc.config.daemon import DaemonSettings
+from netsvc.config.server import ServerSettings
+from netsvc.interfaces import IRuntime
+from netsvc.runtime.admission import Admission, TotalLimit
+from netsvc.runtime.datagrams import DatagramAdmission
+from netsvc.runtime.gate import Gate
+from netsvc.runtime.listening import Listening
+from netsvc.runtime.metrics import Metrics
+from netsvc.runtime.systemd_sockets import Inherited
+
+T = TypeVar("T")
+
+
+def local_time() -> time:
+    """The local time of day."""
+    return datetime.now().time()  # noqa: DTZ005 - access times are local by definition
+
+
+class Runtime:
+    """The daemon's side of everything that its services share.
+
+    :param settings: the ``[netsvc]`` section.
+    :param inherited: the sockets that systemd passed.
+    """
+
+    def __init__(
+        self,
+        *,
+        reactor: Any,
+        settings: DaemonSettings,
+        state_directory: Path,
+        inherited: Inherited,
+        metrics: Metrics | None = None,
+        local_time: Callable[[], time] = local_time,
+    ) -> None:
+        self.reactor = reactor
+        self.settings = settings
+        self.state_directory = state_directory
+        self.metrics = metrics if metrics is not None else Metrics()
+        self.inherited = inherited
+        self.total = None if settings.max_connections is None else TotalLimit(settings.max_connections)
+        self.udp_ports: set[int] = set()
+        self.listening: list[Listening] = []
+        self.local_time = local_time
+
+    def for_section(self, name: str) -> SectionRuntime:
+        """The IRuntime of one section."""
+        return SectionRuntime(self, name)
+
+
+@implementer(IRuntime)
+class SectionRuntime:
+    """One section's IRuntime: see :class:`netsvc.interfaces.IRuntime`."""
+
+    def __init__(self, daemon: Runtime, name: str) -> None:
+        self._daemon = daemon
+        self.name = name
+        self.reactor = daemon.reactor
+        self.metrics = daemon.metrics
+        self.state_directory = daemon.state_directory
+
+    def serve(self, settings: ServerSettings, stream: Any = None, datagram: Any = None) -> IService:
+        """Make the service that listens for this section."""
+        daemon = self._daemon
+        admission = Admission(settings, daemon.reactor, daemon.local_time, daemon.total)
+        gate = datagrams = None
+        if stream is not None:
+            gate = Gate(
+                service=self.name,
+                settings=settings,
+                factory=stream,
+                admission=admission,
+                reactor=daemon.reactor,
+                metrics=daemon.metrics,
+            )
+        if datagram is not None:
+            datagrams = DatagramAdmission(
+                service=self.name,
+                settings=settings,
+                responder=datagram,
+                admission=admission,
+                own_ports=daemon.udp_ports,
+                clock=daemon.reactor,
+                metrics=daemon.metrics,
+            )
+        made = Listening(
+            service=self.name,
+            addresses=settings.listen,
+            factory=stream,
+            gate=gate,
+            datagrams=datagrams,
+            take_inherited=daemon.inherited.take,
+            own_udp_ports=daemon.udp_ports,
+            reactor=daemon.reactor,
+        )
+        daemon.listening.append(made)
+        return made
+
+    def in_thread(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Deferred[T]:
+        """Run blocking work in the reactor's thread pool."""
+        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), function, *args, **kwargs)
