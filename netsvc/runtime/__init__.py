@@ -1,0 +1,1 @@
+"""What every service is handed: listening, admission, life cycle, logs and metrics; one module each."""
