@@ -44,12 +44,17 @@ class HandReactor(Clock):
             one.connectionLost(Failure(why if isinstance(why, Exception) else ConnectionLost()))
 
 
-def connect(protocol: Any, reactor: HandReactor) -> socket.socket:
-    """Connect a protocol to a new plain TCP transport; the peer's socket, which never blocks."""
+def connect(protocol: Any, reactor: HandReactor, send_buffer: int | None = None) -> socket.socket:
+    """Connect a protocol to a new plain TCP transport; the peer's socket, which never blocks.
+
+    :param send_buffer: octets of the transport's socket buffer; None is the system's default.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listening:
         peer = socket.create_connection(listening.getsockname())
         accepted, addr = listening.accept()
     accepted.setblocking(False)
+    if send_buffer is not None:
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     peer.setblocking(False)
     transport = tcp.Server(accepted, protocol, addr, None, 0, reactor)
     protocol.makeConnection(transport)

@@ -208,9 +208,9 @@ class PlainTransportTests(FileTransferCase):
     def reactor(self) -> HandReactor:
         return self.runtime.reactor  # type: ignore[return-value]
 
-    def connected(self, data: bytes) -> tuple[FileTransfer, socket.socket]:
+    def connected(self, data: bytes, send_buffer: int | None = None) -> tuple[FileTransfer, socket.socket]:
         protocol = self.protocol(data)
-        peer = connect(protocol, self.reactor)
+        peer = connect(protocol, self.reactor, send_buffer)
         self.addCleanup(peer.close)
         self.addCleanup(protocol.transport.socket.close)
         return protocol, peer
@@ -268,6 +268,11 @@ class PlainTransportTests(FileTransferCase):
         _, fast = self.connected(b"small")
         self.assertEqual(read(fast, self.reactor), (self.whole, True))
         self.assertEqual(read(slow, self.reactor), (whole_of_slow, True))
+
+    def test_small_buffers(self) -> None:
+        """Where the socket takes only a part of a piece, the rest follows in order."""
+        _, peer = self.connected(os.urandom(BLOCK * 3), send_buffer=5000)
+        self.assertEqual(read(peer, self.reactor), (self.whole, True))
 
     def test_replaced(self) -> None:
         """A file that is replaced while it is sent arrives as it was opened."""
