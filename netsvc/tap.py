@@ -34,6 +34,7 @@ class Options(usage.Options):
     )
     optParameters = [["config", "c", None, "The INI file."]]  # noqa: RUF012 - the form that usage.Options has
     plan: Plan
+    metrics: Any
 
     def postOptions(self) -> None:
         """Read the configuration; every fault of every file ends the start, with no traceback.
@@ -51,18 +52,25 @@ class Options(usage.Options):
             count = len(error.faults)
             print(f"twistd netsvc: {count} fault{'s' * (count != 1)}, nothing was started", file=sys.stderr)
             raise SystemExit(EXIT_BAD_CONFIGURATION) from None
+        from netsvc.runtime.metrics import Metrics
+
+        self.metrics = Metrics()
         if self.parent is not None:
             self._log_through_us()
 
     def _log_through_us(self) -> None:
         """Put netsvc's log in the place of twistd's, unless the command line asked for another."""
         from netsvc.runtime.log_output import log_output
+        from netsvc.runtime.metrics import LOG_WRITE_ERRORS
 
         if self.parent.get("logger") or self.parent.get("syslog"):
             return
         try:
             self.parent["logger"] = log_output(
-                self.plan.daemon, file=self.parent.get("logfile"), daemonised=not self.parent.get("nodaemon")
+                self.plan.daemon,
+                file=self.parent.get("logfile"),
+                daemonised=not self.parent.get("nodaemon"),
+                on_lost=LOG_WRITE_ERRORS.of(self.metrics).inc,
             )
         except StartError as error:
             print(f"twistd netsvc: {error}", file=sys.stderr)
@@ -86,6 +94,7 @@ def makeService(options: Options) -> IService:
         settings=options.plan.daemon,
         state_directory=options.plan.daemon.state_directory,
         inherited=inherited(os.environ, os.getpid()),
+        metrics=options.metrics,
     )
     top = assemble(options.plan, runtime, refuse)
     reactor.callWhenRunning(on_second_signal, reactor, top.cut)  # type: ignore[attr-defined]

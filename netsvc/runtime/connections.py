@@ -153,7 +153,7 @@ class Proxied:
         if header.rest:
             admitted.dataReceived(header.rest)
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, _: Failure) -> None:
         self._end_wait()
 
     def logPrefix(self) -> str:

@@ -74,9 +74,7 @@ class DatagramAdmission:
         self._dropped.inc(service=self._service, reason=reason)
 
     def _refusal(self, request: bytes, host: str, port: int, on_loopback: bool) -> str | None:
-        forged = refuse(
-            host, port, guards=self._guards, own_ports=self._own_ports, arrived_on_loopback=on_loopback
-        )
+        forged = refuse(host, port, guards=self._guards, own_ports=self._own_ports, arrived_on_loopback=on_loopback)
         if forged is not None:
             return forged
         refusal = self._admission.admit_datagram(host)
@@ -98,7 +96,7 @@ class DatagramGate(DatagramProtocol):
         host = peers.canonical_host(addr[0])
         try:
             answer = self._admission.answer(datagram, host, addr[1], self._on_loopback)
-        except Exception:  # one datagram must not cost the others theirs
+        except Exception:  # noqa: BLE001 - one datagram must not cost the others theirs
             log.failure("a datagram could not be answered", event="datagram-failed")
             return
         if answer is None or self.transport is None:

@@ -161,7 +161,7 @@ class Gate:
             self._drained.callback(None)
         else:
             overdue = self._reactor.callLater(self._settings.drain_timeout, self.cut_all)
-            self._drained.addBoth(lambda _: overdue.active() and overdue.cancel() or None)
+            self._drained.addBoth(lambda _: overdue.active() and overdue.cancel())
             self._ask_to_finish()
         self._drained.addCallback(self._after_drain)
         return self._drained
@@ -238,4 +238,3 @@ class GateFactory(Factory):
     def logPrefix(self) -> str:
         """The name in log lines of the reactor."""
         return self._gate.service
-

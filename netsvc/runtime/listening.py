@@ -81,9 +81,7 @@ class Listening(Service):
         super().startService()
         for bound, door in self._bound:
             self._ports.append(self._adopt(bound, door))
-            log.info(
-                "[{service}] listening on {where}", event="listening", service=self.service, where=bound.where()
-            )
+            log.info("listening on {where}", event="listening", service=self.service, where=bound.where())
 
     def stopService(self) -> Deferred[Any]:
         super().stopService()
@@ -101,7 +99,7 @@ class Listening(Service):
         self._bound = []
 
     def _note(self, failure: Any) -> None:
-        log.failure("[{service}] a listener did not stop", failure, event="stop-failed", service=self.service)
+        log.failure("a listener did not stop", failure, event="stop-failed", service=self.service)
 
     def _door(self, bound: BoundSocket) -> Door | None:
         if bound.datagram:

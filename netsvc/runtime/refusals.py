@@ -45,7 +45,7 @@ class RefusalLog:
             return
         self._held[key] = 0
         self._log.info(
-            "[{service}] refused {peer}: {rule}",
+            "refused {peer}: {rule}",
             event="connection-refused",
             service=self._service,
             peer=source,
@@ -67,7 +67,7 @@ class RefusalLog:
         for (source, reason), count in held.items():
             if count:
                 self._log.info(
-                    "[{service}] refused {peer} {count} times more: {reason}",
+                    "refused {peer} {count} times more: {reason}",
                     event="connection-refused",
                     service=self._service,
                     peer=source,

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 def local_time() -> time:
     """The local time of day."""
-    return datetime.now().time()  # noqa: DTZ005 - access times are local by definition
+    return datetime.now().time()
 
 
 class Runtime:
@@ -44,13 +44,13 @@ class Runtime:
         settings: DaemonSettings,
         state_directory: Path,
         inherited: Inherited,
-        metrics: Metrics | None = None,
+        metrics: Metrics,
         local_time: Callable[[], time] = local_time,
     ) -> None:
         self.reactor = reactor
         self.settings = settings
         self.state_directory = state_directory
-        self.metrics = metrics if metrics is not None else Metrics()
+        self.metrics = metrics
         self.inherited = inherited
         self.total = None if settings.max_connections is None else TotalLimit(settings.max_connections)
         self.udp_ports: set[int] = set()

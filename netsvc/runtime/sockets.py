@@ -59,7 +59,7 @@ class BoundSocket:
         loopback sources that come in by another interface ("martians").
         """
         host = self.socket.getsockname()[0]
-        return host.startswith("127.") or host in ("::1", "0.0.0.0", "::")
+        return host.startswith("127.") or host in ("::1", "0.0.0.0", "::")  # noqa: S104 - a comparison
 
     def where(self) -> str:
         """The place in words, with the port that a port 0 became."""
