@@ -1,4 +1,4 @@
-"""The terms in which a delivery is asked for and answered: relay, envelope, time limits, outcome. No Twisted, no I/O."""
+"""The terms of a delivery: relay, envelope, time limits, outcome. No Twisted, no I/O."""
 
 from __future__ import annotations
 
@@ -89,12 +89,13 @@ class Outcome:
     """What became of the message for one recipient.
 
     :param recipient: as in the envelope.
-    :param result: ``delivered``: the server took custody; ``retry``: try again later; ``permanent``: never will be taken;
-        ``ambiguous``: the connection broke after the final dot and before its reply.
+    :param result: ``delivered``: the server took custody; ``retry``: try again later; ``permanent``: will never be
+        taken; ``ambiguous``: the connection broke after the final dot and before its reply.
     :param code: the server's reply code, or None when the decision is ours.
     :param enhanced: RFC 3463 status, from the server or ours; None when there is none.
     :param text: the server's words without the codes, cleaned of control characters and bounded; or our reason.
-    :param phase: where it was decided: connect, greeting, ehlo, starttls, tls, auth, content, mail, rcpt, data, body, dot.
+    :param phase: where it was decided: connect, greeting, ehlo, starttls, tls, auth, content, rset, mail, rcpt, data,
+        body, dot. With connect to auth nothing was said about this message: the next relay may be tried at once.
     """
 
     recipient: str

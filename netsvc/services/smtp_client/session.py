@@ -1,0 +1,181 @@
+"""The SMTP client session (RFC 5321 3, RFC 3207, RFC 4954) without I/O and without Twisted.
+
+Greeting, EHLO or HELO, STARTTLS by policy, AUTH, then any number of messages, then QUIT. Rules that hold throughout:
+
+- What is said of the session (greeting, EHLO, TLS, AUTH) never condemns a message: its recipients are retried.
+- Knowledge from before TLS is dropped, and so is the session if anything came in clear behind the 220.
+- Credentials go in clear only when the relay says so.
+- A reply that no command asked for ends the session.
+"""
+
+from __future__ import annotations
+
+from netsvc.services.smtp_client.auth import MECHANISMS, AuthError, Mechanism, Scrubber
+from netsvc.services.smtp_client.conversation import (
+    Action,
+    Close,
+    Conversation,
+    Deadline,
+    Script,
+    Send,
+    SessionEnded,
+    refused,
+)
+from netsvc.services.smtp_client.replies import Capabilities, Reply
+from netsvc.services.smtp_client.terms import Envelope, Relay, Timeouts
+from netsvc.services.smtp_client.transaction import Transaction
+from netsvc.services.smtp_client.wire import command
+
+# 500 and 502: the verb is unknown (RFC 5321 4.1.4); 501 and 504 come from servers that dislike its form
+_NO_EHLO = frozenset({500, 501, 502, 504})
+
+
+class Session(Conversation):
+    """One connection's worth of SMTP.
+
+    :ivar tls_failed: the handshake of an opportunistic STARTTLS did not succeed.
+    :ivar fault: what went wrong inside netsvc, for the log.
+    """
+
+    def __init__(self, relay: Relay, *, helo_name: str, timeouts: Timeouts) -> None:
+        super().__init__(timeouts)
+        self._relay = relay
+        self._helo_name = helo_name
+        self._scrub = Scrubber(relay.username, relay.password)
+        self._encrypted = False
+        self._capabilities = Capabilities({})
+        self._ready = False
+        self._dirty = False  # a MAIL was accepted and nothing ended its transaction
+        self._may_quit = False  # the session ended unhappily, but between commands
+        self.tls_failed = False
+        self.fault: Exception | None = None
+
+    # What the driver calls, besides the inputs of Conversation.
+
+    def begin(self, envelope: Envelope, content: bytes) -> list[Action]:
+        """Send a message: the first on a connection just made, or the next once Finished was given."""
+        transaction = Transaction(envelope, content, self._scrub)
+        return self._run(self._deliver(transaction))
+
+    def quit(self) -> list[Action]:
+        """End the session. The reply to QUIT is not awaited: nothing hangs on it any more."""
+        if not (self.usable or self._may_quit):
+            return [Close(abort=True)]
+        self.usable = self._may_quit = False
+        return [Send(b"QUIT\r\n"), Deadline(self._timeouts.quit), Close(abort=False)]
+
+    # The script.
+
+    def _deliver(self, transaction: Transaction) -> Script[None]:
+        try:
+            if not self.usable:
+                raise SessionEnded("the connection can carry no further message", "4.4.2")
+            if not self._ready:
+                yield from self._open()
+            if self._dirty:
+                yield from self._reset()
+            self._dirty = yield from transaction.run(self, self._capabilities)
+        except SessionEnded as end:
+            self.usable = False
+            self._may_quit = not end.broken
+            transaction.give_up(end, self.phase)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not lose a message
+            self.usable = False
+            self.fault = error
+            transaction.give_up(SessionEnded(f"an internal error ({type(error).__name__})", "4.3.0"), self.phase)
+        self.act(transaction.finished())
+
+    def _open(self) -> Script[None]:
+        if self._relay.implicit:
+            yield from self._encrypt()
+        greeting = yield from self.reply("greeting")
+        if greeting.code != 220:
+            raise refused(greeting)
+        yield from self._hello()
+        if self._relay.tls != "none" and not self._encrypted:
+            yield from self._starttls()
+        if self._relay.username is not None:
+            yield from self._authenticate(self._relay.username)
+        self._ready = True
+
+    def _hello(self) -> Script[None]:
+        self.send(command("EHLO", self._helo_name))
+        reply = yield from self.reply("ehlo")
+        if reply.code in _NO_EHLO:
+            self.send(command("HELO", self._helo_name))
+            reply = yield from self.reply("ehlo")
+            self._capabilities = Capabilities({})
+        else:
+            self._capabilities = Capabilities.of(reply)
+        if reply.code != 250:
+            raise refused(reply)
+
+    def _starttls(self) -> Script[None]:
+        optional = self._relay.tls == "may"
+        if "STARTTLS" not in self._capabilities:
+            if optional:
+                return
+            raise SessionEnded("TLS is required and the server does not offer STARTTLS", "4.7.4", broken=False)
+        self.send(b"STARTTLS\r\n")
+        reply = yield from self.reply("starttls")
+        if reply.code == 220:
+            yield from self._encrypt()
+            yield from self._hello()
+        elif not optional:
+            raise refused(reply)
+
+    def _encrypt(self) -> Script[None]:
+        # RFC 3207 4.2: what was known before is discarded
+        self._capabilities = Capabilities({})
+        try:
+            yield from self.handshake()
+        except SessionEnded:
+            self.tls_failed = self._relay.tls == "may" and not self._relay.implicit and self.phase == "tls"
+            raise
+        self._encrypted = True
+
+    def _authenticate(self, username: str) -> Script[None]:
+        self.phase = "auth"
+        password = self._relay.password
+        if password is None:
+            raise SessionEnded("a user name is given and no password", "4.7.0", broken=False)
+        if not self._encrypted and not self._relay.auth_without_tls:
+            raise SessionEnded(
+                "the login is not sent in clear: there is no TLS on this connection", "4.7.11", broken=False
+            )
+        reply: Reply | None = None
+        for mechanism in MECHANISMS:
+            if mechanism.name not in self._capabilities.mechanisms:
+                continue
+            try:
+                reply = yield from self._exchange(mechanism(username, password))
+            except AuthError as error:
+                raise SessionEnded(f"{mechanism.name}: {error}", "4.7.0", broken=False) from None
+            if reply.code == 235:
+                return
+            if reply.code != 504:  # RFC 4954 4: mechanism not supported; anything else stands, another try may lock out
+                break
+        if reply is None:
+            raise SessionEnded("the server offers no login mechanism that is known here", "4.7.0", broken=False)
+        raise refused(reply)
+
+    def _exchange(self, mechanism: Mechanism) -> Script[Reply]:
+        self.send(mechanism.begin())
+        reply = yield from self.reply("auth")
+        while reply.code == 334:
+            try:
+                answer = mechanism.respond(reply.lines[0])
+            except AuthError:
+                self.send(b"*\r\n")  # RFC 4954 4: cancels the exchange
+                yield from self.reply("auth")
+                raise
+            self.send(answer)
+            reply = yield from self.reply("auth")
+        return reply
+
+    def _reset(self) -> Script[None]:
+        self.send(b"RSET\r\n")
+        reply = yield from self.reply("rset")
+        if reply.code != 250:
+            raise refused(reply)
+        self._dirty = False
