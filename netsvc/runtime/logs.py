@@ -110,6 +110,7 @@ class Observer:
         """Write one event. Never raises."""
         thread = threading.get_ident()
         if thread in self._writing:
+            self._count_lost()
             return
         self._writing.add(thread)
         try:

@@ -185,6 +185,8 @@ def _make_right(descriptor: int, uid: int, gid: int | None) -> None:
     found = os.fstat(descriptor)
     mode = stat.S_IMODE(found.st_mode)
     empty = not os.listdir(descriptor)
+    if mode & stat.S_ISVTX:  # everybody's, such as /tmp
+        raise OSError("it is shared by all users (its sticky bit is set)")
     if empty and os.geteuid() == 0 and (found.st_uid != uid or (gid is not None and found.st_gid != gid)):
         os.fchown(descriptor, uid, -1 if gid is None else gid)
     elif found.st_uid != uid:
