@@ -8,10 +8,9 @@ from attrs import frozen
 
 from netsvc.config import values
 from netsvc.config.options import Context, ValueType, option
+from netsvc.config.server import DAY, HOUR
 from netsvc.errors import BadValue
 
-HOUR = 3600.0
-DAY = 24 * HOUR
 # What login(1) and systemd give a process of the system; nothing of the daemon's own.
 SANE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -1,0 +1,165 @@
+"""Runs scripts for exchanges: so many at once, a queue behind them, 503 behind that.
+
+engine = CgiEngine(settings, runtime.reactor, runtime.metrics, state_directory=..., route=...)
+engine.run(exchange, script)      # the exchange is the engine's from now on
+yield engine.stop()               # nothing of any script is left
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from netsvc.interfaces import IMetrics
+from netsvc.net.environment import clean_environment
+from netsvc.services.http.cgi import legacy
+from netsvc.services.http.cgi.child import Start, start_child
+from netsvc.services.http.cgi.run import House, Run
+from netsvc.services.http.cgi.settings import CgiSettings
+from netsvc.services.http.paths import Script
+
+log = Logger()
+
+RETRY_AFTER = 5  # seconds that a refused peer is asked to wait; RFC 9110, 10.2.3
+MAX_ANNOUNCED = 1000  # script names remembered as announced; the names are the site's, not the peer's
+
+
+class CgiEngine:
+    """The scripts of one http service.
+
+    :param settings: its options.
+    :param reactor: an IReactorFDSet and IReactorTime.
+    :param metrics: an IMetrics.
+    :param state_directory: where the modules of `cgi_legacy` are put; None offers none.
+    :param route: called with an exchange to answer it anew: local redirects need it. Without it they are answered
+        as redirects of the client (302).
+    :param environ: the daemon's environment, for `cgi_pass_env`.
+    :param start: starts a child; see :mod:`netsvc.services.http.cgi.child`.
+    """
+
+    def __init__(
+        self,
+        settings: CgiSettings,
+        reactor: Any,
+        metrics: IMetrics,
+        *,
+        state_directory: Path | None = None,
+        route: Callable[[Any], object] | None = None,
+        environ: Mapping[str, str] = os.environ,
+        start: Start = start_child,
+    ) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._announced: set[str] = set()
+        self._house = House(
+            settings=settings,
+            reactor=reactor,
+            inherited=clean_environment(environ),
+            additions=self._additions(state_directory),
+            start=start,
+            route=route,
+            announce=self._announce,
+        )
+        self._all: dict[Run, Deferred[None]] = {}
+        self._running: dict[Run, float] = {}
+        self._queue: OrderedDict[Run, Any] = OrderedDict()
+        self._dequeues = False
+        self._stopping = False
+        self._finished = metrics.counter("cgi_scripts", "Runs of CGI scripts by their outcome.", ("outcome",))
+        self._count = metrics.gauge("cgi_running", "CGI scripts that run now.")
+        self._waiting = metrics.gauge("cgi_queued", "Requests that wait for a CGI script to end.")
+        self._seconds = metrics.histogram(
+            "cgi_seconds", "Time from the start of a CGI script until nothing of it is left."
+        )
+
+    def run(self, exchange: Any, script: Script) -> None:
+        """Answer an IExchange with what a script prints. Never raises; the exchange is the engine's from now on."""
+        run = Run(self._house, exchange, script, ready=self._admit, over=self._over)
+        self._all[run] = Deferred()
+        if self._stopping:
+            run.refuse(503, "stopped")
+        elif not script.filename.is_file():
+            run.refuse(404, "not-started")
+        elif not os.access(script.filename, os.X_OK):
+            log.warn("{script}: may not be executed", event="cgi-not-executable", script=str(script.filename))
+            run.refuse(403, "not-started")
+        else:
+            run.prepare()
+
+    def stop(self) -> Deferred[None]:
+        """End every script, by the ladder; fires when nothing of any is left."""
+        self._stopping = True
+        everything = DeferredList(list(self._all.values()))
+        for run in tuple(self._all):
+            run.stop()
+        return everything.addCallback(lambda _: None)
+
+    def _additions(self, state_directory: Path | None) -> dict[str, str]:
+        if not self._settings.cgi_legacy or state_directory is None:
+            return {}
+        try:
+            offered = legacy.offer(state_directory / "cgi-legacy")
+        except OSError as error:
+            log.warn(
+                "the modules cgi and cgitb are not offered: {reason}", event="cgi-legacy-failed", reason=str(error)
+            )
+            return {}
+        return {} if offered is None else {"PYTHONPATH": str(offered)}
+
+    def _announce(self, script_name: str) -> bool:
+        first = script_name not in self._announced and len(self._announced) < MAX_ANNOUNCED
+        if first:
+            self._announced.add(script_name)
+        return first
+
+    def _admit(self, run: Run) -> None:
+        """A run wants to start: now, later, or not at all."""
+        if len(self._running) < self._settings.cgi_max_scripts and not self._queue:
+            self._start(run)
+        elif len(self._queue) < self._settings.cgi_queue:
+            self._queue[run] = self._reactor.callLater(self._settings.cgi_queue_timeout, self._turn_away, run)
+            self._waiting.set(len(self._queue))
+        else:
+            self._turn_away(run)
+
+    def _turn_away(self, run: Run) -> None:
+        self._unqueue(run)
+        log.warn("a script is refused: {running} run already", event="cgi-busy", running=len(self._running))
+        run.refuse(503, "busy", ((b"Retry-After", b"%d" % RETRY_AFTER),))
+
+    def _unqueue(self, run: Run) -> None:
+        call = self._queue.pop(run, None)
+        if call is not None and call.active():
+            call.cancel()
+        self._waiting.set(len(self._queue))
+
+    def _start(self, run: Run) -> None:
+        self._running[run] = self._reactor.seconds()
+        self._count.set(len(self._running))
+        run.start()
+
+    def _over(self, run: Run, outcome: str) -> None:
+        self._finished.inc(outcome=outcome)
+        self._unqueue(run)
+        started = self._running.pop(run, None)
+        if started is not None:
+            self._seconds.observe(self._reactor.seconds() - started)
+            self._count.set(len(self._running))
+        if self._queue and not self._dequeues and not self._stopping:
+            # In a turn of its own: a run that fails to start ends in here again.
+            self._dequeues = True
+            self._reactor.callLater(0, self._dequeue)
+        self._all.pop(run).callback(None)
+
+    def _dequeue(self) -> None:
+        self._dequeues = False
+        while self._queue and len(self._running) < self._settings.cgi_max_scripts and not self._stopping:
+            run = next(iter(self._queue))
+            self._unqueue(run)
+            self._start(run)

@@ -1,0 +1,281 @@
+"""One running script: its child, its three pipes, and the ladder that ends it.
+
+The answer is over when the script has closed its stdout, or has exited and what it printed is read: a process that
+it left behind and that still holds stdout is not waited for. `gone` fires when nothing of it is left: the child is
+reaped, and no process of its group lives (but those that `background` lets live).
+
+The ladder: close stdout and stdin, SIGTERM to the process group, SIGKILL to it when the grace has passed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any, Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from netsvc.services.http.cgi.child import Child, Command, ExitWatch, ScriptStartError, Start, start_child
+from netsvc.services.http.cgi.pipes import InputPipe, OutputPipe
+
+log = Logger()
+
+# A script that ends closes its stdout a moment before it can be reaped. One that closes stdout to work on is not
+# waited for longer than this, in seconds.
+EXIT_AFTER_OUTPUT = 0.25
+GROUP_POLL = 0.05  # seconds between looks at a group whose leader is gone
+# Seconds that killed processes have to disappear. Longer takes one that is in the kernel, or one that nobody reaps.
+KILLED_LINGER = 2.0
+
+
+@frozen
+class Ending:
+    """How a script ended.
+
+    :param status: exit status; minus the number of the fatal signal; None when it has closed its stdout and runs on.
+    """
+
+    status: int | None
+
+    @property
+    def signalled(self) -> bool:
+        """Whether a signal ended it."""
+        return self.status is not None and self.status < 0
+
+    def __str__(self) -> str:
+        if self.status is None:
+            return "still running"
+        if self.status >= 0:
+            return f"exit status {self.status}"
+        try:
+            return f"signal {signal.Signals(-self.status).name}"
+        except ValueError:
+            return f"signal {-self.status}"
+
+
+class Listener(Protocol):
+    """Whom a script's output goes to."""
+
+    def stdout_received(self, data: bytes) -> None:
+        """Some of what it printed."""
+
+    def stderr_received(self, data: bytes) -> None:
+        """Some of what it complained."""
+
+    def stdin_full(self, full: bool) -> None:
+        """True: it reads slower than the body arrives. False: it wants more."""
+
+    def script_ended(self, ending: Ending) -> None:
+        """There will be no more output. Called once, and not after cut()."""
+
+
+class ScriptProcess:
+    """Runs one command.
+
+    :param stdin: a descriptor to hand over as its stdin, which the caller keeps and closes; None makes a pipe.
+    :param grace: seconds from SIGTERM to SIGKILL.
+    :param background: let what it leaves behind live.
+    :raises ScriptStartError: nothing runs.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        command: Command,
+        listener: Listener,
+        *,
+        stdin: int | None,
+        grace: float,
+        background: bool,
+        start: Start = start_child,
+    ) -> None:
+        self._reactor = reactor
+        self._listener = listener
+        self._grace = grace
+        self._background = background
+        self._cut = False
+        self._ended = False
+        self._reaped = False
+        self._status: int | None = None
+        self._stdout_over = False
+        self._patience: Any = None  # the call that ends the wait for the exit
+        self._kill_at = 0.0  # when SIGKILL follows SIGTERM; 0 until there was a SIGTERM
+        self._kill_call: Any = None
+        self._waiting: list[Deferred[None]] = []
+        self.is_gone = False
+        self.moved_at: float = reactor.seconds()  # when an octet last moved
+        self._child, ours_in, ours_out, ours_err = _start(command, stdin, start)
+        self.stdin = None if ours_in is None else InputPipe(reactor, ours_in, listener.stdin_full, self.touch)
+        self._stdout = OutputPipe(reactor, ours_out, self._printed, self._output_over)
+        self._stderr = OutputPipe(reactor, ours_err, listener.stderr_received, lambda: None)
+        ExitWatch(reactor, self._child.pid, self._exited)
+
+    @property
+    def pid(self) -> int:
+        """The script's process id and process group."""
+        return self._child.pid
+
+    def pause(self) -> None:
+        """Read no more of its output for now."""
+        self._stdout.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        self.touch()
+        self._stdout.resume()
+
+    def cut(self) -> None:
+        """End it: the ladder. No more output is delivered."""
+        if self._cut:
+            return
+        self._cut = True
+        self._ended = True
+        self._forget_patience()
+        self._stdout.close()
+        if self.stdin is not None:
+            self.stdin.close()
+        if not self.is_gone:
+            self._signal(signal.SIGTERM)
+            self._allow_grace()
+
+    def gone(self) -> Deferred[None]:
+        """Fires when nothing of it is left."""
+        done: Deferred[None] = Deferred()
+        if self.is_gone:
+            done.callback(None)
+        else:
+            self._waiting.append(done)
+        return done
+
+    def touch(self) -> None:
+        """Something moved, or need not."""
+        self.moved_at = self._reactor.seconds()
+
+    def _printed(self, data: bytes) -> None:
+        self.touch()
+        self._listener.stdout_received(data)
+
+    def _output_over(self) -> None:
+        self._stdout_over = True
+        if self._reaped:
+            self._end()
+        elif not self._ended:
+            self._patience = self._reactor.callLater(EXIT_AFTER_OUTPUT, self._runs_on)
+
+    def _runs_on(self) -> None:
+        self._patience = None
+        self._end()
+
+    def _end(self) -> None:
+        self._forget_patience()
+        if not self._ended:
+            self._ended = True
+            self._listener.script_ended(Ending(self._status))
+
+    def _forget_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _exited(self) -> None:
+        # The child is not reaped yet: its number is still its own, and so is its group's.
+        if not self._background or self._cut:
+            self._signal(signal.SIGTERM)
+        self._status = self._child.poll()
+        self._reaped = True
+        if self.stdin is not None:
+            self.stdin.close()
+        self._stderr.script_exited()
+        if self._stdout_over:
+            self._end()
+        else:
+            self._stdout.script_exited()
+        self._look_for_rest()
+
+    def _allow_grace(self) -> None:
+        if not self._kill_at:
+            self._kill_at = self._reactor.seconds() + self._grace
+            self._kill_call = self._reactor.callLater(self._grace, self._kill)
+
+    def _kill(self) -> None:
+        self._kill_call = None
+        log.info(
+            "pid {pid} outlived SIGTERM by {grace} s: SIGKILL", event="cgi-killed", pid=self.pid, grace=self._grace
+        )
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> bool:
+        """Signal the script's process group; whether there is anybody in it."""
+        try:
+            os.killpg(self._child.pid, number)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            # What is left changed its user; macOS says so of zombies, too.
+            return False
+        return True
+
+    def _look_for_rest(self) -> None:
+        """After the script itself: wait for the rest of its group, with SIGKILL when their grace is over.
+
+        The number of a group is not given to a new process while one of its members lives, and it is looked at
+        more often than the kernel can come around to it.
+        """
+        if (self._background and not self._cut) or not self._anybody_left():
+            self._vanish()
+            return
+        self._allow_grace()
+        if self._reactor.seconds() > self._kill_at + KILLED_LINGER:
+            self._vanish()
+            return
+        self._reactor.callLater(GROUP_POLL, self._look_for_rest)
+
+    def _anybody_left(self) -> bool:
+        try:
+            # Orphans are this process's children where it is init of a container: they are zombies until reaped.
+            while os.waitid(os.P_PGID, self._child.pid, os.WEXITED | os.WNOHANG) is not None:
+                pass
+        except ChildProcessError:
+            pass
+        return self._signal(0)
+
+    def _vanish(self) -> None:
+        self.is_gone = True
+        if self._kill_call is not None:
+            self._kill_call.cancel()
+            self._kill_call = None
+        self._stderr.close()
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(None)
+
+
+def _start(command: Command, stdin: int | None, start: Start) -> tuple[Child, int | None, int, int]:
+    """Make the pipes and the child; close the child's ends, and on failure all of them."""
+    ours: list[int] = []
+    theirs: list[int] = []
+    try:
+        if stdin is None:
+            reading, writing = os.pipe()
+            theirs.append(reading)
+            ours.append(writing)
+            stdin, our_stdin = reading, writing
+        else:
+            our_stdin = None
+        for _ in ("stdout", "stderr"):
+            reading, writing = os.pipe()
+            ours.append(reading)
+            theirs.append(writing)
+        child = start(command, stdin, theirs[-2], theirs[-1])
+    except (OSError, ScriptStartError) as error:
+        for descriptor in ours:
+            os.close(descriptor)
+        if isinstance(error, OSError):
+            raise ScriptStartError(f"the machine has no room for another pipe: {error.strerror}", 503) from error
+        raise
+    finally:
+        for descriptor in theirs:
+            os.close(descriptor)
+    return child, our_stdin, ours[-2], ours[-1]

@@ -1,0 +1,459 @@
+"""One run of one script for one exchange: from the request's body to the last octet of the answer.
+
+The answer begins when the script's head is whole and streams from then on. Before that every failure is an error
+page; after it the answer is cut visibly. Once the answer is complete the script may go on: only `cgi_timeout` ends it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from subprocess import DEVNULL
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from netsvc.services.http.cgi.body import Intake
+from netsvc.services.http.cgi.child import Command, ScriptStartError, Start
+from netsvc.services.http.cgi.complaints import Complaints
+from netsvc.services.http.cgi.environment import script_arguments, script_environment
+from netsvc.services.http.cgi.failure_page import failure_page
+from netsvc.services.http.cgi.output import BadOutputError, HeadParser, ScriptHead
+from netsvc.services.http.cgi.process import Ending, ScriptProcess
+from netsvc.services.http.cgi.redirect import MAX_REDIRECTS, RedirectedExchange
+from netsvc.services.http.cgi.settings import CgiSettings
+from netsvc.services.http.paths import Script
+
+log = Logger()
+
+
+@frozen(kw_only=True)
+class House:
+    """What all runs of an engine share.
+
+    :param reactor: the reactor and clock.
+    :param inherited: the variables that `cgi_pass_env` chooses from.
+    :param additions: further variables for every script; those of the settings win.
+    :param start: starts a child; see :mod:`netsvc.services.http.cgi.child`.
+    :param route: answers an exchange anew, for local redirects; None makes them redirects of the client.
+    :param announce: told a script name the first time it sent no Content-Type; returns whether it is the first.
+    """
+
+    settings: CgiSettings
+    reactor: Any
+    inherited: Mapping[str, str]
+    additions: Mapping[str, str]
+    start: Start
+    route: Callable[[Any], object] | None
+    announce: Callable[[str], bool]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a peer is on this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@implementer(IPushProducer)
+class Run:
+    """One run. The engine calls prepare, then start or refuse; it is told when.
+
+    :param ready: called with this run once it wants to start.
+    :param over: called with this run when nothing of it is left, with the outcome in a word.
+    """
+
+    def __init__(
+        self,
+        house: House,
+        exchange: Any,
+        script: Script,
+        *,
+        ready: Callable[[Run], None],
+        over: Callable[[Run, str], None],
+    ) -> None:
+        self._house = house
+        self._settings = house.settings
+        self._exchange = exchange
+        self._script = script
+        self._ready = ready
+        self._over = over
+        self._intake: Intake | None = None
+        self._process: ScriptProcess | None = None
+        self._command: Command | None = None
+        self._parser = HeadParser()
+        self._complaints = Complaints(self._complain)
+        self._answering = True  # the exchange still waits for something from this run
+        self._begun = False
+        self._left: int | None = None  # octets of a body of known length
+        self._paused = False
+        self._spool_at = -1
+        self._outcome = ""
+        self._timers: dict[str, Any] = {}
+
+    @property
+    def waits(self) -> bool:
+        """Whether the peer still waits for this run to start."""
+        return self._answering and self._process is None
+
+    def prepare(self) -> None:
+        """Take the body; `ready` is called when a script may start."""
+        self._exchange.lost.addCallback(self._peer_left)
+        length = self._exchange.body_length
+        if length is not None and length > self._settings.cgi_max_body:
+            self.refuse(413, "too-long")
+        elif length == 0:
+            self._ready(self)
+        else:
+            self._intake = Intake(
+                self._exchange,
+                most=self._settings.cgi_max_body,
+                ready=lambda: self._ready(self),
+                refused=lambda status: self.refuse(status, "too-long" if status == 413 else "no-room"),
+                lost=lambda: self._leave("peer-left"),
+            )
+            self._intake.start()
+
+    def refuse(self, status: int, outcome: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        """Answer with an error page; no script has started, or it is cut."""
+        if self._answering:
+            self._detach()
+            self._exchange.refuse(status, headers=headers)
+        self._settle(outcome)
+
+    def start(self) -> None:
+        """Start the script; `over` is called in any case."""
+        try:
+            self._start()
+        except ScriptStartError as error:
+            log.error(
+                "{script}: {reason} (request {request_id})",
+                event="cgi-start-failed",
+                script=str(self._script.filename),
+                reason=str(error),
+                request_id=self._exchange.request_id,
+            )
+            self.refuse(error.status, "not-started")
+
+    def stop(self) -> None:
+        """End everything of this run at once: the daemon stops."""
+        if self._begun:
+            self._leave("stopped")
+        else:
+            self.refuse(503, "stopped")
+
+    # What the script does
+
+    def stdout_received(self, data: bytes) -> None:
+        """As Listener: the head, then the body."""
+        if not self._answering:
+            return
+        if self._begun:
+            self._write(data)
+            return
+        try:
+            parsed = self._parser.feed(data)
+        except BadOutputError as error:
+            self._fail(str(error), None)
+            return
+        if parsed is not None:
+            self._begin(*parsed)
+
+    def stderr_received(self, data: bytes) -> None:
+        """As Listener: to the log."""
+        self._complaints.feed(data)
+
+    def stdin_full(self, full: bool) -> None:
+        """As Listener: to the peer."""
+        if self._intake is not None:
+            self._intake.flow(full)
+
+    def script_ended(self, ending: Ending) -> None:
+        """As Listener: the answer is complete, or never will be."""
+        if not self._answering:
+            return
+        if not self._begun:
+            reason = "its head was not complete" if self._parser.started else "it printed nothing"
+            self._fail(reason, ending)
+        elif self._crashed(ending):
+            log.error(
+                "{script}: crashed in the middle of its answer, {ending} (request {request_id})",
+                event="cgi-aborted",
+                script=self._script.script_name,
+                ending=str(ending),
+                request_id=self._exchange.request_id,
+            )
+            self._leave("crashed")
+        else:
+            self._finish()
+
+    # What the peer does, as IPushProducer
+
+    def pauseProducing(self) -> None:
+        """The peer reads slower than the script prints."""
+        self._paused = True
+        if self._process is not None:
+            self._process.pause()
+
+    def resumeProducing(self) -> None:
+        """The peer wants more."""
+        self._paused = False
+        if self._process is not None:
+            self._process.resume()
+
+    def stopProducing(self) -> None:
+        """The peer is gone."""
+        self._peer_left(None)
+
+    # The rest is this run's own
+
+    def _start(self) -> None:
+        settings, script, exchange = self._settings, self._script, self._exchange
+        intake = self._intake
+        environment = dict(self._house.additions)
+        environment.update(
+            script_environment(
+                exchange.head,
+                peer=exchange.peer,
+                local=exchange.local,
+                secure=exchange.secure,
+                script=script,
+                body_length=0 if intake is None else intake.length,
+                settings=settings,
+                inherited=self._house.inherited,
+            )
+        )
+        self._command = Command(
+            arguments=(str(script.filename), *script_arguments(exchange.head, settings)),
+            directory=script.filename.parent,
+            environment=environment,
+            umask=settings.cgi_umask,
+            nice=settings.cgi_nice,
+            cpu_limit=int(settings.cgi_cpu_limit),
+            memory_limit=settings.cgi_memory_limit,
+        )
+        self._process = process = ScriptProcess(
+            self._house.reactor,
+            self._command,
+            self,
+            stdin=DEVNULL if intake is None else intake.open_file(),
+            grace=settings.cgi_kill_grace,
+            background=settings.cgi_background,
+            start=self._house.start,
+        )
+        process.gone().addCallback(self._gone)
+        if settings.cgi_timeout:
+            self._after("wall", settings.cgi_timeout, self._time_up, "cgi_timeout")
+        if settings.cgi_idle_timeout:
+            self._after("idle", settings.cgi_idle_timeout, self._look_idle)
+        if intake is not None and process.stdin is not None:
+            intake.connect(process.stdin)
+
+    def _begin(self, head: ScriptHead, rest: bytes) -> None:
+        exchange, name = self._exchange, self._script.script_name
+        if head.local is not None and self._house.route is not None:
+            self._redirect(head.local)
+            return
+        if not head.typed and self._house.announce(name):
+            log.warn("{script}: sends no Content-Type", event="cgi-no-content-type", script=name)
+        self._begun = True
+        self._left = None if exchange.head.method == "HEAD" else head.length
+        exchange.begin(head.status, head.headers, length=head.length, reason=head.reason)
+        exchange.register_producer(self, True)
+        if rest or self._left == 0:
+            self._write(rest)
+
+    def _write(self, data: bytes) -> None:
+        if self._left is None:
+            self._exchange.write(data)
+            return
+        if len(data) > self._left:
+            log.warn(
+                "{script}: prints more than its Content-Length (request {request_id})",
+                event="cgi-length-wrong",
+                script=self._script.script_name,
+                request_id=self._exchange.request_id,
+            )
+            data = data[: self._left]
+        self._left -= len(data)
+        if data:
+            self._exchange.write(data)
+        if not self._left:
+            self._finish()
+
+    def _redirect(self, location: bytes) -> None:
+        exchange, route = self._exchange, self._house.route
+        if getattr(exchange, "redirects", 0) >= MAX_REDIRECTS or route is None:
+            self._fail(f"more than {MAX_REDIRECTS} local redirects in a row", None)
+            return
+        self._outcome = "redirected"
+        self._detach()
+        route(RedirectedExchange(exchange, location))
+
+    def _crashed(self, ending: Ending) -> bool:
+        """Whether an answer that has begun is not whole, by `cgi_crash_on`."""
+        if not ending.status:
+            return False
+        complained = bool(self._complaints.tail)
+        when = self._settings.cgi_crash_on
+        return ending.signalled or when == "status" or (when == "stderr" and complained)
+
+    def _finish(self) -> None:
+        """The answer is complete."""
+        self._outcome = "ok"
+        self._detach()
+        self._exchange.unregister_producer()
+        self._exchange.finish()
+
+    def _fail(self, reason: str, ending: Ending | None) -> None:
+        """There is no answer, and there will be none: 500."""
+        exchange, process, command = self._exchange, self._process, self._command
+        log.error(
+            "{script}: no answer: {reason}; {ending} (request {request_id})",
+            event="cgi-failed",
+            script=self._script.script_name,
+            reason=reason,
+            ending="cut" if ending is None else str(ending),
+            request_id=exchange.request_id,
+        )
+        self._outcome = "failed"
+        self._detach()
+        if self._settings.cgi_debug and is_loopback(exchange.peer[0]) and command is not None:
+            page = failure_page(
+                status=500,
+                script=self._script.script_name,
+                reason=reason[:1].upper() + reason[1:],
+                ending="being cut off" if ending is None else str(ending),
+                request_id=exchange.request_id,
+                stderr=self._complaints.tail,
+                arguments=command.arguments,
+                directory=str(command.directory),
+                environment=command.environment,
+            )
+            fields = ((b"Content-Type", b"text/html; charset=utf-8"), (b"Cache-Control", b"no-store"))
+            exchange.begin(500, fields, length=len(page))
+            exchange.write(page)
+            exchange.finish()
+        else:
+            exchange.refuse(500)
+        if process is not None:
+            process.cut()
+
+    def _leave(self, outcome: str) -> None:
+        """Break off: the answer, if it has begun, visibly."""
+        if self._answering:
+            self._detach()
+            if self._begun:
+                self._exchange.unregister_producer()
+                self._exchange.abort()
+        self._settle(outcome)
+
+    def _peer_left(self, _: object) -> None:
+        if self._answering:
+            self._detach()
+            self._settle("peer-left")
+
+    def _settle(self, outcome: str) -> None:
+        """End the script, or what waits for it; `over` follows."""
+        if not self._outcome:
+            self._outcome = outcome
+        if self._process is not None:
+            self._process.cut()
+        else:
+            self._close()
+            self._over(self, self._outcome)
+
+    def _detach(self) -> None:
+        """From now on nothing of the exchange is this run's."""
+        self._answering = False
+        self._forget("idle")
+        if self._paused:
+            self.resumeProducing()
+        if self._intake is not None and self._process is None:
+            self._intake.drop()
+
+    def _close(self) -> None:
+        for name in tuple(self._timers):
+            self._forget(name)
+        if self._intake is not None:
+            self._intake.drop()
+
+    def _gone(self, _: object) -> None:
+        if self._answering:
+            # Its output is still on the way to a slow peer.
+            self._outcome = "ok"
+        self._complaints.finish()
+        if self._complaints.untold:
+            log.warn(
+                "{script}: {count} more lines on stderr (request {request_id})",
+                event="cgi-stderr-cut",
+                script=self._script.script_name,
+                count=self._complaints.untold,
+                request_id=self._exchange.request_id,
+            )
+        self._close()
+        self._over(self, self._outcome)
+
+    def _complain(self, line: str) -> None:
+        log.warn(
+            "{script}: {line}",
+            event="cgi-stderr",
+            script=self._script.script_name,
+            line=line,
+            request_id=self._exchange.request_id,
+        )
+
+    # Time
+
+    def _after(self, name: str, seconds: float, function: Callable[..., None], *arguments: Any) -> None:
+        self._timers[name] = self._house.reactor.callLater(seconds, self._ring, name, function, arguments)
+
+    def _ring(self, name: str, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        del self._timers[name]
+        function(*arguments)
+
+    def _forget(self, name: str) -> None:
+        call = self._timers.pop(name, None)
+        if call is not None:
+            call.cancel()
+
+    def _waits_for_peer(self) -> bool:
+        """Whether it is the peer's turn: to read the answer, or to send more of the body."""
+        intake, process = self._intake, self._process
+        if self._paused:
+            return True
+        if intake is None or process is None or intake.whole:
+            return False
+        return process.stdin is not None and not process.stdin.closed and not process.stdin.waiting
+
+    def _look_idle(self) -> None:
+        process, intake = self._process, self._intake
+        if process is None:
+            return
+        position = -1 if intake is None else intake.position()
+        if self._waits_for_peer() or position != self._spool_at:
+            self._spool_at = position
+            process.touch()
+        most = self._settings.cgi_idle_timeout
+        quiet = self._house.reactor.seconds() - process.moved_at
+        if quiet >= most:
+            self._time_up("cgi_idle_timeout")
+        else:
+            self._after("idle", most - quiet, self._look_idle)
+
+    def _time_up(self, limit: str) -> None:
+        log.warn(
+            "{script}: {limit} is over (request {request_id})",
+            event="cgi-time-up",
+            script=self._script.script_name,
+            limit=limit,
+            request_id=self._exchange.request_id,
+        )
+        if self._begun or not self._answering:
+            self._leave("time-up")
+        else:
+            self.refuse(504, "time-up")
