@@ -1,0 +1,95 @@
+"""What the outcomes of an attempt mean: the next state of each target, and when the item is due again. Pure.
+
+This is the whole of the custody rules: a target leaves `waiting` only by delivery, a permanent refusal, its age
+after a failed attempt, or (policy `hold`) an unknown result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import attrs
+from attrs import field, frozen
+
+from netsvc.outbox.model import Item, Lease, Outcome, Settlement, TargetState
+from netsvc.outbox.retry import RetryPolicy, lived
+
+AmbiguousPolicy = Literal["retry", "hold"]
+
+MAX_TEXT = 1024  # characters of a reason that are kept; a peer may send a long one
+EAGER_RECOVERIES = 3  # attempts in a row that died with the daemon, after which an item backs off as if it had failed
+
+
+@frozen(kw_only=True)
+class Custody:
+    """The rules that one outbox keeps.
+
+    :param ambiguous: after an unknown result ``retry`` (twice rather than never) or ``hold`` (for an operator).
+    """
+
+    retry: RetryPolicy = field(factory=RetryPolicy)
+    ambiguous: AmbiguousPolicy = "retry"
+
+    def settle(
+        self, lease: Lease, outcomes: Iterable[Outcome], *, now: float, random: Callable[[], float]
+    ) -> Settlement:
+        """Decide what an attempt came to.
+
+        A leased target without an outcome has an unknown one; outcomes for others are ignored; of several for one
+        target the last holds.
+
+        :param now: wall clock, seconds.
+        :param random: gives floats in [0, 1), for the jitter.
+        """
+        by_target = {one.target: one for one in outcomes}
+        waited = lived(lease.item.waited, scheduled_at=lease.item.scheduled_at, next_at=lease.item.next_at, now=now)
+        settled = []
+        for target in lease.targets:
+            outcome = by_target.get(target.address) or unknown(target.address, "the delivery gave no result for it")
+            outcome = attrs.evolve(outcome, text=one_line(outcome.text))
+            settled.append((outcome, self._state(outcome, waited)))
+        waits = any(state == "waiting" for _, state in settled)
+        return Settlement(
+            outcomes=tuple(settled),
+            next_at=now + self.retry.delay(lease.item.attempts + 1, random) if waits else None,
+            waited=waited,
+        )
+
+    def recover(self, lease: Lease, *, now: float, random: Callable[[], float]) -> Settlement:
+        """Decide what becomes of an attempt whose process died in the middle of it: nobody knows its result.
+
+        It is tried again at once, but an item that was there at several deaths in a row backs off: it may be their
+        cause.
+        """
+        lost = [unknown(target.address, "the daemon ended during the attempt") for target in lease.targets]
+        settlement = self.settle(lease, lost, now=now, random=random)
+        if settlement.next_at is not None and lease.item.recoveries < EAGER_RECOVERIES:
+            return attrs.evolve(settlement, next_at=now)
+        return settlement
+
+    def _state(self, outcome: Outcome, waited: float) -> TargetState:
+        if outcome.result == "delivered":
+            return "delivered"
+        if outcome.result == "permanent":
+            return "bounced"
+        if outcome.result == "ambiguous" and self.ambiguous == "hold":
+            return "ambiguous"
+        return "expired" if self.retry.expired(waited) else "waiting"
+
+
+def unknown(target: str, reason: str) -> Outcome:
+    """The outcome of an attempt of which nobody knows the result."""
+    return Outcome(target=target, result="ambiguous", text=reason)
+
+
+def one_line(text: str) -> str:
+    """A peer's words on one line of bounded length, without control characters."""
+    if len(text) <= MAX_TEXT and text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else " " for one in text[:MAX_TEXT])
+
+
+def age(item: Item, now: float) -> float:
+    """Seconds since the item was accepted, by the wall clock; never negative."""
+    return max(0.0, now - item.accepted_at)

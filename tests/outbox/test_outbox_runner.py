@@ -1,0 +1,347 @@
+"""The runner: claims, deliveries, outcomes, faults, drain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from netsvc.outbox.custody import Custody
+from netsvc.outbox.model import KeyConflictError, Lease, LeaseLostError, Outcome
+from netsvc.outbox.retry import DAY
+from netsvc.outbox.runner import LONGEST_SLEEP, STORE_PAUSE, Limits, Runner
+from tests.fakes import FakeMetrics
+from tests.outbox.kit import START, ImmediateStore, disk_full, open_database, submission
+
+
+class RunnerCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.offset = START  # of the wall clock against the reactor's
+        self.store = ImmediateStore(open_database(self))
+        self.metrics = FakeMetrics()
+        self.asked: list[tuple[Lease, bytes, Deferred[Any]]] = []
+        self.answers: list[Any] = []
+        self.events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+        self.runner = self.make()
+
+    def make(self, custody: Custody | None = None, **limits: Any) -> Runner:
+        runner = Runner(
+            queue="mail",
+            reactor=self.clock,
+            store=self.store,
+            deliver=self.deliver,
+            custody=custody or Custody(),
+            metrics=self.metrics,
+            random=lambda: 0.5,
+            limits=Limits(**limits),
+            wall_clock=lambda: self.offset + self.clock.seconds(),
+        )
+        self.addCleanup(self.end, runner)
+        return runner
+
+    def end(self, runner: Runner) -> None:
+        """Leave no attempt behind that would go on when the test is over."""
+        if runner.running:
+            stopped = runner.stopService()
+            self.clock.advance(Limits().drain_timeout)
+            self.successResultOf(stopped)
+
+    def deliver(self, lease: Lease, content: bytes) -> Deferred[Iterable[Outcome]]:
+        """Answer with what is planned, or wait."""
+        deferred: Deferred[Any] = Deferred()
+        self.asked.append((lease, content, deferred))
+        if self.answers:
+            answer = self.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return succeed([Outcome(target=one.address, result=answer, code=250) for one in lease.targets])
+        return deferred
+
+    def answer(self, index: int, result: Any) -> None:
+        lease, _, deferred = self.asked[index]
+        deferred.callback([Outcome(target=one.address, result=result) for one in lease.targets])
+
+    def accept(self, *targets: str, **more: Any) -> str:
+        return str(self.successResultOf(self.runner.accept(submission(*targets, **more))).queue_id)
+
+    def count(self, name: str, **labels: Any) -> float:
+        return self.metrics.metrics[f"outbox_{name}"].values.get(tuple(sorted({"queue": "mail", **labels}.items())), 0)
+
+    def seen(self, event: str) -> list[dict[str, Any]]:
+        return [one for one in self.events if one.get("event") == event]
+
+
+class Running(RunnerCase):
+    def test_delivers_at_once(self) -> None:
+        """What is accepted while the runner runs is delivered at once, with its content."""
+        self.answers = ["delivered"]
+        self.runner.startService()
+        self.accept(content=b"octets")
+        self.assertEqual(self.asked[0][1], b"octets")
+        self.assertEqual(self.store.database.audit().delivered, 1)
+        self.assertEqual(self.count("attempts", result="delivered"), 1)
+        self.assertEqual(self.count("finished", state="delivered"), 1)
+        self.assertEqual(self.count("accepted"), 1)
+        self.assertEqual(len(self.seen("outbox-delivered")), 1)
+
+    def test_delivers_what_was_there(self) -> None:
+        """What was accepted before is delivered at start, not before."""
+        self.answers = ["delivered"]
+        self.accept()
+        self.assertEqual(self.asked, [])
+        self.runner.startService()
+        self.assertEqual(len(self.asked), 1)
+
+    def test_repeated(self) -> None:
+        """A repeated submission is counted as such and delivered once."""
+        self.answers = ["delivered"] * 2
+        self.runner.startService()
+        self.assertEqual(self.accept(key="k"), self.accept(key="k"))
+        self.assertEqual((len(self.asked), self.count("repeated"), self.count("accepted")), (1, 1, 1))
+
+    def test_refused(self) -> None:
+        """A submission that the store refuses is refused."""
+        self.accept(key="k")
+        self.failureResultOf(self.runner.accept(submission("z@x", key="k")), KeyConflictError)
+
+    def test_retries(self) -> None:
+        """What was refused for now is tried again when it is due, and not before."""
+        self.answers = ["retry", "delivered"]
+        self.runner.startService()
+        self.accept()
+        self.clock.pump([30] * 4)
+        self.assertEqual(len(self.asked), 1)
+        self.clock.pump([30])
+        self.assertEqual(len(self.asked), 2)
+        self.assertEqual(self.store.database.audit().delivered, 1)
+
+    def test_jump_ahead(self) -> None:
+        """What a jump of the clock makes due is found within a minute, and does not expire."""
+        self.answers = ["retry", "retry"]
+        self.runner.startService()
+        self.accept()
+        self.offset += 6 * DAY
+        self.clock.advance(LONGEST_SLEEP)
+        self.assertEqual(len(self.asked), 2)
+        self.assertEqual(self.store.database.audit().waiting, 1)
+
+    def test_concurrency(self) -> None:
+        """No more attempts run at once than allowed; the next starts when one ends."""
+        self.runner = self.make(concurrency=2)
+        self.runner.startService()
+        for _ in range(3):
+            self.accept()
+        self.assertEqual(len(self.asked), 2)
+        self.answer(0, "delivered")
+        self.assertEqual(len(self.asked), 3)
+
+    def test_octets(self) -> None:
+        """No more content is in memory than allowed, but a large item still goes, alone."""
+        self.runner = self.make(octets=10)
+        self.runner.startService()
+        self.accept(content=b"x" * 100)
+        self.accept(content=b"y")
+        self.assertEqual(len(self.asked), 1)
+        self.answer(0, "delivered")
+        self.assertEqual(len(self.asked), 2)
+
+    def test_accepted_during_a_claim(self) -> None:
+        """What is accepted while the store is being asked is not forgotten until the next look."""
+        slow: Deferred[Any] = Deferred()
+        self.store.failures["next_due"] = [slow]
+        self.answers = ["delivered"]
+        self.runner.startService()
+        self.accept()
+        self.assertEqual(self.asked, [])
+        slow.callback(None)
+        self.assertEqual(len(self.asked), 1)
+
+    def test_levels(self) -> None:
+        """A bounce and an expiry are errors in the log; a held one is a warning."""
+        self.runner = self.make(custody=Custody(ambiguous="hold"))
+        self.answers = ["permanent", "ambiguous", "retry"]
+        self.runner.startService()
+        self.accept("b@x")
+        self.accept("c@x")
+        self.store.database.accept(submission("d@x"), START)
+        self.store.database.connection.execute("UPDATE item SET waited = ?", (6 * DAY,))
+        self.runner.wake()
+        self.assertEqual(self.seen("outbox-bounced")[0]["log_level"], LogLevel.error)
+        self.assertEqual(self.seen("outbox-expired")[0]["log_level"], LogLevel.error)
+        self.assertEqual(self.seen("outbox-held")[0]["log_level"], LogLevel.warn)
+
+    def test_purge(self) -> None:
+        """What was finished long ago is forgotten, an hour's turn at most after its time."""
+        self.answers = ["delivered"]
+        self.runner = self.make(keep=100)
+        self.runner.startService()
+        self.accept()
+        self.clock.pump([3600, 3600])
+        self.assertEqual(self.store.database.listing("", 9, done=True), ())
+
+
+class Faults(RunnerCase):
+    def test_delivery_raises(self) -> None:
+        """A delivery that breaks is an unknown result, logged, and tried again."""
+        self.answers = [RuntimeError("a bug"), "delivered"]
+        self.runner.startService()
+        queue_id = self.accept()
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.clock.pump([60] * 3)
+        _, ledger = self.store.database.show(queue_id)
+        self.assertEqual([one.result for one in ledger], ["ambiguous", "delivered"])
+
+    def test_damaged(self) -> None:
+        """Content that is damaged in the store is never sent; its targets bounce, loudly."""
+        self.accept()
+        self.store.database.connection.execute("UPDATE content SET octets = CAST('x' AS BLOB)")
+        self.runner.startService()
+        self.assertEqual(self.asked, [])
+        self.assertIn("SHA-256", self.seen("outbox-bounced")[0]["text"])
+
+    def test_claim_fails(self) -> None:
+        """A store that cannot be asked is asked again after a pause."""
+        self.answers = ["delivered"]
+        self.store.failures["claim"] = [disk_full()]
+        self.accept()
+        self.runner.startService()
+        self.assertEqual(self.count("store_faults"), 1)
+        self.clock.advance(STORE_PAUSE)
+        self.assertEqual(self.store.database.audit().delivered, 1)
+
+    def test_content_fails(self) -> None:
+        """Content that cannot be read for now is no attempt: the lease goes back."""
+        self.answers = ["delivered"]
+        self.store.failures["content"] = [disk_full()]
+        self.runner.startService()
+        queue_id = self.accept()
+        self.clock.advance(STORE_PAUSE)
+        self.assertEqual([one.result for one in self.store.database.show(queue_id)[1]], ["delivered"])
+
+    def test_outcome_is_written_until_it_is(self) -> None:
+        """An outcome that the store cannot take is kept and written when it can; nothing is sent twice."""
+        self.answers = ["delivered"]
+        self.store.failures["settle"] = [disk_full(), disk_full()]
+        self.runner.startService()
+        self.accept()
+        self.assertEqual(self.store.database.audit().delivered, 0)
+        self.clock.pump([STORE_PAUSE, STORE_PAUSE, STORE_PAUSE])
+        self.assertEqual(self.store.database.audit().delivered, 1)
+        self.assertEqual(len(self.asked), 1)
+
+    def test_lease_lost(self) -> None:
+        """An outcome under a lost lease is not written, and that is logged."""
+        self.answers = ["delivered"]
+        self.store.failures["settle"] = [LeaseLostError("gone")]
+        self.runner.startService()
+        self.accept()
+        self.assertEqual(len(self.seen("outbox-lease-lost")), 1)
+        self.assertEqual(self.seen("outbox-delivered"), [])
+
+    def test_purge_fails(self) -> None:
+        """A purge that fails is only counted."""
+        self.store.failures["purge"] = [disk_full()]
+        self.runner.startService()
+        self.assertEqual(self.count("store_faults"), 1)
+
+    def test_fault_of_our_own(self) -> None:
+        """A fault in a claim or a purge of the runner is logged and ends nothing else."""
+        self.store.failures = {"next_due": [ZeroDivisionError()], "purge": [KeyError()]}
+        self.answers = ["delivered"]
+        self.runner.startService()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.store.database.accept(submission(), START)
+        self.clock.advance(STORE_PAUSE)
+        self.assertEqual(len(self.asked), 1)
+
+
+class Drain(RunnerCase):
+    def test_idle(self) -> None:
+        """An idle runner stops at once, closes the store and leaves no timer."""
+        self.runner.startService()
+        self.successResultOf(self.runner.stopService())
+        self.assertTrue(self.store.closed)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_never_started(self) -> None:
+        """A runner that was never started stops too."""
+        self.successResultOf(self.runner.stopService())
+        self.assertTrue(self.store.closed)
+
+    def test_finishes_what_is_in_flight(self) -> None:
+        """The stop waits for the attempt in flight, records it, and claims nothing more."""
+        self.runner = self.make(concurrency=1)
+        self.runner.startService()
+        self.accept("b@x")
+        self.accept("c@x")
+        stopped = self.runner.stopService()
+        self.assertNoResult(stopped)
+        self.answer(0, "delivered")
+        self.successResultOf(stopped)
+        audit = self.store.database.audit()
+        self.assertEqual((audit.delivered, audit.waiting, len(self.asked)), (1, 1, 1))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_cut(self) -> None:
+        """An attempt that outlasts the drain is cut and recorded as unknown."""
+        self.runner.startService()
+        queue_id = self.accept()
+        stopped = self.runner.stopService()
+        self.clock.advance(Limits().drain_timeout)
+        self.successResultOf(stopped)
+        (attempt,) = self.store.database.show(queue_id)[1]
+        self.assertEqual((attempt.result, attempt.text), ("ambiguous", "the daemon stopped during the attempt"))
+        self.assertEqual(len(self.seen("outbox-drain-cut")), 1)
+
+    def test_store_fails_to_the_end(self) -> None:
+        """An outcome that cannot be written by the end of the drain leaves its lease to the next start."""
+        self.answers = ["delivered"]
+        self.store.failures["settle"] = [disk_full()] * 9
+        self.runner.startService()
+        self.accept()
+        stopped = self.runner.stopService()
+        self.clock.advance(Limits().drain_timeout)
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.store.database.leased()), 1)
+
+    def test_content_fails_to_the_end(self) -> None:
+        """A pause for a store that fails ends with the drain."""
+        self.store.failures["content"] = [disk_full()]
+        self.runner = self.make(drain_timeout=1.0)
+        self.runner.startService()
+        self.accept()
+        stopped = self.runner.stopService()
+        self.clock.advance(1)
+        self.successResultOf(stopped)
+        self.assertEqual(self.store.database.leased(), ())
+
+    def test_content_fails_after_the_cut(self) -> None:
+        """After the cut nothing pauses any more."""
+        slow: Deferred[Any] = Deferred()
+        self.store.failures["content"] = [slow]
+        self.runner.startService()
+        self.accept()
+        stopped = self.runner.stopService()
+        self.clock.advance(Limits().drain_timeout)
+        slow.errback(disk_full())
+        self.successResultOf(stopped)
+
+    def test_claimed_while_stopping(self) -> None:
+        """What the store leases after the stop goes back without an attempt."""
+        slow: Deferred[Any] = Deferred()
+        self.accept()
+        self.store.failures["claim"] = [slow]
+        self.runner.startService()
+        stopped = self.runner.stopService()
+        slow.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.asked, [])
+        self.assertEqual(self.store.database.leased(), ())
