@@ -10,14 +10,15 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 
 from netsvc.config.plan import Plan
 from netsvc.errors import StartError
 from netsvc.runtime.privileges import check_state_directory, drop, identity
 from netsvc.runtime.runtime import Runtime
 
-log = Logger()
+log = Logger(namespace="netsvc")
 
 
 class Netsvc(MultiService):
@@ -27,13 +28,23 @@ class Netsvc(MultiService):
     that was already bound is closed. Privileges drop between the last bind and the first start.
 
     :param refuse: called with a StartError when the daemon cannot start; it ends the process or raises.
+    :param observer: the ILogObserver that twistd is to log to; None leaves that to twistd.
     """
 
-    def __init__(self, plan: Plan, runtime: Runtime, refuse: Callable[[StartError], None]) -> None:
+    def __init__(
+        self, plan: Plan, runtime: Runtime, refuse: Callable[[StartError], None], observer: Any = None
+    ) -> None:
         super().__init__()
         self.runtime = runtime
         self._plan = plan
         self._refuse = refuse
+        self._observer = observer
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become part of twistd's application, which logs to the observer that stands in it."""
+        super().setServiceParent(parent)
+        if self._observer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer)
 
     def privilegedStartService(self) -> None:
         settings = self._plan.daemon
@@ -97,9 +108,9 @@ class Netsvc(MultiService):
         log.failure("{service} did not stop in order", failure, event="stop-failed", service=service.name)
 
 
-def assemble(plan: Plan, runtime: Runtime, refuse: Callable[[StartError], None]) -> Netsvc:
-    """Make the daemon's service from a plan."""
-    top = Netsvc(plan, runtime, refuse)
+def assemble(plan: Plan, runtime: Runtime, refuse: Callable[[StartError], None], observer: Any = None) -> Netsvc:
+    """Make the daemon's service from a plan; the parameters are Netsvc's."""
+    top = Netsvc(plan, runtime, refuse, observer)
     for instance in plan.instances:
         make_service = instance.kind.load_make_service()
         service = make_service(instance.settings, runtime.for_section(instance.name))

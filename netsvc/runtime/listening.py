@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, MutableSet
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
 from netsvc.config.listen import ListenAddress, SystemdAddress
@@ -78,15 +78,15 @@ class Listening(Service):
 
     def startService(self) -> None:
         self.privilegedStartService()  # a service added to a running daemon is started without it
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         for bound, door in self._bound:
             self._ports.append(self._adopt(bound, door))
             log.info("listening on {where}", event="listening", service=self.service, where=bound.where())
 
     def stopService(self) -> Deferred[Any]:
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         ports, self._ports = self._ports, []
-        ending = [succeed(port.stopListening()).addErrback(self._note) for port in ports]
+        ending = [maybeDeferred(port.stopListening).addErrback(self._note) for port in ports]
         self.abandon()
         if self.gate is not None:
             ending.append(self.gate.drain())

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import Logger
 
 from netsvc.config.daemon import DaemonSettings
 from netsvc.errors import StartError
 from netsvc.runtime.log_file import ReopeningFile, open_log_file
-from netsvc.runtime.logs import Stream, json_observer, text_observer
+from netsvc.runtime.logs import Observer, Stream, json_observer, text_observer
 
 DEFAULT_FILE = "twistd.log"  # twistd's own default, in the directory that it runs in
 
@@ -27,29 +27,22 @@ log = Logger()
 
 def log_output(
     settings: DaemonSettings, *, file: str | None, daemonised: bool, on_lost: Callable[[], object]
-) -> Callable[[], ILogObserver]:
-    """What twistd calls to make the log's observer (its ``--logger``).
+) -> Observer:
+    """Open the log and make the observer that writes it.
 
     :param file: twistd's ``--logfile``: a path, ``-`` for stdout, or None.
     :param daemonised: the process will leave its terminal, so that stdout is no place.
     :param on_lost: called for each line that could not be written.
     :raise StartError: the file cannot be written, or a daemon shall log to stdout.
     """
-    stream: Stream
-    if file == "-" or (file is None and not daemonised):
-        if daemonised:
-            raise StartError("a daemon has no stdout to log to; name a file with -l, or run in the foreground with -n")
-        stream = _stdout()
-    else:
-        stream = open_log_file(Path(file or DEFAULT_FILE).absolute())  # a daemon changes its directory
-
-    def make_observer() -> ILogObserver:
-        if isinstance(stream, ReopeningFile):
-            _reopen_on_signal(stream)
-        make = json_observer if settings.log_format == "json" else text_observer
-        return make(stream, settings.log_level, on_lost)
-
-    return make_observer
+    make = json_observer if settings.log_format == "json" else text_observer
+    if file != "-" and (file is not None or daemonised):
+        opened = open_log_file(Path(file or DEFAULT_FILE).absolute())  # a daemon changes its directory
+        _reopen_on_signal(opened)
+        return make(opened, settings.log_level, on_lost)
+    if daemonised:
+        raise StartError("a daemon has no stdout to log to; name a file with -l, or run in the foreground with -n")
+    return make(_stdout(), settings.log_level, on_lost)
 
 
 def _stdout() -> Stream:

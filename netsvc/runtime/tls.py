@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-from OpenSSL import SSL, crypto
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
+from OpenSSL import SSL
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from netsvc.config.listen import Tls
 from netsvc.errors import StartError
-
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def tls_factory(tls: Tls, inner: IProtocolFactory, clock: Any) -> TLSMemoryBIOFactory:
@@ -27,9 +27,9 @@ def tls_factory(tls: Tls, inner: IProtocolFactory, clock: Any) -> TLSMemoryBIOFa
     if tls.chain is not None:
         certificates += _certificates(tls.chain)
     try:
-        # An empty passphrase: without one OpenSSL would ask for it on the terminal of the daemon.
-        key = crypto.load_privatekey(crypto.FILETYPE_PEM, tls.key.read_bytes(), passphrase=b"")
-    except (OSError, crypto.Error) as error:
+        # Cryptography's own objects: pyOpenSSL deprecates its types, and Twisted passes on what it is given.
+        key: Any = load_pem_private_key(tls.key.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise StartError(f"the private key {tls.key} cannot be used: {_reason(error)}") from None
     options = CertificateOptions(
         privateKey=key,
@@ -44,15 +44,11 @@ def tls_factory(tls: Tls, inner: IProtocolFactory, clock: Any) -> TLSMemoryBIOFa
     return TLSMemoryBIOFactory(options, False, inner, clock)
 
 
-def _certificates(file: Path) -> list[crypto.X509]:
+def _certificates(file: Path) -> list[Any]:
     try:
-        found = _CERTIFICATE.findall(file.read_bytes())
-        certificates = [crypto.load_certificate(crypto.FILETYPE_PEM, one) for one in found]
-    except (OSError, crypto.Error) as error:
+        return load_pem_x509_certificates(file.read_bytes())
+    except (OSError, ValueError) as error:
         raise StartError(f"the certificate {file} cannot be used: {_reason(error)}") from None
-    if not certificates:
-        raise StartError(f"the certificate {file} cannot be used: it holds none in PEM form")
-    return certificates
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,106 @@
+"""What twistd calls."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService, IServiceMaker
+from twisted.plugin import getPlugins
+from twisted.python import usage
+from twisted.trial.unittest import SynchronousTestCase
+
+from netsvc import tap
+
+GOOD = "[netsvc]\nstate_directory = state\n[echo]\nlisten = tcp:{port}:interface=127.0.0.1\n"
+
+
+class TapTests(SynchronousTestCase):
+    """Options and makeService."""
+
+    def setUp(self) -> None:
+        self.directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.file = self.directory / "netsvc.ini"
+
+    def options(self, text: str, **twistd: Any) -> tap.Options:
+        self.file.write_text(text)
+        made = tap.Options()
+        if twistd:
+            made.parent = twistd  # type: ignore[attr-defined]
+        made.parseOptions(["--config", str(self.file)])
+        return made
+
+    def ended(self, function: Any, *arguments: Any) -> tuple[Any, str]:
+        """Call what should end the process: its status and what it wrote to stderr."""
+        with contextlib.redirect_stderr(io.StringIO()) as stderr:
+            error = self.assertRaises(SystemExit, function, *arguments)
+        return error.code, stderr.getvalue()
+
+    def test_twistd_finds_the_plugin(self) -> None:
+        """`twistd netsvc` exists, and Twisted's own plugins are still there."""
+        found = {plugin.tapname: plugin for plugin in getPlugins(IServiceMaker)}
+        self.assertEqual(found["netsvc"].module, "netsvc.tap")
+        self.assertIn("web", found)
+
+    def test_nothing_shadows_twisted(self) -> None:
+        """The checkout has no twisted/__init__.py and no twisted/plugins/__init__.py: they would hide Twisted."""
+        root = Path(tap.__file__).parent.parent / "twisted"
+        self.assertFalse((root / "__init__.py").exists())
+        self.assertFalse((root / "plugins" / "__init__.py").exists())
+
+    def test_no_file(self) -> None:
+        """Without --config the usage says what is missing."""
+        error = self.assertRaises(usage.UsageError, tap.Options().parseOptions, [])
+        self.assertIn("--config", str(error))
+
+    def test_a_bad_file_ends_with_every_fault(self) -> None:
+        """Every fault is a line, the last line sums up, the status is 1."""
+        status, text = self.ended(self.options, "[echo]\nlisten = tcp:70000\nmax_conections = 3\n[ecko]\n")
+        self.assertEqual(status, 1)
+        lines = text.splitlines()
+        self.assertEqual(len(lines), 4)
+        self.assertIn("did you mean 'max_connections'?", text)
+        self.assertIn("3 faults", lines[-1])
+
+    def test_makes_the_service(self) -> None:
+        """A good file becomes one service; nothing is bound before it starts."""
+        service = tap.makeService(self.options(GOOD.format(port=0)))
+        self.assertTrue(IService.providedBy(service))
+
+    def test_a_failed_bind_in_the_foreground(self) -> None:
+        """In the foreground a failed bind is a clear line and status 1, and twistd's pid file goes."""
+        taken = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(taken.close)
+        pidfile = self.directory / "twistd.pid"
+        pidfile.write_text("1")
+        options = self.options(GOOD.format(port=taken.getsockname()[1]), nodaemon=True, pidfile=str(pidfile))
+        status, text = self.ended(tap.makeService(options).privilegedStartService)
+        self.assertEqual(status, 1)
+        self.assertIn("twistd netsvc: [echo] cannot listen on", text)
+        self.assertFalse(pidfile.exists())
+
+    def test_a_failed_bind_in_the_background(self) -> None:
+        """As a daemon the error goes up to twistd, which tells the waiting parent."""
+        taken = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(taken.close)
+        options = self.options(
+            GOOD.format(port=taken.getsockname()[1]), nodaemon=False, logfile=str(self.directory / "log")
+        )
+        self.assertRaises(tap.StartError, tap.makeService(options).privilegedStartService)
+
+    def test_logs_only_to_regular_files(self) -> None:
+        """-l with a device is refused: Twisted's own log would rename it away."""
+        status, text = self.ended(tap.makeService, self.options(GOOD.format(port=0), nodaemon=True, logfile="/dev/full"))
+        self.assertEqual(status, 1)
+        self.assertIn("is not a regular file", text)
+
+    def test_the_command_lines_own_logger_stays(self) -> None:
+        """With --logger or --syslog twistd's choice stands."""
+        service: Any = tap.makeService(self.options(GOOD.format(port=0), nodaemon=True, logger="some.logger"))
+        self.assertIsNone(service._observer)
