@@ -1,0 +1,1 @@
+"""Measures netsvc side by side with its peers, in one run on one machine: ``python -m benchmarks``."""
