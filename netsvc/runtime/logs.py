@@ -46,7 +46,7 @@ LONGEST_FIELD = 4096  # characters of one field of a JSON object
 LONGEST_TRACEBACK = 65536  # characters
 
 _INDENT = "    "
-_LEVELS = frozenset(LogLevel.iterconstants())
+_LEVEL_TYPE = type(LogLevel.info)
 
 # What the log of twisted.python, and its bridge between the two systems, adds to an event for its own use.
 _LEGACY = frozenset(
@@ -187,7 +187,7 @@ def as_json(event: dict[str, Any], level: Level) -> str:
 
 def _level(event: dict[str, Any]) -> Level:
     level = event.get("log_level")
-    if level not in _LEVELS:
+    if not isinstance(level, _LEVEL_TYPE):
         return LogLevel.critical if "log_failure" in event else LogLevel.info
     return LogLevel.debug if level is LogLevel.info and _is_chatter(event) else level
 
@@ -204,16 +204,18 @@ def _is_chatter(event: dict[str, Any]) -> bool:
     return namespace.startswith(_CHATTER_NAMESPACES)
 
 
+def _is_legacy_error(event: dict[str, Any]) -> bool:
+    """Whether it comes from twisted.python.log.err: its text is `why` and the traceback in one."""
+    return "log_text" in event and "failure" in event and bool(event.get("isError")) and not event.get("message")
+
+
 def _message(event: dict[str, Any]) -> str:
-    if "log_failure" in event and "log_text" in event:  # of twisted.python.log.err: the text is the traceback again
-        text = _text(event.get("why") or "Unhandled Error")
-    else:
-        text = formatEvent(event)
+    text = _text(event.get("why") or "Unhandled Error") if _is_legacy_error(event) else formatEvent(event)
     return printable(_cut(text, LONGEST_MESSAGE))
 
 
 def _traceback(event: dict[str, Any]) -> str:
-    failure = event.get("log_failure")
+    failure = event.get("failure") if _is_legacy_error(event) else event.get("log_failure")
     if failure is None:
         return ""
     try:

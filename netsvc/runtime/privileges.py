@@ -175,9 +175,9 @@ def _opened_directory(path: Path, dropping: bool) -> int:
     try:
         for missing in parents:
             missing.mkdir(exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
     finally:
         os.umask(mask)
-    path.mkdir(mode=0o700, exist_ok=True)
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
