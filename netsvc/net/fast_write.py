@@ -15,11 +15,13 @@ from typing import Any
 from netsvc.net.plain import is_plain
 
 
-def fast_write(transport: Any, data: bytes) -> None:
+def fast_write(transport: Any, data: bytes) -> bool:
     """Write data to any transport, at once where that is possible.
 
     An error on the socket is left for the transport's own write to meet, so that the connection ends in
     the one place where connections end.
+
+    :return: whether all of it is with the kernel, and nothing is queued.
     """
     if (
         not is_plain(transport)
@@ -31,11 +33,13 @@ def fast_write(transport: Any, data: bytes) -> None:
         or not data
     ):
         transport.write(data)
-        return
+        return False
     try:
         sent = os.write(transport.fileno(), data)
     except OSError:  # would block, or broken
         transport.write(data)
-        return
+        return False
     if sent < len(data):
         transport.write(data[sent:])
+        return False
+    return True

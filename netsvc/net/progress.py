@@ -34,5 +34,5 @@ def octets_unread(connection: socket.socket) -> int:
     """Octets written to a UNIX connection that its peer has not read; 0 where the kernel does not tell."""
     try:
         return int(_INT.unpack(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0])
-    except OSError:
+    except (OSError, ValueError):
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, MutableSet
 from typing import Any
 
@@ -9,17 +10,17 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
-from netsvc.config.listen import ListenAddress, SystemdAddress
+from netsvc.config.listen import DEFAULT_BACKLOG, ListenAddress, SystemdAddress
 from netsvc.errors import StartError
 from netsvc.runtime.datagrams import DatagramAdmission, DatagramGate
 from netsvc.runtime.gate import Door, Gate, GateFactory
 from netsvc.runtime.sockets import BoundSocket, bind
 from netsvc.runtime.tls import tls_factory
+from netsvc.runtime.unix_port import adopt_unix_port
 
 log = Logger()
 
 MAX_DATAGRAM = 65535  # octets, RFC 768: the length field has 16 bits
-_AF_UNIX = 1
 
 
 class Listening(Service):
@@ -106,16 +107,13 @@ class Listening(Service):
             if self._datagrams is None:
                 raise StartError(f"cannot listen on {bound.address}: this kind has no UDP side")
             return None
-        if self._gate_missing():
+        if self.gate is None:
             raise StartError(f"cannot listen on {bound.address}: this kind has only a UDP side")
-        counted = bound.socket.family != _AF_UNIX
+        counted = bound.socket.family != socket.AF_UNIX
         if bound.tls is None:
             return Door(self._factory, haproxy=bound.haproxy, counted=counted)
         wrapped = tls_factory(bound.tls, self._factory, self._reactor)
         return Door(wrapped, tls=True, haproxy=bound.haproxy, counted=counted)
-
-    def _gate_missing(self) -> bool:
-        return self.gate is None
 
     def _adopt(self, bound: BoundSocket, door: Door | None) -> Any:
         """Hand a duplicate of the socket to the reactor; ours stays, so that a reload can hand it on."""
@@ -125,4 +123,8 @@ class Listening(Service):
             gate = DatagramGate(self._datagrams, bound.on_loopback)
             return self._reactor.adoptDatagramPort(descriptor, family, gate, MAX_DATAGRAM)
         assert self.gate is not None  # noqa: S101 - as above
-        return self._reactor.adoptStreamPort(descriptor, family, GateFactory(self.gate, door))
+        factory = GateFactory(self.gate, door)
+        if family == socket.AF_UNIX:
+            backlog = getattr(bound.address, "backlog", DEFAULT_BACKLOG)
+            return adopt_unix_port(self._reactor, bound.socket, backlog, factory)
+        return self._reactor.adoptStreamPort(descriptor, family, factory)
