@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable
 
 from netsvc.config.values import Rate
 
-CAPACITY = 65536  # sources; about 12 MiB when all are in use
+CAPACITY = 65536  # sources; about 10 MiB when all are in use
 
 _SLOTS = 128  # slots in one period: how finely "nearest to full" is told apart
 _FORGOTTEN_AT_ONCE = 2  # full buckets dropped with each take: more than one take can make, so they never pile up

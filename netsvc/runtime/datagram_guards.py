@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable, Container, Hashable
+from functools import lru_cache
 
 from netsvc.runtime.addresses import canonical
 from netsvc.runtime.buckets import never_back
@@ -21,7 +22,8 @@ BROADCAST = "broadcast"
 UNSPECIFIED = "unspecified"
 LOOPBACK = "loopback"
 LOOP = "loop"  # counted under this word when LoopGuard drops
-REASONS = (LOW_PORT, OWN_PORT, MULTICAST, BROADCAST, UNSPECIFIED, LOOPBACK, LOOP)
+_NO_ADDRESS = "no-address"  # dropped whatever guards are on: an answer would go nowhere
+REASONS = (LOW_PORT, OWN_PORT, MULTICAST, BROADCAST, UNSPECIFIED, LOOPBACK, LOOP, _NO_ADDRESS)
 
 FIRST_UNPRIVILEGED_PORT = 1024  # below are the system ports of RFC 6335 section 6, other small services among them
 
@@ -55,18 +57,25 @@ def refuse(
         return LOW_PORT
     if OWN_PORT in guards and peer_port in own_ports:
         return OWN_PORT
-    address = canonical(peer_host)
+    forged = _nature(peer_host)
+    if forged is None or (forged == LOOPBACK and arrived_on_loopback):
+        return None
+    return forged if forged in guards or forged == _NO_ADDRESS else None
+
+
+@lru_cache(maxsize=4096)  # hosts; asked for every datagram
+def _nature(host: str) -> str | None:
+    """The word of the guard that an address concerns, if any."""
+    address = canonical(host)
     if address is None:
-        return UNSPECIFIED  # an answer would go nowhere
-    if MULTICAST in guards and address.is_multicast:
+        return _NO_ADDRESS
+    if address.is_multicast:
         return MULTICAST
-    if BROADCAST in guards and address == _EVERYBODY:
+    if address == _EVERYBODY:
         return BROADCAST
-    if UNSPECIFIED in guards and (address.is_unspecified or (address.version == 4 and address in _THIS_NETWORK)):
+    if address.is_unspecified or (address.version == 4 and address in _THIS_NETWORK):
         return UNSPECIFIED
-    if LOOPBACK in guards and address.is_loopback and not arrived_on_loopback:
-        return LOOPBACK
-    return None
+    return LOOPBACK if address.is_loopback else None
 
 
 PAUSE = 1.0  # seconds; a loop goes round faster (the slowest path on earth, by satellite, takes 0.6), a person does not

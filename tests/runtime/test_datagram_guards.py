@@ -80,11 +80,11 @@ class SourceTests(SynchronousTestCase):
 
     def test_no_address(self) -> None:
         """A source that is no address is dropped."""
-        self.assertEqual(refused("peer"), "unspecified")
+        self.assertEqual(refused("peer", guards=frozenset()), "no-address")
 
     def test_words(self) -> None:
-        """The reasons are the words of the option, and the loop's."""
-        self.assertEqual(set(REASONS), ALL | {"loop"})
+        """The reasons are the words of the option, the loop's, and that of what is no address."""
+        self.assertEqual(set(REASONS), ALL | {"loop", "no-address"})
 
     @settings(derandomize=True, deadline=None)
     @given(st.ip_addresses().map(str), st.integers(0, 65535), st.booleans())
