@@ -117,6 +117,7 @@ service {name}
 {{
     type = INTERNAL UNLISTED
     id = {name}-bench
+    flags = NOLIBWRAP
     socket_type = stream
     protocol = tcp
     wait = no
@@ -134,7 +135,7 @@ service {name}
 
 
 def xinetd() -> Running:
-    """xinetd with its internal echo (a process a connection) and daytime, all limits off, no logging."""
+    """xinetd with its internal echo (a process a connection) and daytime; no limits, logs, or look-ups of names."""
     program = shutil.which("xinetd") or "/usr/sbin/xinetd"
 
     def command(ports: dict[str, int], directory: Path) -> list[str]:

@@ -62,6 +62,10 @@ class Server:
         environment: dict[str, str] | None = None,
         files: int | None = None,
     ) -> None:
+        def limit_files() -> None:
+            if files is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
         self.log = directory / "output.log"
         began = time.monotonic()
         with self.log.open("wb") as log:
@@ -73,9 +77,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 env=os.environ | (environment or {}),
                 start_new_session=True,
-                preexec_fn=None
-                if files is None
-                else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
+                preexec_fn=limit_files,  # noqa: PLW1509 - there are no threads here
             )
         try:
             for port in ports:
