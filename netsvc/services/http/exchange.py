@@ -100,6 +100,9 @@ class IExchange(Interface):
     def send_file(descriptor, offset, length):
         """Send part of an open file (sendfile where possible); a Deferred; the caller closes the descriptor."""
 
+    def answer(status, headers, body, reason=None):
+        """begin, write and finish of an answer that is at hand as a whole, in one go."""
+
     def register_producer(producer, streaming):
         """As ITransport.registerProducer: back-pressure from the peer to the route."""
 

@@ -61,7 +61,7 @@ def assignments() -> ValueType[tuple[tuple[str, str], ...]]:
     return ValueType(name="assignments", bounds="NAME=value, one a line", parse=parse, show=show, multiline=True)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)  # so that a class can inherit it beside ServerSettings
 class CgiSettings:
     """How scripts are found, run and limited."""
 

@@ -1,0 +1,140 @@
+"""HttpFactory: what the connections of one http service share; its tick keeps time for all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.protocol import ServerFactory
+
+from netsvc.interfaces import IMetrics
+from netsvc.services.http.answer import field_lines, http_date, status_line
+from netsvc.services.http.protocol import HttpProtocol
+from netsvc.services.http.ready import ReadyAnswers
+from netsvc.services.http.settings import HttpSettings
+from netsvc.services.http.wire import Heads, Limits
+
+TICK = 1.0  # seconds, at most, between two looks at all deadlines; Date has the same step
+
+
+class HttpFactory(ServerFactory):
+    """Makes HttpProtocols.
+
+    One timer serves all connections: a look at each once a second costs less than a timer that is set anew with every
+    request. It runs only while there are connections. Times are rounded up to its step.
+
+    :param settings: the service's options.
+    :param clock: IReactorTime; its seconds() is the time of day.
+    :param metrics: an IMetrics.
+    :param service: the section's name, a label of the metrics.
+    :param ready: answers from memory.
+    :param route: answers an IExchange.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        settings: HttpSettings,
+        *,
+        clock: Any,
+        metrics: IMetrics,
+        service: str,
+        ready: ReadyAnswers,
+        route: Callable[[Any], None],
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.ready = ready
+        self.route = route
+        self.heads = Heads()
+        self.limits = Limits(
+            target=settings.max_target, head=settings.max_head, fields=settings.max_headers, body=settings.max_body
+        )
+        self.access_log = settings.access_log
+        self.draining = False
+        self.served = 0  # answers from memory since the last tick
+        self._service = service
+        self._requests = metrics.counter("http_requests", "Requests answered, by status.", ("service", "status"))
+        self._seconds = metrics.histogram(
+            "http_request_seconds",
+            "Time from the head of a request to the end of its answer; without those answered at once from memory.",
+            ("service",),
+        )
+        self._open: set[HttpProtocol] = set()
+        self._counts: Counter[int] = Counter()
+        self._call: Any = None
+        self._server = field_lines(((b"Server", settings.server.encode("ascii")),)) if settings.server else b""
+        times = (settings.head_timeout, settings.keepalive_timeout, settings.body_timeout, settings.send_timeout)
+        self._tick = min(TICK, max(0.05, min(time for time in times if time) / 4))
+        self._second = -1
+        self._fields = b""
+        self.lead = b""
+        self._keep_time()
+
+    def buildProtocol(self, addr: Any) -> Any:  # noqa: ARG002  (Twisted's signature)
+        return HttpProtocol(self)
+
+    def opened(self, connection: HttpProtocol) -> None:
+        """A connection is there."""
+        self._open.add(connection)
+        if self._call is None:
+            self._keep_time()
+            self._call = self.clock.callLater(self._tick, self._look)
+
+    def closed(self, connection: HttpProtocol) -> None:
+        """A connection is gone."""
+        self._open.discard(connection)
+
+    def common_fields(self) -> bytes:
+        """The lines of Server and Date."""
+        return self._fields
+
+    def drain(self) -> None:
+        """The service stops: current answers are finished, idle connections closed."""
+        self.draining = True
+        for connection in tuple(self._open):
+            connection.drain()
+
+    def count(self, status: int) -> None:
+        """One request was answered."""
+        self._counts[status] += 1
+
+    def observe(self, seconds: float) -> None:
+        """One request took so long."""
+        self._seconds.observe(seconds, service=self._service)
+
+    def stopFactory(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        self._publish()
+
+    def _look(self) -> None:
+        self._call = None
+        self._keep_time()
+        self._publish()
+        now = self.now
+        for connection in tuple(self._open):
+            connection.look(now)
+        if self._open:
+            self._call = self.clock.callLater(self._tick, self._look)
+
+    def _keep_time(self) -> None:
+        self.now: float = self.clock.seconds()
+        # A deadline that is set between two ticks is set by the last tick's time.
+        self.idle_deadline = self.now + self.settings.keepalive_timeout + self._tick
+        if int(self.now) != self._second:
+            self._second = int(self.now)
+            self._fields = b"%sDate: %s\r\n" % (self._server, http_date(self._second))
+            self.lead = status_line(200) + self._fields
+
+    def _publish(self) -> None:
+        """Bring what was counted to the metrics, which cost more than a count."""
+        self._counts[200] += self.served
+        self.served = 0
+        for status, amount in self._counts.items():
+            if amount:
+                self._requests.inc(amount, service=self._service, status=str(status))
+        self._counts.clear()

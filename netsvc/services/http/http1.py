@@ -1,0 +1,313 @@
+"""One exchange over HTTP/1.x: an IExchange between a route and the connection it came on."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from netsvc.net.fast_write import fast_write
+from netsvc.net.sendfile import FileSender
+from netsvc.services.http.answer import (
+    CONTINUE,
+    LAST_CHUNK,
+    chunk,
+    connection_line,
+    field_lines,
+    framing,
+    may_have_body,
+    status_line,
+)
+from netsvc.services.http.exchange import IExchange
+from netsvc.services.http.pages import PAGE_HEADERS, error_page
+
+if TYPE_CHECKING:
+    from netsvc.services.http.head import Message
+    from netsvc.services.http.protocol import HttpProtocol
+
+log = Logger()
+
+DRAINED = 1 << 16  # octets of an unwanted body that are read to keep the connection; more closes it
+
+
+def new_request_id() -> str:
+    """48 random bits: unique among the requests that a log holds."""
+    return secrets.token_hex(6)
+
+
+@implementer(IExchange)
+class Http1Exchange:
+    """A request that came over HTTP/1.x, and its answer."""
+
+    def __init__(self, connection: HttpProtocol, message: Message) -> None:
+        self._connection = connection
+        self._transport: Any = connection.transport
+        self.message = message
+        self._request_id = ""
+        self._lost: Deferred[None] | None = None
+        self._gone = False
+        self._begun = False
+        self._chunked = False
+        self._has_body = False
+        self._length: int | None = None
+        self._continue_due = message.expects_continue
+        self._receiver: Any = None
+        self.head = message.head
+        self.body_length = message.body_length
+        self.body_paused = False
+        self.body_whole = message.body_length == 0
+        self.dropping = False  # the rest of the body is read and dropped
+        self.finished = False
+        self.keep_alive = message.keep_alive
+        self.sending_file = False
+        self.status = 0
+        self.sent = 0  # octets of the body, without chunk framing
+
+    @property
+    def request_id(self) -> str:
+        if not self._request_id:
+            self._request_id = new_request_id()
+        return self._request_id
+
+    @property
+    def peer(self) -> tuple[str, int]:
+        return self._connection.peer
+
+    @property
+    def local(self) -> tuple[str, int]:
+        return self._connection.local
+
+    @property
+    def secure(self) -> bool:
+        return self._connection.secure
+
+    @property
+    def lost(self) -> Deferred[None]:
+        if self._lost is None:
+            self._lost = Deferred()
+            if self._gone:
+                self._lost.callback(None)
+        return self._lost
+
+    @property
+    def _closed(self) -> bool:
+        return self._gone or self.finished
+
+    # The request's body
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether octets of the body may be taken from the connection now."""
+        return not self.body_paused and (self._receiver is not None or self.dropping)
+
+    def receive_body(self, receiver: Any) -> None:
+        if self._gone:
+            receiver.body_lost()
+            return
+        if self.body_whole:
+            receiver.body_finished()
+            return
+        self._receiver = receiver
+        self.send_continue()
+        self._connection.body_wanted()
+
+    def pause_body(self) -> None:
+        self.body_paused = True
+        self._connection.flow_changed()
+
+    def resume_body(self) -> None:
+        if self.body_paused:
+            self.body_paused = False
+            self._connection.body_wanted()
+
+    def send_continue(self) -> None:
+        if self._continue_due and not self._begun and not self._closed:
+            self._continue_due = False
+            if not self._connection.body_has_begun():  # RFC 9110 10.1.1: may then be left out
+                fast_write(self._transport, CONTINUE)
+
+    def take(self, data: bytes) -> None:
+        """Some of the body has come (the connection's side)."""
+        self._continue_due = False
+        if self._receiver is not None and not self.dropping:
+            self._receiver.body_received(data)
+
+    def body_ended(self) -> None:
+        """All of the body has come (the connection's side)."""
+        self.body_whole = True
+        if self._receiver is not None and not self.dropping:
+            self._receiver.body_finished()
+
+    def _lose_body(self) -> None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None and not self.body_whole and not self.dropping:
+            receiver.body_lost()
+
+    # The answer
+
+    def _head(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], length: int | None, reason: str | None
+    ) -> bytes:
+        """The octets of the answer's head; decides what becomes of the connection."""
+        method, version = self.head.method, self.message.head.version
+        own, self._chunked, until_close = framing(self.message.head.method, status, length, version)
+        fields = field_lines(headers)
+        self._begun = True
+        self.status = status
+        self._length = length
+        self._has_body = may_have_body(self.message.head.method, status) and may_have_body(method, status)
+        if not self.body_whole and self._receiver is None:
+            self.dropping = True
+            left = self._connection.body_left()
+            if left is None or left > DRAINED or self._continue_due:
+                self.keep_alive = False
+        if until_close or not self._connection.may_persist():
+            self.keep_alive = False
+        return b"".join(
+            (
+                status_line(status, reason),
+                self._connection.common_fields(),
+                fields,
+                own,
+                connection_line(self.keep_alive, version),
+                b"\r\n",
+            )
+        )
+
+    def begin(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], length: int | None = None, reason: str | None = None
+    ) -> None:
+        if self._closed or self._begun:
+            return
+        try:
+            head = self._head(status, headers, length, reason)
+        except ValueError as error:
+            self._unsendable(error)
+            return
+        self._transport.write(head)  # queued: what follows in this turn leaves with it
+        if self.dropping:
+            self._connection.body_wanted()
+
+    def answer(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes, reason: str | None = None
+    ) -> None:
+        if self._closed or self._begun:
+            return
+        try:
+            head = self._head(status, headers, len(body), reason)
+        except ValueError as error:
+            self._unsendable(error)
+            return
+        if self._has_body:
+            self.sent = len(body)
+            head += body
+        fast_write(self._transport, head)
+        self._complete()
+
+    def _unsendable(self, error: ValueError) -> None:
+        log.error(
+            "the answer to {request_id} cannot be sent: {reason}",
+            event="http-answer-refused",
+            request_id=self.request_id,
+            reason=str(error),
+        )
+        self.refuse(500)
+
+    def write(self, data: bytes) -> None:
+        if self._closed or not self._begun or not self._has_body:
+            return
+        if self._length is not None:
+            data = data[: self._length - self.sent]
+        if data:
+            self.sent += len(data)
+            fast_write(self._transport, chunk(data) if self._chunked else data)
+
+    def send_file(self, descriptor: int, offset: int, length: int) -> Deferred[None]:
+        if self._closed or not self._has_body or not length:
+            return succeed(None)
+        self.sending_file = True
+        sending = FileSender(self._transport, descriptor, offset, length).send()
+
+        def sent(result: Any) -> Any:
+            self.sending_file = False
+            return result
+
+        def all_sent(_: None) -> None:
+            self.sent += length
+
+        return sending.addBoth(sent).addCallback(all_sent)
+
+    def register_producer(self, producer: Any, streaming: bool) -> None:
+        if self._closed:
+            producer.stopProducing()
+        else:
+            self._transport.registerProducer(producer, streaming)
+
+    def unregister_producer(self) -> None:
+        if not self._closed:
+            self._transport.unregisterProducer()
+
+    def finish(self) -> None:
+        if self._closed or not self._begun:
+            return
+        if self._has_body and self._length is not None and self.sent < self._length:
+            self.abort()
+            return
+        if self._chunked and self._has_body:
+            fast_write(self._transport, LAST_CHUNK)
+        self._complete()
+
+    def _complete(self) -> None:
+        self.finished = True
+        self._receiver = None
+        if not self.body_whole:
+            self.dropping = True
+            self.body_paused = False
+            if not self._connection.may_drain(DRAINED):
+                self.keep_alive = False
+        self._connection.answered(self)
+
+    def abort(self) -> None:
+        if not self._closed:
+            self.finished = True
+            self._receiver = None
+            self._connection.aborted(self)
+            self._transport.abortConnection()
+
+    def refuse(self, status: int, reason: str | None = None, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        if self._closed:
+            return
+        if self._begun:
+            self.abort()
+            return
+        page = error_page(status, reason, self.request_id)
+        self.answer(status, (*PAGE_HEADERS, *headers), page, reason)
+
+    # The connection's side
+
+    def fail(self, status: int) -> None:
+        """The rest of the request will not come as it should: answer so if nothing was said yet, and tell the route."""
+        receiver = None if self.dropping or self.body_whole else self._receiver
+        lost = self._lost
+        self._receiver = None
+        self.keep_alive = False
+        finished = self.finished
+        self.refuse(status)
+        if receiver is not None:
+            receiver.body_lost()
+        if lost is not None and not finished and not lost.called:
+            lost.callback(None)
+
+    def connection_lost(self) -> bool:
+        """The peer is gone. Returns whether the answer was cut."""
+        if self._closed:
+            return False
+        self._gone = True
+        self._lose_body()
+        if self._lost is not None and not self._lost.called:
+            self._lost.callback(None)
+        return True

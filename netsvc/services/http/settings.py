@@ -1,0 +1,92 @@
+"""The options of the http kind. Imports no Twisted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import frozen
+
+from netsvc.config import values
+from netsvc.config.options import Context, ValueType, option
+from netsvc.config.server import DAY, HOUR, ServerSettings
+from netsvc.errors import BadValue
+from netsvc.services.http.cgi.settings import CgiSettings
+
+
+def index_name(text: str) -> str:
+    """One segment of a path: the name of a file."""
+    if "/" in text or "\0" in text or text in (".", ".."):
+        raise BadValue(f"{text!r} is not the name of a file, such as index.html")
+    return text
+
+
+def server_header() -> ValueType[str]:
+    """Visible ASCII of at most 128 characters, or ``none``, which is the empty text."""
+
+    def parse(text: str, _: Context) -> str:
+        if text == "none":
+            return ""
+        if not (text and text.isascii() and text.isprintable() and len(text) <= 128):
+            raise BadValue(f"{text!r} is not visible ASCII of at most 128 characters")
+        return text
+
+    return ValueType(name="text", bounds="none, or visible ASCII", parse=parse, show=lambda value: value or "none")
+
+
+@frozen(kw_only=True)
+class HttpSettings(CgiSettings, ServerSettings):
+    """What is served, and how long and how large requests may be."""
+
+    docroot: Path = option(values.path(), help="The directory whose files are served.")
+    index: tuple[str, ...] = option(
+        values.items(index_name, name="names", bounds="names of files"),
+        default=("index.html", "index.htm"),
+        help="Files that answer for their directory; the first that exists does.",
+    )
+    listing: bool = option(values.boolean(), default=False, help="List directories that have no index file.")
+    dotfiles: bool = option(
+        values.boolean(), default=False, help="Serve names that begin with a dot; /.well-known is served anyway."
+    )
+    follow_symlinks: str = option(
+        values.choice("inside", "owner", "no", "yes"),
+        default="inside",
+        help="Symbolic links: 'inside' the docroot only; to what the link's 'owner' owns; 'no' link; 'yes', any.",
+    )
+    cache: int = option(
+        values.size(0, 1 << 34),
+        default=16 << 20,
+        help="Memory for small files; each use checks that the file is the same.",
+    )
+    cache_file: int = option(
+        values.size(0, 16 << 20), default=64 << 10, help="The largest file that is kept in memory."
+    )
+    server: str = option(server_header(), default="netsvc", help="The Server field of answers; 'none' leaves it out.")
+    access_log: bool = option(values.boolean(), default=True, help="Log every request.")
+    head_timeout: float = option(
+        values.duration(0.1, HOUR), default=15.0, help="Time for the whole head of a request, from its first octet."
+    )
+    keepalive_timeout: float = option(
+        values.duration(0, DAY),
+        default=60.0,
+        help="Time that an idle connection is kept for the next request; 0 is none.",
+    )
+    body_timeout: float = option(
+        values.duration(0.1, DAY), default=20.0, help="Time until a request's body must have reached body_rate."
+    )
+    body_rate: int = option(
+        values.size(0, 1 << 30), default=500, help="The lowest rate of a request's body, in octets a second; 0 is any."
+    )
+    send_timeout: float = option(
+        values.duration(0.1, DAY), default=60.0, help="Time within which a peer must take some of an answer it is owed."
+    )
+    send_rate: int = option(
+        values.size(0, 1 << 30),
+        default=100,
+        help="The lowest rate at which a peer may take an answer, in octets a second over a send_timeout; 0 is any.",
+    )
+    max_target: int = option(values.size(256, 1 << 16), default=8192, help="The longest request target; longer is 414.")
+    max_head: int = option(values.size(1024, 1 << 20), default=32768, help="The longest header section; longer is 431.")
+    max_headers: int = option(values.integer(8, 10_000), default=100, help="The most header fields; more is 431.")
+    max_body: int = option(
+        values.size(0, 1 << 50), default=1 << 30, help="The longest request body; longer is 413. See also cgi_max_body."
+    )
