@@ -107,7 +107,9 @@ class ListeningTests(SynchronousTestCase):
         service = self.listening(LOOPBACK, UnixAddress(path=path), stream=Factory())
         service.startService()
         self.assertTrue(path.exists())
-        self.successResultOf(service.stopService())
+        stopped = service.stopService()
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
         self.assertTrue(all(port.stopped for port in self.reactor.ports))
         self.assertFalse(path.exists())
 
