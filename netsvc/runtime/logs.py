@@ -68,7 +68,9 @@ _OURS = frozenset({"time", "level", "namespace", "event", "message", "traceback"
 
 # Twisted's own talk that comes with every factory, port or connection. Demoted to debug, not dropped.
 _CHATTER_FORMATS = frozenset({"Starting factory {factory!r}", "Stopping factory {factory!r}"})
-_CHATTER_TEXT = re.compile(r".* starting on .*|\(.*Port .* Closed\)", re.DOTALL)
+_CHATTER_TEXT = re.compile(
+    r"(<class \S+>|\S+) starting on .*|(Starting|Stopping) protocol <.*>|\(.*Port .* Closed\)", re.DOTALL
+)
 _CHATTER_NAMESPACES = ("twisted.conch.", "twisted.web.", "twisted.mail.", "twisted.names.", "twisted.protocols.")
 
 

@@ -293,6 +293,9 @@ class LevelTests(LogTests):
         out.legacy("(TCP Port 9090 Closed)")
         out.legacy("(UNIX Port '/run/x' Closed)")
         out.legacy("(Port 9090 Closed)")
+        out.legacy("<class 'x.Responder'> starting on 9090")
+        out.legacy("Starting protocol <Responder on 9090>")
+        out.legacy("Stopping protocol <Responder on 9090>")
         out.log.info("Starting factory {factory!r}", factory=self)
         out.log.info("Stopping factory {factory!r}", factory=self)
         Logger(namespace="twisted.conch.ssh.session", observer=out.publisher).info("a packet")
@@ -304,7 +307,7 @@ class LevelTests(LogTests):
         debug = Output("debug")
         self.chatter(debug)
         self.assertEqual({one["level"] for one in debug.json}, {"debug"})
-        self.assertEqual(len(debug.lines), 7)
+        self.assertEqual(len(debug.lines), 10)
 
     def test_not_chatter(self) -> None:
         """What operators want to know of Twisted stays."""
