@@ -11,7 +11,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from zope.interface import implementer
 
 from netsvc.interfaces import IDatagramResponder
-from netsvc.net.fast_write import fast_write
+from netsvc.net.last_words import say_and_close
 
 Clock = Callable[[], float]
 Line = Callable[[float], bytes]
@@ -29,8 +29,7 @@ class Daytime(Protocol):
         self._line = line
 
     def connectionMade(self) -> None:
-        fast_write(self.transport, self._line)
-        self.transport.loseConnection()
+        say_and_close(self.transport, self._line)
 
 
 class DaytimeFactory(ServerFactory):

@@ -9,7 +9,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from zope.interface import implementer
 
 from netsvc.interfaces import IDatagramResponder
-from netsvc.net.fast_write import fast_write
+from netsvc.net.last_words import say_and_close
 from netsvc.services.qotd.book import Book
 from netsvc.services.qotd.wire import LONGEST
 
@@ -26,8 +26,7 @@ class Qotd(Protocol):
         self._quote = quote
 
     def connectionMade(self) -> None:
-        fast_write(self.transport, self._quote)
-        self.transport.loseConnection()
+        say_and_close(self.transport, self._quote)
 
 
 class QotdFactory(ServerFactory):

@@ -11,7 +11,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from zope.interface import implementer
 
 from netsvc.interfaces import IDatagramResponder
-from netsvc.net.fast_write import fast_write
+from netsvc.net.last_words import say_and_close
 from netsvc.services.time.wire import encode
 
 Clock = Callable[[], float]
@@ -29,8 +29,7 @@ class Time(Protocol):
         self._clock = clock
 
     def connectionMade(self) -> None:
-        fast_write(self.transport, encode(self._clock()))
-        self.transport.loseConnection()
+        say_and_close(self.transport, encode(self._clock()))
 
 
 class TimeFactory(ServerFactory):

@@ -1,0 +1,88 @@
+"""Real sockets under real Twisted transports, without a running reactor: a test says when it turns."""
+
+from __future__ import annotations
+
+import select
+import socket
+from typing import Any
+
+from twisted.internet.posixbase import _DisconnectSelectableMixin
+from twisted.internet.task import Clock
+from twisted.internet.tcp import Server
+
+
+class Turns(_DisconnectSelectableMixin, Clock):
+    """Knows the descriptors that want to read or write; ``turn()`` lets them until nothing is left to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: set[Any] = set()
+        self.writers: set[Any] = set()
+        self.addReader = self.readers.add
+        self.addWriter = self.writers.add
+        self.removeReader = self.readers.discard
+        self.removeWriter = self.writers.discard
+
+    def once(self) -> bool:
+        """One turn; whether anything happened."""
+        readable, writable, _ = select.select(list(self.readers), list(self.writers), [], 0)
+        for one in readable:
+            if one in self.readers and (why := one.doRead()):
+                self._disconnectSelectable(one, why, True)
+        for one in writable:
+            if one in self.writers and (why := one.doWrite()):
+                self._disconnectSelectable(one, why, False)
+        self.advance(0)
+        return bool(readable or writable)
+
+    def turn(self, most: int = 10_000) -> None:
+        """Turns until nothing happens, at most so many."""
+        while most and self.once():
+            most -= 1
+
+
+class Loopback:
+    """A TCP connection over loopback: a tcp.Server with a protocol on this end, a plain socket on the other.
+
+    :param protocol: it is connected on the way.
+    :param sent_before: what the peer has sent by the time it is accepted.
+    """
+
+    def __init__(self, protocol: Any, *, turns: Turns | None = None, sent_before: bytes = b"") -> None:
+        self.turns = turns or Turns()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.peer = socket.create_connection(listener.getsockname())
+            self.peer.sendall(sent_before)
+            accepted, client = listener.accept()
+        self.peer.setblocking(False)
+        self.protocol = protocol
+        self.transport = Server(accepted, protocol, client, None, 0, self.turns)  # type: ignore[arg-type]
+        protocol.makeConnection(self.transport)
+
+    def read(self) -> bytes:
+        """All that the peer can read now, after the turns that this makes possible."""
+        data = b""
+        while True:
+            self.turns.turn()
+            try:
+                more = self.peer.recv(1 << 20)
+            except BlockingIOError:
+                return data
+            if not more:
+                return data
+            data += more
+
+    def at_end(self) -> bool:
+        """Whether the peer has read all and sees the end."""
+        self.turns.turn()
+        try:
+            return self.peer.recv(1) == b""
+        except BlockingIOError:
+            return False
+
+    def close(self) -> None:
+        """For addCleanup."""
+        self.peer.close()
+        if not self.transport.disconnected:
+            self.transport.abortConnection()
+            self.turns.advance(0)
