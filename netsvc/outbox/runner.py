@@ -87,7 +87,7 @@ class Runner(Service):
 
     :param queue: its name, for logs and metrics.
     :param reactor: the clock for waiting; what is stored goes by `wall_clock`.
-    :param store: open; the runner closes it when it has stopped.
+    :param open_store: opens the store when the runner starts, and may raise StartError; the runner closes it.
     :param deliver: makes one attempt at a lease's targets; best if its Deferred never fails.
     :param random: gives floats in [0, 1), for the jitter.
     """
@@ -97,7 +97,7 @@ class Runner(Service):
         *,
         queue: str,
         reactor: IReactorTime,
-        store: IOutboxStore,
+        open_store: Callable[[], IOutboxStore],
         deliver: Deliver,
         custody: Custody,
         metrics: IMetrics,
@@ -106,7 +106,8 @@ class Runner(Service):
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.queue = queue
-        self.store = store
+        self._open_store = open_store
+        self._store: IOutboxStore | None = None
         self._reactor: Any = reactor
         self._deliver = deliver
         self._custody = custody
@@ -130,6 +131,16 @@ class Runner(Service):
         self._cut = False
         self._purge = LoopingCall(self._forget_old)
         self._purge.clock = reactor
+
+    @property
+    def store(self) -> IOutboxStore:
+        """The store, while the runner runs.
+
+        :raises StoreFailedError: it does not.
+        """
+        if self._store is None:
+            raise StoreFailedError("the queue is not open")
+        return self._store
 
     # Ways in
 
@@ -165,7 +176,11 @@ class Runner(Service):
     # Service
 
     def startService(self) -> None:
-        """Begin to deliver."""
+        """Open the store and begin to deliver.
+
+        :raises StartError: the store cannot be opened.
+        """
+        self._store = self._open_store()
         super().startService()  # type: ignore[no-untyped-call]
         self._cut = False
         self._purge.start(HOUR, now=True)
@@ -187,7 +202,9 @@ class Runner(Service):
             await DeferredList(list(self._tasks))
         if cut.active():
             cut.cancel()
-        await self.store.close()
+        if self._store is not None:
+            store, self._store = self._store, None
+            await store.close()
 
     def _cut_short(self) -> None:
         self._cut = True

@@ -11,7 +11,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.outbox.custody import Custody
-from netsvc.outbox.model import KeyConflictError, Lease, LeaseLostError, Outcome
+from netsvc.outbox.model import KeyConflictError, Lease, LeaseLostError, Outcome, StoreFailedError
 from netsvc.outbox.retry import DAY
 from netsvc.outbox.runner import LONGEST_SLEEP, STORE_PAUSE, Limits, Runner
 from tests.fakes import FakeMetrics
@@ -35,7 +35,7 @@ class RunnerCase(SynchronousTestCase):
         runner = Runner(
             queue="mail",
             reactor=self.clock,
-            store=self.store,
+            open_store=lambda: self.store,
             deliver=self.deliver,
             custody=custody or Custody(),
             metrics=self.metrics,
@@ -94,8 +94,7 @@ class Running(RunnerCase):
     def test_delivers_what_was_there(self) -> None:
         """What was accepted before is delivered at start, not before."""
         self.answers = ["delivered"]
-        self.accept()
-        self.assertEqual(self.asked, [])
+        self.store.database.accept(submission(), START)
         self.runner.startService()
         self.assertEqual(len(self.asked), 1)
 
@@ -108,8 +107,13 @@ class Running(RunnerCase):
 
     def test_refused(self) -> None:
         """A submission that the store refuses is refused."""
+        self.runner.startService()
         self.accept(key="k")
         self.failureResultOf(self.runner.accept(submission("z@x", key="k")), KeyConflictError)
+
+    def test_not_running(self) -> None:
+        """A runner that does not run refuses."""
+        self.failureResultOf(self.runner.accept(submission()), StoreFailedError)
 
     def test_retries(self) -> None:
         """What was refused for now is tried again when it is due, and not before."""
@@ -200,7 +204,7 @@ class Faults(RunnerCase):
 
     def test_damaged(self) -> None:
         """Content that is damaged in the store is never sent; its targets bounce, loudly."""
-        self.accept()
+        self.store.database.accept(submission(), START)
         self.store.database.connection.execute("UPDATE content SET octets = CAST('x' AS BLOB)")
         self.runner.startService()
         self.assertEqual(self.asked, [])
@@ -210,7 +214,7 @@ class Faults(RunnerCase):
         """A store that cannot be asked is asked again after a pause."""
         self.answers = ["delivered"]
         self.store.failures["claim"] = [disk_full()]
-        self.accept()
+        self.store.database.accept(submission(), START)
         self.runner.startService()
         self.assertEqual(self.count("store_faults"), 1)
         self.clock.advance(STORE_PAUSE)
@@ -274,7 +278,7 @@ class Drain(RunnerCase):
     def test_never_started(self) -> None:
         """A runner that was never started stops too."""
         self.successResultOf(self.runner.stopService())
-        self.assertTrue(self.store.closed)
+        self.assertFalse(self.store.closed)
 
     def test_finishes_what_is_in_flight(self) -> None:
         """The stop waits for the attempt in flight, records it, and claims nothing more."""
@@ -337,7 +341,7 @@ class Drain(RunnerCase):
     def test_claimed_while_stopping(self) -> None:
         """What the store leases after the stop goes back without an attempt."""
         slow: Deferred[Any] = Deferred()
-        self.accept()
+        self.store.database.accept(submission(), START)
         self.store.failures["claim"] = [slow]
         self.runner.startService()
         stopped = self.runner.stopService()

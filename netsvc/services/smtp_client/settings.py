@@ -1,0 +1,209 @@
+"""Options of the outbound mail client: where mail goes, how long it is tried, who may hand it in. No Twisted."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import frozen
+
+from netsvc.config import values
+from netsvc.config.options import Context, ValueType, option
+from netsvc.config.secrets import Secret, secret
+from netsvc.errors import BadValue
+
+KIND_WORD = "smtp_client"
+MINUTE = 60.0
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+SMTP_PORT = 25  # RFC 5321 4.5.4.2
+SUBMISSIONS_PORT = 465  # TLS from the first octet, RFC 8314 7.3
+MAX_SOCKET_PATH = 107  # octets: sun_path has 108 with its NUL, unix(7)
+MAX_MESSAGE = 1 << 29  # octets: SQLite keeps rows below 1,000,000,000 octets, and a message passes through memory
+
+_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+
+_HELO = re.compile(rf"{_HOST.pattern}|\[[A-Za-z0-9.:]+\]")  # a domain or an address literal, RFC 5321 4.1.1.1
+
+
+@frozen
+class MaildirRelay:
+    """A Maildir; a relative path starts at the state directory."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"maildir:{self.path}"
+
+
+@frozen
+class SmtpRelay:
+    """A smarthost.
+
+    :param host: a name or an address, without brackets.
+    :param implicit: TLS from the first octet (``smtps:``).
+    """
+
+    host: str
+    port: int
+    implicit: bool = False
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'smtps' if self.implicit else 'smtp'}:{host}:{self.port}"
+
+
+def _host(text: str, at: int) -> str:
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        pass
+    try:
+        ascii_name = text.encode("idna").decode("ascii")
+    except UnicodeError:
+        ascii_name = ""
+    if not _HOST.fullmatch(ascii_name) or len(ascii_name) > 253:  # RFC 1035 2.3.4
+        raise BadValue(f"{text!r} is neither a host name nor an address", at=at)
+    return ascii_name
+
+
+def _smarthost(rest: str, implicit: bool, at: int) -> SmtpRelay:
+    match = re.fullmatch(r"(\[[^]]*\]|[^:]*)(?::([0-9]{1,5}))?", rest)
+    if match is None:
+        raise BadValue(f"{rest!r} is not HOST or HOST:PORT; an IPv6 address stands in brackets", at=at)
+    host, port = match.groups()
+    number = int(port) if port else (SUBMISSIONS_PORT if implicit else SMTP_PORT)
+    if not 1 <= number <= 65535:
+        raise BadValue(f"{number} is not a port", at=at + match.start(2))
+    return SmtpRelay(_host(host, at), number, implicit)
+
+
+def relay() -> ValueType[MaildirRelay | SmtpRelay]:
+    """``maildir:PATH``, ``smtp:HOST[:PORT]`` or ``smtps:HOST[:PORT]``."""
+
+    def parse(text: str, _: Context) -> MaildirRelay | SmtpRelay:
+        scheme, colon, rest = text.partition(":")
+        if scheme not in ("maildir", "smtp", "smtps") or not colon:
+            meant = values.nearest(scheme, ("maildir", "smtp", "smtps"))
+            raise BadValue(
+                f"{text!r} is none of maildir:PATH, smtp:HOST:PORT and smtps:HOST:PORT",
+                suggestion=f"{meant}:{rest}" if meant and rest else None,
+            )
+        if scheme == "maildir":
+            if not rest or "\0" in rest:
+                raise BadValue("the path of the Maildir is missing", at=len(scheme) + 1)
+            return MaildirRelay(Path(rest))
+        return _smarthost(rest, scheme == "smtps", len(scheme) + 1)
+
+    return ValueType(name="relay", bounds="maildir:PATH, smtp:HOST[:PORT] or smtps:HOST[:PORT]", parse=parse)
+
+
+@frozen(kw_only=True)
+class SmtpClientSettings:
+    """Options of the outbound mail client."""
+
+    relay: MaildirRelay | SmtpRelay = option(
+        relay(),
+        default=MaildirRelay(Path("mail")),
+        help="Where mail goes: a Maildir (relative to the state directory), or a smarthost (smtps: is TLS at once).",
+    )
+    tls: str = option(
+        values.choice("none", "may", "require", "verify"),
+        default="verify",
+        help="On the way to a smarthost: never, if offered, always, or always with chain and name verified.",
+    )
+    trust_roots: Path | None = option(
+        values.path(), default=None, help="PEM file of the authorities to believe; without it, those of this machine."
+    )
+    username: str | None = option(
+        values.optional(values.text(longest=255, empty=False)), default=None, help="Log in to the smarthost as this."
+    )
+    password: Secret | None = option(secret(), default=None, help="The password that belongs to the username.")
+    auth_without_tls: bool = option(
+        values.boolean(), default=False, help="Log in even where there is no TLS: the password crosses in clear."
+    )
+    helo_name: str = option(
+        values.text(longest=255),
+        default="",
+        help="Our name in EHLO and in Received lines; empty is this machine's name.",
+    )
+    socket: Path | None = option(
+        values.path(),
+        default=None,
+        help="UNIX socket that takes mail in; without it, mail.sock in the state directory.",
+    )
+    socket_mode: int = option(values.octal_mode(), default=0o660, help="Who may hand mail in: the mode of the socket.")
+    max_connections: int = option(
+        values.integer(1, 100_000), default=256, help="Submissions at the same time; more are closed at once."
+    )
+    submission_timeout: float = option(
+        values.duration(0.1, HOUR), default=5 * MINUTE, help="Time for one submission to arrive whole."
+    )
+    max_message: int = option(
+        values.size(1 << 10, MAX_MESSAGE), default=50 << 20, help="The largest message that is accepted."
+    )
+    max_recipients: int = option(values.integer(1, 1000), default=1000, help="Recipients of one message at most.")
+    queue_directory: Path | None = option(
+        values.path(),
+        default=None,
+        help="Where mail waits, on a disk that keeps it; without it, outbox/SECTION in the state directory.",
+    )
+    concurrency: int = option(values.integer(1, 1000), default=20, help="Deliveries at the same time.")
+    retry_first: float = option(
+        values.duration(1, DAY), default=5 * MINUTE, help="Upper bound of the first delay; each next one doubles it."
+    )
+    retry_longest: float = option(values.duration(1, 7 * DAY), default=4 * HOUR, help="Upper bound of every delay.")
+    give_up_after: float = option(
+        values.duration(1, 365 * DAY),
+        default=5 * DAY,
+        help="Age at which a message that cannot be delivered is given up.",
+    )
+    ambiguous: str = option(
+        values.choice("retry", "hold"),
+        default="retry",
+        help="A connection that broke after the last octet: send again (perhaps twice), or hold for a person.",
+    )
+    keep: float = option(
+        values.duration(0, 3650 * DAY), default=30 * DAY, help="How long finished messages stay in the records."
+    )
+    drain_timeout: float = option(
+        values.duration(0, HOUR), default=10.0, help="Time that deliveries have to finish when the service stops."
+    )
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """What cannot stand together: (key, message) each."""
+        if (self.username is None) != (self.password is None):
+            given, missing = ("username", "password") if self.password is None else ("password", "username")
+            yield given, f"a {given} needs a {missing}"
+        if isinstance(self.relay, SmtpRelay) and self.relay.implicit and self.tls in ("none", "may"):
+            yield "tls", f"smtps: is TLS from the first octet; {self.tls!r} is for smtp:"
+        if self.username is not None and self.tls == "none" and not self.auth_without_tls:
+            yield "tls", "without TLS the password would cross in clear; say auth_without_tls = yes if it shall"
+        if self.helo_name and not _HELO.fullmatch(self.helo_name):
+            yield "helo_name", f"{self.helo_name!r} is neither a host name nor an address in brackets"
+        if self.retry_longest < self.retry_first:
+            yield "retry_longest", "it is shorter than retry_first"
+        if self.socket is not None and len(bytes(self.socket)) > MAX_SOCKET_PATH:
+            yield "socket", f"the path {str(self.socket)!r} is longer than {MAX_SOCKET_PATH} octets"
+
+
+def _instance(name: str) -> str:
+    return name.partition(":")[2]
+
+
+def socket_path(settings: SmtpClientSettings, state_directory: Path, name: str) -> Path:
+    """Where a section's socket is: ``mail.sock``, or ``mail-INSTANCE.sock`` for ``[smtp_client:INSTANCE]``."""
+    if settings.socket is not None:
+        return settings.socket
+    instance = _instance(name)
+    return state_directory / (f"mail-{instance}.sock" if instance else "mail.sock")
+
+
+def queue_path(settings: SmtpClientSettings, state_directory: Path, name: str) -> Path:
+    """Where a section's queue is: ``outbox/smtp_client``, or ``outbox/smtp_client-INSTANCE``."""
+    if settings.queue_directory is not None:
+        return settings.queue_directory
+    return state_directory / "outbox" / name.replace(":", "-")

@@ -1,0 +1,251 @@
+"""The protocol of the submission socket, without I/O: bounded, strict, one JSON line a request, the message behind it.
+
+    -> {"v": 1, "command": "send", "sender": "a@x", "recipients": ["b@x"], "length": 5, "key": "k"} LF  hello
+    <- {"ok": true, "id": "...", "repeated": false} LF
+    <- {"ok": false, "code": "4.3.1", "text": "..."} LF          an RFC 3463 status: 4 is try again, 5 is never
+
+``sender`` may be empty (the null reverse-path); ``key`` may be left out. The other commands are queue (after, limit,
+done), show (id), audit, remove (id) and requeue (id). Requests follow each other on one connection; each is answered
+before the next is looked at. What is malformed is answered and ends the connection. Standard library only: the command
+uses it too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+VERSION = 1
+MAX_HEAD = 400_000  # octets of the JSON line: 1,000 recipients of 254 octets, some escaped
+MAX_RECIPIENTS = 1000  # RFC 5321 4.5.3.1.8 asks for 100 at least
+MAX_ADDRESS = 254  # octets: a path is 256 with its angle brackets, RFC 5321 4.5.3.1.3
+MAX_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
+MAX_DOMAIN = 255  # octets, RFC 5321 4.5.3.1.2
+MAX_KEY = 200  # characters of an idempotency key: a UUID, a URL, a Message-ID
+MAX_PAGE = 1000  # items in one answer to queue
+
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]|[^\x00-\x7f]"  # atext, RFC 5321 4.1.2, with dots anywhere, and RFC 6531 3.3
+_LOCAL = re.compile(rf'(?:{_ATOM})+|"(?:[ !#-\[\]-~]|[^\x00-\x7f]|\\[ -~])*"')
+_LABEL = r"(?!-)(?:[A-Za-z0-9_-]|[^\x00-\x7f]){1,63}(?<!-)"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|\[[A-Za-z0-9.:-]{{1,64}}\]")
+_ID = re.compile(r"[0-9a-z]{1,64}")
+
+
+class Refusal(Exception):  # noqa: N818 - the house's word for it
+    """Something was not taken.
+
+    :param code: RFC 3463 status.
+    :param text: one line for people.
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{code} {text}")
+        self.code = code
+        self.text = text
+
+
+class MalformedError(Refusal):
+    """A request against the rules: where it ends is not known, so the connection ends with it."""
+
+    def __init__(self, text: str, code: str = "5.5.2") -> None:
+        super().__init__(code, text)
+
+
+class Send(NamedTuple):
+    """A message to take in, whole."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    key: str | None
+    length: int
+    content: bytes = b""
+
+
+class Query(NamedTuple):
+    """Any other command. What does not belong to it has its default."""
+
+    command: str
+    id: str = ""
+    after: str = ""
+    limit: int = MAX_PAGE
+    done: bool = False
+
+
+_QUERIES = {
+    "queue": frozenset({"after", "limit", "done"}),
+    "show": frozenset({"id"}),
+    "audit": frozenset[str](),
+    "remove": frozenset({"id"}),
+    "requeue": frozenset({"id"}),
+}
+_SEND = frozenset({"sender", "recipients", "length", "key"})
+
+
+def check_address(address: str) -> str:
+    """The address, if it may stand between angle brackets in SMTP: ``local@domain``, RFC 5321 4.1.2 and RFC 6531 3.3.
+
+    :raises Refusal: it may not.
+    """
+    local, at, domain = address.rpartition("@")
+    wrong = None
+    if not at:
+        wrong = "has no domain"
+    elif not address.isprintable():
+        wrong = "has a character that cannot be shown"
+    elif len(address.encode("utf-8", "surrogatepass")) > MAX_ADDRESS:
+        wrong = f"is longer than {MAX_ADDRESS} octets"
+    elif not _LOCAL.fullmatch(local) or len(local.encode()) > MAX_LOCAL_PART:
+        wrong = "has no valid part before the @"
+    elif not _DOMAIN.fullmatch(domain):
+        wrong = "has no valid domain"
+    if wrong is not None:
+        raise Refusal("5.1.3", f"the address {address[:MAX_ADDRESS]!a} {wrong}")
+    return address
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise MalformedError("the request has a name twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise MalformedError(f"{name} is not JSON")
+
+
+def parse_head(line: bytes, *, max_recipients: int = MAX_RECIPIENTS) -> Send | Query:
+    """Read the JSON line of a request, without its line end.
+
+    :raises MalformedError: it is not of the form that the module's head shows.
+    :raises Refusal: it is, but an address or a key is not acceptable.
+    """
+    try:
+        head = json.loads(line.decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+        raise MalformedError("the request is not a line of JSON") from None
+    if not isinstance(head, dict):
+        raise MalformedError("the request is not a JSON object")
+    version = head.pop("v", None)
+    if type(version) is not int or version != VERSION:
+        raise MalformedError(f"this is not version {VERSION} of the protocol")
+    command = head.pop("command", None)
+    if command == "send":
+        return _parse_send(head, max_recipients)
+    known = _QUERIES.get(command) if isinstance(command, str) else None
+    if known is None:
+        raise MalformedError("there is no such command")
+    return _parse_query(str(command), head, known)
+
+
+def _parse_send(head: dict[str, Any], max_recipients: int) -> Send:
+    sender, recipients, length = head.get("sender"), head.get("recipients"), head.get("length")
+    key = head.get("key")
+    if not (
+        head.keys() <= _SEND
+        and isinstance(sender, str)
+        and isinstance(recipients, list)
+        and all(isinstance(one, str) for one in recipients)
+        and type(length) is int
+        and length >= 0
+        and (key is None or isinstance(key, str))
+    ):
+        raise MalformedError("a name or a type in the request is wrong")
+    if not recipients:
+        raise MalformedError("there is no recipient", "5.5.4")
+    if len(recipients) > max_recipients:
+        raise MalformedError(f"there are more than {max_recipients} recipients", "5.5.3")
+    unique = tuple(dict.fromkeys(recipients))
+    try:
+        if sender:
+            check_address(sender)
+        for one in unique:
+            check_address(one)
+    except Refusal as refusal:
+        raise MalformedError(refusal.text, refusal.code) from None
+    if key is not None and not (0 < len(key) <= MAX_KEY and key.isprintable()):
+        raise MalformedError(f"a key has 1 to {MAX_KEY} printable characters", "5.5.4")
+    return Send(sender, unique, key, length)
+
+
+def _parse_query(command: str, head: dict[str, Any], known: frozenset[str]) -> Query:
+    query = Query(command, **{name: value for name, value in head.items() if name in known})
+    if not (
+        head.keys() <= known
+        and ("id" not in known or (isinstance(query.id, str) and _ID.fullmatch(query.id)))
+        and isinstance(query.after, str)
+        and (not query.after or _ID.fullmatch(query.after))
+        and type(query.limit) is int
+        and 1 <= query.limit <= MAX_PAGE
+        and type(query.done) is bool
+    ):
+        raise MalformedError("a name or a type in the request is wrong")
+    return query
+
+
+class RequestReader:
+    """Cuts what arrives on one connection into requests.
+
+    :param max_message: octets; a longer one is refused at its head, before it is read.
+    """
+
+    def __init__(self, *, max_message: int, max_recipients: int = MAX_RECIPIENTS) -> None:
+        self._max_message = max_message
+        self._max_recipients = max_recipients
+        self._buffer = bytearray()
+        self._scanned = 0
+        self.pending: Send | None = None  # the head of a message whose octets are still arriving
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a next request has come."""
+        return self.pending is None and not self._buffer
+
+    def feed(self, data: bytes) -> None:
+        """Take what arrived."""
+        self._buffer += data
+
+    def next(self) -> Send | Query | None:
+        """The next request that is whole, or None.
+
+        :raises MalformedError: there is none to be had any more.
+        """
+        if self.pending is None:
+            line = self._line()
+            if line is None:
+                return None
+            head = parse_head(line, max_recipients=self._max_recipients)
+            if isinstance(head, Query):
+                return head
+            if head.length > self._max_message:
+                raise MalformedError(f"the message is larger than {self._max_message} octets", "5.3.4")
+            self.pending = head
+        if len(self._buffer) < self.pending.length:
+            return None
+        whole = self.pending._replace(content=bytes(memoryview(self._buffer)[: self.pending.length]))
+        del self._buffer[: self.pending.length]
+        self.pending = None
+        return whole
+
+    def _line(self) -> bytes | None:
+        end = self._buffer.find(b"\n", self._scanned, MAX_HEAD + 1)
+        if end < 0:
+            if len(self._buffer) > MAX_HEAD:
+                raise MalformedError(f"the first line is longer than {MAX_HEAD} octets")
+            self._scanned = len(self._buffer)
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._scanned = 0
+        return line
+
+
+def encode(value: dict[str, Any]) -> bytes:
+    """One line of the protocol, a request's head or a reply."""
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def refused(refusal: Refusal) -> dict[str, Any]:
+    """The reply to what was not taken."""
+    return {"ok": False, "code": refusal.code, "text": refusal.text}

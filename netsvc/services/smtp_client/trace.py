@@ -1,0 +1,98 @@
+"""What a message gets on its way out: trace and the header fields that must not be missing. Octets in, octets out.
+
+Everything it adds follows from the item, so that a second attempt sends the same message. Header fields are looked at
+line by line and never reassembled: what was signed or is odd stays as it was.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+from attrs import frozen
+
+from netsvc.services.smtp_client.submission_wire import Refusal
+
+MAX_RECEIVED = 100  # fields, RFC 5321 6.3: more is taken for a loop
+
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")  # a name is printable ASCII but the colon, RFC 5322 2.2; obsolete space 4.5
+_BLIND = frozenset({b"bcc", b"resent-bcc"})
+
+
+@frozen
+class Head:
+    """The header section of a message.
+
+    :param fields: (name in lower case, the whole field with its line ends) in order.
+    :param end: offset behind the last field, octets; the empty line, if there is one, comes next.
+    :param newline: the line end that the message uses.
+    :param separated: whether an empty line (or nothing at all) follows.
+    """
+
+    fields: tuple[tuple[bytes, bytes], ...]
+    end: int
+    newline: bytes
+    separated: bool
+
+
+def _line_end(content: bytes, start: int) -> int:
+    found = content.find(b"\n", start)
+    return len(content) if found < 0 else found + 1
+
+
+def split_head(content: bytes) -> Head:
+    """Find the header section; one that begins with no field is empty, and all is body."""
+    first = content.find(b"\n")
+    newline = b"\n" if first >= 0 and content[max(0, first - 1) : first] != b"\r" else b"\r\n"
+    position = _line_end(content, 0) if content.startswith(b"From ") else 0  # an mbox line, as mail(1) may leave it
+    fields: list[tuple[bytes, bytes]] = []
+    while position < len(content):
+        match = _FIELD.match(content, position)
+        if match is None:
+            break
+        end = _line_end(content, position)
+        while content[end : end + 1] in (b" ", b"\t"):
+            end = _line_end(content, end)
+        fields.append((match[1].lower(), content[position:end]))
+        position = end
+    rest = content[position : position + 2]
+    return Head(tuple(fields), position, newline, not rest or rest.startswith(b"\n") or rest == b"\r\n")
+
+
+def examine(content: bytes) -> None:
+    """Look at a message that is handed in.
+
+    :raises Refusal: it is empty, or has gone in circles.
+    """
+    if not content:
+        raise Refusal("5.6.0", "the message is empty")
+    if sum(name == b"received" for name, _ in split_head(content).fields) > MAX_RECEIVED:
+        raise Refusal("5.4.6", f"the message has more than {MAX_RECEIVED} Received fields; it goes in circles")
+
+
+def stamp(content: bytes, *, queue_id: str, accepted_at: float, sender: str, submitter: str, host: str) -> bytes:
+    """The message as it leaves: with Received, with Date, Message-ID and From if they were missing, without Bcc.
+
+    :param accepted_at: wall clock, seconds since 1970.
+    :param sender: of the envelope, for a missing From.
+    :param submitter: such as ``uid:1000``.
+    :param host: our name.
+    """
+    head = split_head(content)
+    date = format_datetime(datetime.fromtimestamp(accepted_at, UTC))
+    names = {name for name, _ in head.fields}
+    lines = [f"Received: by {host} (netsvc, from {submitter.replace(':', ' ')})", f"\tid {queue_id}; {date}"]
+    if b"date" not in names:
+        lines.append(f"Date: {date}")
+    if b"message-id" not in names:
+        lines.append(f"Message-ID: <{queue_id}@{host}>")
+    if b"from" not in names and sender:
+        lines.append(f"From: <{sender}>")
+    octets = [head.newline.join(line.encode() for line in lines) + head.newline]
+    octets += [field for name, field in head.fields if name not in _BLIND]
+    if head.fields and not octets[-1].endswith(b"\n"):
+        octets.append(head.newline)
+    if not head.separated:
+        octets.append(head.newline)
+    return b"".join((*octets, memoryview(content)[head.end :]))
