@@ -141,6 +141,25 @@ def start_child(command: Command, stdin: int, stdout: int, stderr: int) -> Child
     return child
 
 
+def group_lives(group: int) -> bool:
+    """Whether a process of the group lives; zombies that init has not reaped yet do not. Linux; elsewhere: maybe."""
+    try:
+        entries = os.listdir("/proc")
+    except OSError:
+        return True
+    for entry in entries:
+        if not entry.isdecimal():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", "rb") as stream:
+                state, _, its_group = stream.read().rpartition(b")")[2].split()[:3]  # proc(5); a name can hold ")"
+        except (OSError, ValueError):
+            continue
+        if int(its_group) == group and state not in (b"Z", b"X"):
+            return True
+    return False
+
+
 @implementer(IReadDescriptor)
 class ExitWatch:
     """Tells once that a child has exited, before it is reaped, so that its number still is its own.

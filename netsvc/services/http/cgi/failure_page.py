@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import html
 import shlex
 from collections.abc import Mapping, Sequence
+from html import escape
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{status} {script}</title>
-<style>
-:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
-body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-h1 {{ font-size: 1.4rem; }}
-pre {{ overflow: auto; padding: .75rem; border: 1px solid #8886; border-radius: .4rem; white-space: pre-wrap; }}
-</style>
-</head>
-<body>
-<h1>{script} failed</h1>
-<p>{reason}. It ended with <strong>{ending}</strong>. Request {request_id}.</p>
-<h2>The end of stderr</h2>
-<pre>{stderr}</pre>
-<h2>Run it again</h2>
-<pre>{command}</pre>
-<h2>Its environment</h2>
-<pre>{environment}</pre>
-<p>Shown to peers on this machine only, because <code>cgi_debug</code> is on.</p>
-</body>
-</html>
-"""
+from netsvc.services.http.pages import page
+
+_STYLE = (
+    "h2{font-size:1rem;margin:1.5rem 0 .5rem}"
+    "pre{margin:0;padding:.75rem;border:1px solid var(--line);border-radius:.4rem;"
+    "white-space:pre-wrap;overflow-wrap:anywhere}"
+)
 
 
 def replay_command(arguments: Sequence[str], directory: str, environment: Mapping[str, str]) -> str:
@@ -42,7 +23,6 @@ def replay_command(arguments: Sequence[str], directory: str, environment: Mappin
 
 def failure_page(
     *,
-    status: int,
     script: str,
     reason: str,
     ending: str,
@@ -53,15 +33,16 @@ def failure_page(
     environment: Mapping[str, str],
 ) -> bytes:
     """The page, UTF-8. Every value is text from outside and is escaped."""
-    values = {
-        "status": str(status),
-        "script": script,
-        "reason": reason,
-        "ending": ending,
-        "request_id": request_id,
-        "stderr": stderr or "(nothing)",
-        "command": replay_command(arguments, directory, environment),
-        "environment": "\n".join(f"{name}={value}" for name, value in sorted(environment.items())),
-    }
-    escaped = {name: html.escape(value) for name, value in values.items()}
-    return _PAGE.format(**escaped).encode("utf-8", "backslashreplace")
+    sections = (
+        ("The end of stderr", stderr or "(nothing)"),
+        ("Run it again", replay_command(arguments, directory, environment)),
+        ("Its environment", "\n".join(f"{name}={value}" for name, value in sorted(environment.items()))),
+    )
+    body = "\n".join(f"<h2>{title}</h2>\n<pre>{escape(text)}</pre>" for title, text in sections)
+    return page(
+        f"{script} failed",
+        f"<h1>{escape(script)} failed</h1>\n"
+        f"<p>No answer: {escape(reason)}. It ended with {escape(ending)}.</p>\n{body}\n"
+        f'<p class="dim">Request {escape(request_id)}. Shown on this machine only, because of cgi_debug.</p>',
+        _STYLE,
+    )

@@ -9,6 +9,7 @@ The ladder: close stdout and stdin, SIGTERM to the process group, SIGKILL to it 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from netsvc.services.http.cgi.child import Child, Command, ExitWatch, ScriptStartError, Start, start_child
+from netsvc.services.http.cgi.child import Child, Command, ExitWatch, ScriptStartError, Start, group_lives, start_child
 from netsvc.services.http.cgi.pipes import InputPipe, OutputPipe
 
 log = Logger()
@@ -25,7 +26,7 @@ log = Logger()
 # A script that ends closes its stdout a moment before it can be reaped. One that closes stdout to work on is not
 # waited for longer than this, in seconds.
 EXIT_AFTER_OUTPUT = 0.25
-GROUP_POLL = 0.05  # seconds between looks at a group whose leader is gone
+GROUP_POLL = 0.1  # seconds between looks at a group whose leader is gone
 # Seconds that killed processes have to disappear. Longer takes one that is in the kernel, or one that nobody reaps.
 KILLED_LINGER = 2.0
 
@@ -209,7 +210,7 @@ class ScriptProcess:
     def _signal(self, number: int) -> bool:
         """Signal the script's process group; whether there is anybody in it."""
         try:
-            os.killpg(self._child.pid, number)
+            os.killpg(self.pid, number)
         except ProcessLookupError:
             return False
         except PermissionError:
@@ -218,28 +219,26 @@ class ScriptProcess:
         return True
 
     def _look_for_rest(self) -> None:
-        """After the script itself: wait for the rest of its group, with SIGKILL when their grace is over.
-
-        The number of a group is not given to a new process while one of its members lives, and it is looked at
-        more often than the kernel can come around to it.
-        """
-        if (self._background and not self._cut) or not self._anybody_left():
+        """After the script itself: see whether anybody of its group is left, and wait for the end of those."""
+        if self._background and not self._cut:
             self._vanish()
             return
-        self._allow_grace()
-        if self._reactor.seconds() > self._kill_at + KILLED_LINGER:
-            self._vanish()
-            return
-        self._reactor.callLater(GROUP_POLL, self._look_for_rest)
-
-    def _anybody_left(self) -> bool:
-        try:
-            # Orphans are this process's children where it is init of a container: they are zombies until reaped.
-            while os.waitid(os.P_PGID, self._child.pid, os.WEXITED | os.WNOHANG) is not None:
+        with contextlib.suppress(ChildProcessError):
+            # Orphans are this process's children where it is init of a container: zombies until reaped.
+            while os.waitid(os.P_PGID, self.pid, os.WEXITED | os.WNOHANG) is not None:
                 pass
-        except ChildProcessError:
-            pass
-        return self._signal(0)
+        if self._signal(0):
+            self._allow_grace()
+            self._reactor.callLater(GROUP_POLL, self._wait_for_rest)
+        else:
+            self._vanish()
+
+    def _wait_for_rest(self) -> None:
+        """SIGKILL comes when their grace is over; the number of a group is not used anew while one of it lives."""
+        if group_lives(self.pid) and self._reactor.seconds() < self._kill_at + KILLED_LINGER:
+            self._look_for_rest()
+        else:
+            self._vanish()
 
     def _vanish(self) -> None:
         self.is_gone = True

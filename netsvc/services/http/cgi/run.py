@@ -25,6 +25,7 @@ from netsvc.services.http.cgi.output import BadOutputError, HeadParser, ScriptHe
 from netsvc.services.http.cgi.process import Ending, ScriptProcess
 from netsvc.services.http.cgi.redirect import MAX_REDIRECTS, RedirectedExchange
 from netsvc.services.http.cgi.settings import CgiSettings
+from netsvc.services.http.pages import PAGE_HEADERS
 from netsvc.services.http.paths import Script
 
 log = Logger()
@@ -324,9 +325,8 @@ class Run:
         self._detach()
         if self._settings.cgi_debug and is_loopback(exchange.peer[0]) and command is not None:
             page = failure_page(
-                status=500,
                 script=self._script.script_name,
-                reason=reason[:1].upper() + reason[1:],
+                reason=reason,
                 ending="being cut off" if ending is None else str(ending),
                 request_id=exchange.request_id,
                 stderr=self._complaints.tail,
@@ -334,10 +334,7 @@ class Run:
                 directory=str(command.directory),
                 environment=command.environment,
             )
-            fields = ((b"Content-Type", b"text/html; charset=utf-8"), (b"Cache-Control", b"no-store"))
-            exchange.begin(500, fields, length=len(page))
-            exchange.write(page)
-            exchange.finish()
+            exchange.answer(500, (*PAGE_HEADERS, (b"Cache-Control", b"no-store")), page)
         else:
             exchange.refuse(500)
         if process is not None:
