@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import (
     ConnectError,
-    ConnectingCancelledError,
     ConnectionRefusedError,
     DNSLookupError,
     NoRouteError,
@@ -49,7 +48,7 @@ def deliver(
     :return: a Deferred of one outcome per recipient, in their order. It never fails; to cancel it stops the delivery
         and fires it, with ``ambiguous`` if the final dot was out.
     """
-    return _Attempt(reactor, relay, envelope, content, helo_name, timeouts).begin()
+    return _Attempt(reactor, relay, envelope, content, helo_name=helo_name, timeouts=timeouts).begin()
 
 
 class _Attempt:
@@ -61,6 +60,7 @@ class _Attempt:
         relay: Relay,
         envelope: Envelope,
         content: bytes,
+        *,
         helo_name: str,
         timeouts: Timeouts,
     ) -> None:
@@ -125,7 +125,7 @@ class _Attempt:
 
     def _not_connected(self, failure: Failure) -> None:
         self._connecting = None
-        text, enhanced = _connect_problem(failure)
+        text, enhanced = (_STOPPED, "4.3.2") if self._cancelled else _connect_problem(failure)
         if enhanced == "4.3.0":
             log.failure("a connection could not be tried", failure=failure, event="smtp-fault")
         where = f"{self._relay.host} port {self._relay.port}"
@@ -162,8 +162,6 @@ def _connect_problem(failure: Failure) -> tuple[str, str]:
         return str(error), "4.4.1"
     if failure.check(DNSLookupError):
         return "the name has no address, or the look-up failed", "4.4.4"
-    if failure.check(CancelledError, ConnectingCancelledError):
-        return _STOPPED, "4.3.2"
     if failure.check(ConnectionRefusedError):
         return "the connection was refused", "4.4.1"
     if failure.check(ConnectTimeout, TCPTimedOutError):

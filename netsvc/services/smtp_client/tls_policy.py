@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import idna
-from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from service_identity import VerificationError
@@ -42,13 +41,12 @@ class TLSPolicyError(Exception):
 
 @lru_cache(maxsize=64)
 def _context(verify: bool, roots: Path | None, changed: int) -> SSL.Context:  # noqa: ARG001 - the file's mtime is a key
-    if not verify:
-        return ssl.CertificateOptions().getContext()
-    if roots is None:
-        return ssl.CertificateOptions(trustRoot=ssl.platformTrust()).getContext()
-    certificates = load_pem_x509_certificates(roots.read_bytes())
-    trust = ssl.trustRootFromCertificates([ssl.Certificate(X509.from_cryptography(one)) for one in certificates])
-    return ssl.CertificateOptions(trustRoot=trust).getContext()
+    context: SSL.Context = ssl.CertificateOptions().getContext()  # Twisted's ciphers and options, TLS 1.2 and later
+    if verify and roots is None:
+        context.set_default_verify_paths()
+    elif verify:
+        context.load_verify_locations(str(roots))
+    return context
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -65,7 +63,7 @@ class RelayTLS:
         try:
             changed = relay.trust_roots.stat().st_mtime_ns if self._verify and relay.trust_roots else 0
             self._context = _context(self._verify, relay.trust_roots if self._verify else None, changed)
-        except (OSError, ValueError) as error:
+        except (OSError, SSL.Error) as error:
             reason = error.strerror if isinstance(error, OSError) else "it holds no usable certificates"
             raise TLSPolicyError(f"the CA file {relay.trust_roots} cannot be used: {reason}") from None
         self._server_name: bytes | None = None

@@ -77,7 +77,7 @@ def prepare(content: bytes, *, eight_bit_mime: bool, smtputf8: bool) -> Prepared
 
 def _split(entity: bytes) -> tuple[bytes, bytes]:
     """Header with the CR LF of its last line; the rest with the empty line before it."""
-    if entity.startswith(b"\r\n"):
+    if not entity or entity.startswith(b"\r\n"):
         return b"", entity
     end = entity.find(b"\r\n\r\n")
     if end < 0:
