@@ -12,7 +12,7 @@ from netsvc.config.values import Network, Rate
 
 HOUR = 3600.0
 DAY = 24 * HOUR
-DATAGRAM_GUARDS = ("low-port", "own-port", "multicast", "broadcast", "unspecified", "loopback")
+DATAGRAM_GUARDS = ("low-port", "own-port", "multicast", "broadcast", "unspecified", "loopback", "loop")
 
 
 @frozen(kw_only=True)

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from netsvc.config.server import ServerSettings
 from netsvc.net import peer as peers
 from netsvc.runtime.admission import Admission
-from netsvc.runtime.datagram_guards import LoopGuard, refuse
+from netsvc.runtime.datagram_guards import LOOP, LoopGuard, refuse
 from netsvc.runtime.metrics import DATAGRAMS_ANSWERED, DATAGRAMS_DROPPED, DATAGRAMS_RECEIVED
 
 log = Logger()
@@ -46,7 +46,7 @@ class DatagramAdmission:
         self._greatest = int(getattr(responder, "greatest_answer", 0))
         self._own_ports = own_ports
         self._admission = admission
-        self._loops = LoopGuard(clock.seconds)
+        self._loops = LoopGuard(clock.seconds) if LOOP in settings.datagram_guards else None
         self._received = DATAGRAMS_RECEIVED.of(metrics, service=service)
         self._answered = DATAGRAMS_ANSWERED.of(metrics, service=service)
         self._dropped = DATAGRAMS_DROPPED.bind(metrics)
@@ -80,7 +80,7 @@ class DatagramAdmission:
         refusal = self._admission.admit_datagram(host)
         if refusal is not None:
             return refusal.reason
-        return "loop" if self._loops.seen((host, port), request) else None
+        return LOOP if self._loops is not None and self._loops.seen((host, port), request) else None
 
 
 class DatagramGate(DatagramProtocol):

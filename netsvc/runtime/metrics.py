@@ -213,8 +213,6 @@ DATAGRAMS_ANSWERED = Declared("counter", "datagrams_answered", "Datagrams that w
 DATAGRAMS_DROPPED = Declared(
     "counter", "datagrams_dropped", "Datagrams that were dropped unread, by reason.", ("service", "reason")
 )
-OCTETS_RECEIVED = Declared("counter", "octets_received", "Octets that peers sent.", ("service",))
-OCTETS_SENT = Declared("counter", "octets_sent", "Octets that were sent to peers.", ("service",))
 LOG_WRITE_ERRORS = Declared("counter", "log_write_errors", "Log lines that could not be written.")
 
 RUNTIME_METRICS = (
@@ -225,7 +223,5 @@ RUNTIME_METRICS = (
     DATAGRAMS_RECEIVED,
     DATAGRAMS_ANSWERED,
     DATAGRAMS_DROPPED,
-    OCTETS_RECEIVED,
-    OCTETS_SENT,
     LOG_WRITE_ERRORS,
 )
