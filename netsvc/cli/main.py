@@ -101,6 +101,7 @@ def _abandon(stream: TextIO | None) -> None:
     if stream is None:
         return
     with contextlib.suppress(OSError):  # a stream in memory has no descriptor
+        descriptor = stream.fileno()
         nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, stream.fileno())
+        os.dup2(nothing, descriptor)
         os.close(nothing)

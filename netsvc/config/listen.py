@@ -177,6 +177,9 @@ def _fields(line: str) -> list[_Field]:
     return fields
 
 
+_COLON = "a colon within a value (an IPv6 address) is written \\:"
+
+
 class _Arguments:
     """The fields of one listen line, taken one by one; what is left over at the end is a fault.
 
@@ -190,14 +193,15 @@ class _Arguments:
             name = one.name
             if name is None:
                 if unnamed == positional:
-                    raise BadValue(f"{one.value!r} is one field too many; a colon in a value is written \\:", at=one.at)
+                    raise BadValue(f"{one.value!r} is one field too many; {_COLON}", at=one.at)
                 name = known[unnamed]
                 unnamed += 1
             if name not in known:
-                hint = nearest(name, known)
-                raise BadValue(f"{name!r} is not an argument here ({', '.join(known)})", at=one.at, suggestion=hint)
+                message = f"{name!r} is not an argument here ({', '.join(known)})"
+                raise BadValue(message, at=one.at, suggestion=nearest(name, known))
             if name in self._given:
-                raise BadValue(f"{name!r} is given twice", at=one.at)
+                hint = "" if one.name is not None else f"; {_COLON}"
+                raise BadValue(f"{name!r} is given twice{hint}", at=one.at)
             self._given[name] = one
 
     def at(self, name: str) -> int:

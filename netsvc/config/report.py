@@ -117,6 +117,11 @@ def _kind_object(kind: IServiceKind) -> dict[str, Any]:
     return {"word": kind.word, "summary": kind.summary, "source": kind.source, "runs": kind.runs}
 
 
+def _has_default(option: Option) -> bool:
+    """Whether there is a text that stands for the default."""
+    return not option.required and (option.default is not None or bool(option.value.none))
+
+
 def _option_object(option: Option) -> dict[str, Any]:
     return {
         "key": option.key,
@@ -124,7 +129,7 @@ def _option_object(option: Option) -> dict[str, Any]:
         "unit": option.value.unit,
         "bounds": option.value.bounds,
         "required": option.required,
-        "default": None if option.required or option.default is None else option.default_text,
+        "default": option.default_text if _has_default(option) else None,
         "multiline": option.value.multiline,
         "help": option.help,
     }
@@ -132,7 +137,7 @@ def _option_object(option: Option) -> dict[str, Any]:
 
 def _option_lines(option: Option, width: int) -> list[str]:
     default = quote(option.default_text).split("\n")
-    if option.required or (option.default is None and not option.value.none):
+    if not _has_default(option):
         lines = [f"{option.key} = ...  ({'required' if option.required else 'not set'})"]
     elif len(default) == 1:
         lines = _wrapped(f"{option.key} = {default[0]}".rstrip(), width, "", "    ")

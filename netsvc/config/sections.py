@@ -232,9 +232,7 @@ class _Reader:
         self._lost = match is None
         if match is None:
             self._section = None
-            self._fault(
-                number, 1, "this is not a section: one stands as [kind] or [kind:instance] on a line of its own"
-            )
+            self._fault(number, 1, "this is not a section; write [kind] or [kind:instance] alone on a line")
             return
         self._section = _OpenSection(match[1], Origin(self._path, number, 1))
         self._sections.append(self._section)

@@ -37,14 +37,6 @@ def nearest(word: str, known: Sequence[str]) -> str | None:
     return found[0] if found else None
 
 
-def _bounds(low: str | None, high: str | None) -> str:
-    if low is not None and high is not None:
-        return f"{low} to {high}"
-    if low is not None:
-        return f"{low} or more"
-    return f"at most {high}" if high is not None else ""
-
-
 def integer(minimum: int, maximum: int, *, unit: str = "") -> ValueType[int]:
     """A whole number from minimum to maximum."""
 
@@ -56,7 +48,7 @@ def integer(minimum: int, maximum: int, *, unit: str = "") -> ValueType[int]:
             raise BadValue(f"{value} is not within {minimum} to {maximum}")
         return value
 
-    return ValueType(name="integer", unit=unit, bounds=_bounds(str(minimum), str(maximum)), parse=parse)
+    return ValueType(name="integer", unit=unit, bounds=f"{minimum} to {maximum}", parse=parse)
 
 
 def optional(of: ValueType[T]) -> ValueType[T | None]:
@@ -178,7 +170,7 @@ def duration(minimum: float, maximum: float) -> ValueType[float]:
             raise BadValue(f"{value} is not within {show_duration(minimum)} to {show_duration(maximum)}")
         return seconds
 
-    bounds = _bounds(show_duration(minimum), show_duration(maximum))
+    bounds = f"{show_duration(minimum)} to {show_duration(maximum)}"
     return ValueType(name="duration", unit="ms, s, m, h, d or w", bounds=bounds, parse=parse, show=show_duration)
 
 
@@ -201,7 +193,7 @@ def size(minimum: int, maximum: int) -> ValueType[int]:
             raise BadValue(f"{value} is not within {show_size(minimum)} to {show_size(maximum)}")
         return int(octets)
 
-    bounds = _bounds(show_size(minimum), show_size(maximum))
+    bounds = f"{show_size(minimum)} to {show_size(maximum)}"
     return ValueType(name="size", unit="B, KiB, MiB, GiB or TiB", bounds=bounds, parse=parse, show=show_size)
 
 
