@@ -29,6 +29,7 @@ from netsvc.outbox.model import (
     OutboxError,
     Outcome,
     Settlement,
+    StoreFailedError,
     Submission,
     TargetState,
 )
