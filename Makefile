@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 READY_TEST := $(VENV)/.ready-test
 REFRESH_PLUGINS := $(BIN)/python -c "from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))"
 
-.PHONY: run test quick lint bench peers clean
+.PHONY: run test quick lint bench peers docs clean
 
 run: $(READY)
 	$(BIN)/twistd -n --pidfile= netsvc --config etc/netsvc.ini
@@ -45,3 +45,7 @@ bench: $(READY_TEST) peers
 
 clean:
 	rm -rf $(VENV) build dist .cache *.egg-info .coverage* _trial_temp* .hypothesis
+
+# What is made from the settings classes.
+docs: $(READY)
+	$(BIN)/netsvc kinds --format markdown > docs/reference.md

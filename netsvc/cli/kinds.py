@@ -7,6 +7,7 @@ import sys
 
 from netsvc.config import report
 from netsvc.config.daemon import SECTION
+from netsvc.config.manual import manual_lines
 from netsvc.config.values import nearest
 from netsvc.errors import RegistryError, printable
 from netsvc.registry import kinds
@@ -15,7 +16,12 @@ from netsvc.registry import kinds
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("kind", metavar="KIND", nargs="?", help=f"show its options; {SECTION!r} is the daemon itself")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="text for people, or JSON")
+    parser.add_argument(
+        "--format",
+        choices=("text", "json", "markdown"),
+        default="text",
+        help="text for people, JSON, or the whole reference as Markdown",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -27,6 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     except RegistryError as error:
         print("\n".join(report.fault_lines(error.faults)), file=sys.stderr)
         return 1
+    if word is None and arguments.format == "markdown":
+        print("\n".join(manual_lines(known)))
+        return 0
     if word is None:
         print(report.kinds_json(known) if as_json else "\n".join(report.kinds_lines(known)))
         return 0

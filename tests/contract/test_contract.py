@@ -26,6 +26,7 @@ import netsvc
 from netsvc.cli.main import main
 from netsvc.config.load import load
 from netsvc.config.listen import TcpAddress, UdpAddress
+from netsvc.config.manual import manual_lines
 from netsvc.config.options import Context, Option, options
 from netsvc.config.plan import Instance, Plan
 from netsvc.interfaces import IServiceKind
@@ -253,3 +254,8 @@ class HouseTests(SynchronousTestCase):
                         if keyword.arg == "event" and isinstance(keyword.value, ast.Constant):
                             logged.add(keyword.value.value)
         self.assertEqual(documented, logged)
+
+    def test_the_reference_is_current(self) -> None:
+        """docs/reference.md is what `netsvc kinds --format markdown` prints."""
+        here = "\n".join(manual_lines(kinds())) + "\n"
+        self.assertEqual((PACKAGE.parent / "docs" / "reference.md").read_text(), here)

@@ -1,0 +1,61 @@
+"""The reference manual in Markdown, made from the settings classes: docs/reference.md is its output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from netsvc.config.daemon import SECTION, DaemonSettings
+from netsvc.config.options import Option, options
+from netsvc.config.server import ServerSettings
+from netsvc.interfaces import IServiceKind
+
+_INTRODUCTION = """\
+# Reference
+
+Made by `netsvc kinds --format markdown`; `netsvc kinds KIND` prints the same for a terminal.
+
+A section is `[kind]` or `[kind:instance]`. Durations take `ms`, `s`, `m`, `h`, `d`, `w`;
+sizes `B`, `KiB`, `MiB`, `GiB`, `TiB`.
+Relative paths start at the directory of the file that names them."""
+
+
+def manual_lines(kinds: Mapping[str, IServiceKind]) -> Iterator[str]:
+    """The manual, line by line.
+
+    The options that every listening service has stand once, in a chapter of their own.
+    """
+    yield _INTRODUCTION
+    yield from _chapter(f"[{SECTION}]: the daemon itself", "", options(DaemonSettings))
+    shared = options(ServerSettings)
+    yield from _chapter("Every service that listens", "These stand in each section below that says so.", shared)
+    common = {one.key for one in shared}
+    for word, kind in kinds.items():
+        settings: type[Any] = kind.load_settings()
+        listens = issubclass(settings, ServerSettings)
+        own = [one for one in options(settings) if not listens or one.key not in common]
+        source = f" ({kind.source})" if kind.source else ""
+        also = " Takes the options of every service that listens as well." if listens else ""
+        yield from _chapter(f"[{word}]", f"{kind.summary}{source}{also}", own)
+
+
+def _chapter(title: str, text: str, rows: list[Option] | tuple[Option, ...]) -> Iterator[str]:
+    yield from ("", f"## {title}", "")
+    if text:
+        yield from (text, "")
+    if not rows:
+        return
+    yield "| key | default | values | meaning |"
+    yield "|---|---|---|---|"
+    for one in rows:
+        default = "required" if one.required else _code(one.default_text)
+        values = ": ".join(filter(None, (one.value.name, one.value.bounds or one.value.unit)))
+        yield f"| `{one.key}` | {default} | {_cell(values)} | {_cell(one.help)} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("\n", " ").replace("|", "\\|")
+
+
+def _code(text: str) -> str:
+    return f"`{_cell(text)}`" if text else ""
