@@ -51,6 +51,7 @@ class Intake:
         self._streams = exchange.body_length is not None and exchange.body_length > IN_MEMORY
         self._waiting = bytearray()
         self._file: Any = None
+        self._position = 0
         self._pipe: InputPipe | None = None
         self._paused = False
         self._dropping = False
@@ -107,9 +108,11 @@ class Intake:
         os.lseek(descriptor, 0, os.SEEK_SET)
         return descriptor
 
-    def position(self) -> int:
-        """How far the script has read the file, octets; -1 when there is none."""
-        return -1 if self._file is None else os.lseek(self._file.fileno(), 0, os.SEEK_CUR)
+    def has_moved(self) -> bool:
+        """Whether the script has read on in the file since the last call; False when there is none."""
+        position = 0 if self._file is None else os.lseek(self._file.fileno(), 0, os.SEEK_CUR)
+        moved, self._position = position != self._position, position
+        return moved
 
     def connect(self, pipe: InputPipe) -> None:
         """Pass on what came and what comes."""

@@ -20,7 +20,8 @@ from netsvc.interfaces import IMetrics
 from netsvc.net.environment import clean_environment
 from netsvc.services.http.cgi import legacy
 from netsvc.services.http.cgi.child import Start, start_child
-from netsvc.services.http.cgi.run import House, Run
+from netsvc.services.http.cgi.house import House
+from netsvc.services.http.cgi.run import Run
 from netsvc.services.http.cgi.settings import CgiSettings
 from netsvc.services.http.paths import Script
 
@@ -56,12 +57,14 @@ class CgiEngine:
     ) -> None:
         self._settings = settings
         self._reactor = reactor
+        self._state_directory = state_directory
+        self._offered: str | None = None
         self._announced: set[str] = set()
         self._house = House(
             settings=settings,
             reactor=reactor,
             inherited=clean_environment(environ),
-            additions=self._additions(state_directory),
+            python_path=self._python_path,
             start=start,
             route=route,
             announce=self._announce,
@@ -84,7 +87,7 @@ class CgiEngine:
         self._all[run] = Deferred()
         if self._stopping:
             run.refuse(503, "stopped")
-        elif not script.filename.is_file():
+        elif not os.path.isfile(script.filename):
             run.refuse(404, "not-started")
         elif not os.access(script.filename, os.X_OK):
             log.warn("{script}: may not be executed", event="cgi-not-executable", script=str(script.filename))
@@ -100,17 +103,22 @@ class CgiEngine:
             run.stop()
         return everything.addCallback(lambda _: None)
 
-    def _additions(self, state_directory: Path | None) -> dict[str, str]:
-        if not self._settings.cgi_legacy or state_directory is None:
-            return {}
+    def _python_path(self) -> str:
+        """Where scripts find what `cgi_legacy` offers. Made at the first script: then the state directory is there."""
+        if self._offered is None:
+            self._offered = ""
+            if self._settings.cgi_legacy and self._state_directory is not None:
+                self._offered = self._offer(self._state_directory / "cgi-legacy")
+        return self._offered
+
+    def _offer(self, directory: Path) -> str:
         try:
-            offered = legacy.offer(state_directory / "cgi-legacy")
+            return str(directory) if legacy.offer(directory) else ""
         except OSError as error:
             log.warn(
                 "the modules cgi and cgitb are not offered: {reason}", event="cgi-legacy-failed", reason=str(error)
             )
-            return {}
-        return {} if offered is None else {"PYTHONPATH": str(offered)}
+            return ""
 
     def _announce(self, script_name: str) -> bool:
         first = script_name not in self._announced and len(self._announced) < MAX_ANNOUNCED

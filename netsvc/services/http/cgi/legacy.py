@@ -67,17 +67,17 @@ def _write(file: Path, content: bytes) -> None:
         raise
 
 
-def offer(directory: Path) -> Path | None:
-    """Make the directory and return it; None when legacy-cgi is not installed.
+def offer(directory: Path) -> bool:
+    """Make the directory; False when legacy-cgi is not installed.
 
     :raises OSError: it cannot be made.
     """
     modules = _installed()
     if modules is None:
-        return None
+        return False
     copies = directory / "legacy-cgi"
     copies.mkdir(mode=0o755, parents=True, exist_ok=True)
     for name, content in modules.items():
         _write(copies / name, content)
         _write(directory / name, _STEP_ASIDE.encode())
-    return directory
+    return True

@@ -7,49 +7,28 @@ page; after it the answer is cut visibly. Once the answer is complete the script
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from subprocess import DEVNULL
 from typing import Any
 
-from attrs import frozen
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from netsvc.services.http.cgi.body import Intake
-from netsvc.services.http.cgi.child import Command, ScriptStartError, Start
+from netsvc.services.http.cgi.child import Command, ScriptStartError
 from netsvc.services.http.cgi.complaints import Complaints
+from netsvc.services.http.cgi.deadlines import Deadlines
 from netsvc.services.http.cgi.environment import script_arguments, script_environment
 from netsvc.services.http.cgi.failure_page import failure_page
+from netsvc.services.http.cgi.house import House
 from netsvc.services.http.cgi.output import BadOutputError, HeadParser, ScriptHead
 from netsvc.services.http.cgi.process import Ending, ScriptProcess
 from netsvc.services.http.cgi.redirect import MAX_REDIRECTS, RedirectedExchange
-from netsvc.services.http.cgi.settings import CgiSettings
 from netsvc.services.http.pages import PAGE_HEADERS
 from netsvc.services.http.paths import Script
 
 log = Logger()
-
-
-@frozen(kw_only=True)
-class House:
-    """What all runs of an engine share.
-
-    :param reactor: the reactor and clock.
-    :param inherited: the variables that `cgi_pass_env` chooses from.
-    :param additions: further variables for every script; those of the settings win.
-    :param start: starts a child; see :mod:`netsvc.services.http.cgi.child`.
-    :param route: answers an exchange anew, for local redirects; None makes them redirects of the client.
-    :param announce: told a script name the first time it sent no Content-Type; returns whether it is the first.
-    """
-
-    settings: CgiSettings
-    reactor: Any
-    inherited: Mapping[str, str]
-    additions: Mapping[str, str]
-    start: Start
-    route: Callable[[Any], object] | None
-    announce: Callable[[str], bool]
 
 
 def is_loopback(host: str) -> bool:
@@ -92,14 +71,8 @@ class Run:
         self._begun = False
         self._left: int | None = None  # octets of a body of known length
         self._paused = False
-        self._spool_at = -1
         self._outcome = ""
-        self._timers: dict[str, Any] = {}
-
-    @property
-    def waits(self) -> bool:
-        """Whether the peer still waits for this run to start."""
-        return self._answering and self._process is None
+        self._deadlines: Deadlines | None = None
 
     def prepare(self) -> None:
         """Take the body; `ready` is called when a script may start."""
@@ -215,19 +188,20 @@ class Run:
     def _start(self) -> None:
         settings, script, exchange = self._settings, self._script, self._exchange
         intake = self._intake
-        environment = dict(self._house.additions)
-        environment.update(
-            script_environment(
-                exchange.head,
-                peer=exchange.peer,
-                local=exchange.local,
-                secure=exchange.secure,
-                script=script,
-                body_length=0 if intake is None else intake.length,
-                settings=settings,
-                inherited=self._house.inherited,
-            )
+        environment = script_environment(
+            exchange.head,
+            peer=exchange.peer,
+            local=exchange.local,
+            secure=exchange.secure,
+            script=script,
+            body_length=0 if intake is None else intake.length,
+            settings=settings,
+            inherited=self._house.inherited,
         )
+        offered = self._house.python_path()
+        if offered:
+            own = environment.get("PYTHONPATH")
+            environment["PYTHONPATH"] = f"{own}:{offered}" if own else offered
         self._command = Command(
             arguments=(str(script.filename), *script_arguments(exchange.head, settings)),
             directory=script.filename.parent,
@@ -247,10 +221,7 @@ class Run:
             start=self._house.start,
         )
         process.gone().addCallback(self._gone)
-        if settings.cgi_timeout:
-            self._after("wall", settings.cgi_timeout, self._time_up, "cgi_timeout")
-        if settings.cgi_idle_timeout:
-            self._after("idle", settings.cgi_idle_timeout, self._look_idle)
+        self._deadlines = Deadlines(self._house.reactor, settings, process, excused=self._excused, over=self._time_up)
         if intake is not None and process.stdin is not None:
             intake.connect(process.stdin)
 
@@ -265,7 +236,7 @@ class Run:
         self._left = None if exchange.head.method == "HEAD" else head.length
         exchange.begin(head.status, head.headers, length=head.length, reason=head.reason)
         exchange.register_producer(self, True)
-        if rest or self._left == 0:
+        if self._answering and (rest or self._left == 0):
             self._write(rest)
 
     def _write(self, data: bytes) -> None:
@@ -367,15 +338,16 @@ class Run:
     def _detach(self) -> None:
         """From now on nothing of the exchange is this run's."""
         self._answering = False
-        self._forget("idle")
+        if self._deadlines is not None:
+            self._deadlines.answered()
         if self._paused:
             self.resumeProducing()
         if self._intake is not None and self._process is None:
             self._intake.drop()
 
     def _close(self) -> None:
-        for name in tuple(self._timers):
-            self._forget(name)
+        if self._deadlines is not None:
+            self._deadlines.stop()
         if self._intake is not None:
             self._intake.drop()
 
@@ -406,41 +378,16 @@ class Run:
 
     # Time
 
-    def _after(self, name: str, seconds: float, function: Callable[..., None], *arguments: Any) -> None:
-        self._timers[name] = self._house.reactor.callLater(seconds, self._ring, name, function, arguments)
-
-    def _ring(self, name: str, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        del self._timers[name]
-        function(*arguments)
-
-    def _forget(self, name: str) -> None:
-        call = self._timers.pop(name, None)
-        if call is not None:
-            call.cancel()
-
-    def _waits_for_peer(self) -> bool:
-        """Whether it is the peer's turn: to read the answer, or to send more of the body."""
+    def _excused(self) -> bool:
+        """Whether it is the peer's turn, to read the answer or to send more of the body; or the script has read on."""
         intake, process = self._intake, self._process
         if self._paused:
             return True
-        if intake is None or process is None or intake.whole:
+        if intake is None or process is None:
             return False
-        return process.stdin is not None and not process.stdin.closed and not process.stdin.waiting
-
-    def _look_idle(self) -> None:
-        process, intake = self._process, self._intake
-        if process is None:
-            return
-        position = -1 if intake is None else intake.position()
-        if self._waits_for_peer() or position != self._spool_at:
-            self._spool_at = position
-            process.touch()
-        most = self._settings.cgi_idle_timeout
-        quiet = self._house.reactor.seconds() - process.moved_at
-        if quiet >= most:
-            self._time_up("cgi_idle_timeout")
-        else:
-            self._after("idle", most - quiet, self._look_idle)
+        if process.stdin is None:
+            return intake.has_moved()
+        return not intake.whole and not process.stdin.closed and not process.stdin.waiting
 
     def _time_up(self, limit: str) -> None:
         log.warn(

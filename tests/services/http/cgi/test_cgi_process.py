@@ -87,7 +87,7 @@ class SurroundingsTest(EngineCase):
 
     def test_signals(self) -> None:
         """A script gets no ignored and no blocked signals: SIGPIPE ends it as it would anywhere."""
-        exchange = self.answer(PLAIN + "grep -E 'Sig(Blk|Ign)' /proc/$$/status")
+        exchange = self.answer(PLAIN + "grep -E 'Sig(Blk|Ign)' /proc/self/status")
         self.assertEqual([int(line.split()[1], 16) for line in exchange.body.splitlines()], [0, 0])
 
     def test_arguments(self) -> None:

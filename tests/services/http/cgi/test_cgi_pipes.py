@@ -1,0 +1,210 @@
+"""The daemon's ends of a script's pipes, and what the reactor may do to them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+from unittest import mock
+
+from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
+from twisted.python.failure import Failure
+from zope.interface.verify import verifyObject
+
+from netsvc.services.http.cgi.child import Command, ExitWatch, ScriptStartError, group_lives, start_child
+from netsvc.services.http.cgi.pipes import BLOCK, HIGH_WATER, InputPipe, OutputPipe
+from tests.services.http.cgi.rig import ReactorCase
+
+HANG_UP = Failure(ConnectionError())
+
+
+class OutputPipeTest(ReactorCase):
+    """Reading what a script prints."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        reading, self.writing = os.pipe()
+        self.received = bytearray()
+        self.ended: list[str] = []
+        self.pipe = OutputPipe(self.reactor, reading, self.received.extend, lambda: self.ended.append("yes"))
+        self.addCleanup(self.pipe.close)
+        self.addCleanup(self.close_writing)
+
+    def close_writing(self) -> None:
+        if self.writing >= 0:
+            os.close(self.writing)
+            self.writing = -1
+
+    def test_interface(self) -> None:
+        """It is what the reactor wants."""
+        self.assertTrue(verifyObject(IReadDescriptor, self.pipe))
+        self.assertEqual(self.pipe.logPrefix(), "cgi")
+
+    def test_rest_at_hang_up(self) -> None:
+        """What is in the pipe when the reactor tells of a hang-up is read to the end."""
+        os.write(self.writing, b"x" * 50_000)
+        self.close_writing()
+        self.pipe.connectionLost(HANG_UP)
+        self.assertEqual((len(self.received), self.ended, self.pipe.closed), (50_000, ["yes"], True))
+        self.pipe.doRead()
+        self.pipe.script_exited()
+        self.pipe.resume()
+
+    def test_stale_hang_up(self) -> None:
+        """A hang-up that was meant for an earlier descriptor is not believed."""
+        os.write(self.writing, b"one")
+        self.reactor.removeReader(self.pipe)  # as the reactor does before connectionLost
+        self.pipe.connectionLost(HANG_UP)
+        self.assertEqual((self.received, self.ended), (b"one", []))
+        os.write(self.writing, b"two")
+        self.spin(lambda: self.received == b"onetwo")
+
+    def test_stale_event(self) -> None:
+        """A read event without anything to read is nothing."""
+        self.pipe.doRead()
+        self.assertFalse(self.pipe.closed)
+
+    def test_exit_with_held_pipe(self) -> None:
+        """After the script's exit only what is in the pipe then is read, whoever holds the other end."""
+        os.write(self.writing, b"one")
+        self.pipe.script_exited()
+        self.assertEqual((self.received, self.ended), (b"one", ["yes"]))
+
+    def test_exit_while_paused(self) -> None:
+        """While paused nothing is read; what another process adds after the exit is not either."""
+        self.pipe.pause()
+        os.write(self.writing, b"one")
+        self.pipe.script_exited()
+        os.write(self.writing, b"two")
+        self.assertEqual((self.received, self.ended), (b"", []))
+        self.pipe.resume()
+        self.assertEqual((self.received, self.ended), (b"one", ["yes"]))
+
+    def test_pipe_emptied_by_another(self) -> None:
+        """Octets that are gone when they are read end the output all the same."""
+        with mock.patch("netsvc.services.http.cgi.pipes.readable_octets", return_value=5):
+            self.pipe.script_exited()
+        self.assertEqual(self.ended, ["yes"])
+
+
+class InputPipeTest(ReactorCase):
+    """Writing a body to a script."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.reading, writing = os.pipe()
+        self.flow: list[bool] = []
+        self.moves: list[int] = []
+        self.pipe = InputPipe(self.reactor, writing, self.flow.append, lambda: self.moves.append(1))
+        self.addCleanup(self.pipe.close)
+        self.addCleanup(lambda: self.reading < 0 or os.close(self.reading))
+
+    def test_interface(self) -> None:
+        """It is what the reactor wants."""
+        self.assertTrue(verifyObject(IWriteDescriptor, self.pipe))
+        self.assertEqual(self.pipe.logPrefix(), "cgi")
+
+    def test_order(self) -> None:
+        """Octets arrive in order, and then the end."""
+        data = os.urandom(3 * BLOCK)
+        self.pipe.write(data[:10])
+        self.pipe.write(b"")
+        self.pipe.write(data[10 : 2 * BLOCK])
+        self.pipe.write(data[2 * BLOCK :])
+        self.pipe.finish()
+        self.assertEqual(self.flow, [True])
+        self.assertTrue(self.pipe.backed_up)
+        found = bytearray()
+        while len(found) < len(data):
+            found += os.read(self.reading, BLOCK)
+            self.reactor.iterate(0)
+        self.assertEqual((bytes(found), os.read(self.reading, 1)), (data, b""))
+        self.assertEqual((self.flow, self.pipe.closed), ([True, False], True))
+        self.assertTrue(self.moves)
+
+    def test_reader_leaves(self) -> None:
+        """When the script closes stdin what waits is dropped and the peer goes on."""
+        self.pipe.write(b"x" * (3 * HIGH_WATER))
+        os.close(self.reading)
+        self.reading = -1
+        self.spin(lambda: self.pipe.closed)
+        self.assertEqual(self.flow, [True, False])
+        self.pipe.write(b"more")
+        self.pipe.finish()
+        self.pipe.doWrite()
+
+    def test_stale_hang_up(self) -> None:
+        """A hang-up that was meant for an earlier descriptor is not believed."""
+        self.pipe.write(b"x" * (3 * HIGH_WATER))
+        self.reactor.removeWriter(self.pipe)
+        self.pipe.connectionLost(HANG_UP)
+        self.assertFalse(self.pipe.closed)
+        self.assertIn(self.pipe, self.reactor.getWriters())
+        self.pipe.connectionLost(HANG_UP)
+
+
+class ChildTest(ReactorCase):
+    """Starting processes and seeing their end."""
+
+    def start(self, text: str) -> Any:
+        script = self.script(text).filename
+        command = Command(arguments=(str(script),), directory=script.parent, environment={"PATH": os.defpath})
+        child = start_child(command, subprocess.DEVNULL, subprocess.DEVNULL, subprocess.DEVNULL)
+        self.addCleanup(lambda: child.poll() is None and (os.kill(child.pid, 9), child.wait()))
+        return child
+
+    def test_stale_event(self) -> None:
+        """An event that was meant for an earlier descriptor is no exit."""
+        child = self.start("#!/bin/sh\nexec sleep 1000")
+        exits: list[str] = []
+        watch = ExitWatch(self.reactor, child.pid, lambda: exits.append("yes"))
+        self.assertTrue(verifyObject(IReadDescriptor, watch))
+        self.assertEqual(watch.logPrefix(), "cgi")
+        watch.doRead()
+        watch.connectionLost(HANG_UP)
+        self.assertEqual(exits, [])
+        os.kill(child.pid, signal.SIGKILL)
+        self.spin(lambda: exits)
+        watch.doRead()
+        self.assertEqual((exits, child.poll()), (["yes"], -9))
+
+    def test_group(self) -> None:
+        """A group lives while one of it does; a zombie does not. Where there is no /proc nobody knows."""
+        child = self.start("#!/bin/sh\nexec sleep 1000")
+        self.assertTrue(group_lives(child.pid))
+        os.kill(child.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        self.assertFalse(group_lives(child.pid))
+        with mock.patch("os.listdir", side_effect=OSError(2, "none")):
+            self.assertTrue(group_lives(child.pid))
+        with mock.patch("os.listdir", return_value=["1", "self", "99999999"]):
+            self.assertFalse(group_lives(child.pid))
+
+    def failure(self, error: int) -> ScriptStartError:
+        with mock.patch("subprocess.Popen", side_effect=OSError(error, os.strerror(error))):
+            return self.assertRaises(ScriptStartError, self.start, "#!/bin/sh\n")
+
+    def test_failures(self) -> None:
+        """Each reason for which a script does not start has its status."""
+        for error, status in ((13, 403), (8, 500), (2, 500), (7, 431), (12, 503), (24, 503), (40, 500)):
+            self.assertEqual(self.failure(error).status, status)
+
+    def test_gone(self) -> None:
+        """A script that was removed meanwhile is 404; one whose first line cannot be read is 500."""
+        script = self.script("#!/bin/sh\n").filename
+        command = Command(arguments=(str(script),), directory=script.parent, environment={})
+        script.unlink()
+        failure = self.assertRaises(ScriptStartError, start_child, command, -3, -3, -3)
+        self.assertEqual(failure.status, 404)
+        script.mkdir()
+        with mock.patch("subprocess.Popen", side_effect=OSError(2, "none")):
+            failure = self.assertRaises(ScriptStartError, start_child, command, -3, -3, -3)
+        self.assertEqual(failure.status, 500)
+
+    def test_import(self) -> None:
+        """The module imports no reactor."""
+        code = "import sys, netsvc.services.http.cgi.engine; print('twisted.internet.reactor' in sys.modules)"
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        self.assertEqual(found.strip(), "False")
