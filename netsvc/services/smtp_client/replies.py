@@ -22,6 +22,7 @@ _LINE = re.compile(rb"([2-5][0-9]{2})(?:([- ])(.*))?\Z", re.DOTALL)
 # RFC 2034 4, RFC 3463 2: class "." subject "." detail, without leading zeros
 _STATUS = re.compile(r"([245])\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})(?=\s|\Z)\s*")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffd]+")
+_OLD_AUTH = re.compile(r"(?i)\AAUTH=")
 _SIZE = re.compile(r"[0-9]{1,20}\Z")  # RFC 1870 4: up to 20 digits
 
 
@@ -131,7 +132,7 @@ class Capabilities:
         """Read the lines after the first. The old ``AUTH=PLAIN`` counts as ``AUTH PLAIN``."""
         keywords: dict[str, tuple[str, ...]] = {}
         for line in reply.lines[1:]:
-            words = line.replace("AUTH=", "AUTH ", 1).split()
+            words = _OLD_AUTH.sub("AUTH ", line).split()
             if words:
                 keyword = words[0].upper()
                 keywords[keyword] = keywords.get(keyword, ()) + tuple(words[1:])

@@ -23,7 +23,6 @@ MAX_RECEIVED = 100  # Received fields that prove a loop, RFC 5321 6.3
 MAX_DEPTH = 32  # multiparts within each other, ours
 BASE64_OCTETS = 57  # octets that make a line of 76 characters, RFC 2045 6.8
 
-_LONG = re.compile(rb"[^\r\n]{%d}" % (MAX_LINE + 1))
 _FIELD = re.compile(rb"[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*")
 _CTE = re.compile(rb"(?im)^content-transfer-encoding[ \t]*:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*")
 _RECEIVED = re.compile(rb"(?im)^received[ \t]*:")
@@ -65,12 +64,14 @@ def prepare(content: bytes, *, eight_bit_mime: bool, smtputf8: bool) -> Prepared
     if len(_RECEIVED.findall(head)) >= MAX_RECEIVED:
         raise UnsendableError("5.4.6", f"the message has {MAX_RECEIVED} or more Received fields: it is in a loop")
     utf8_header = not head.isascii()
+    mended = head
     if utf8_header and not (smtputf8 and eight_bit_mime and _is_utf8(head)):
-        head, utf8_header = _mend_head(head), False
-    if _LONG.search(head):
-        head = _fold(head)
-    content = head + rest
-    if _LONG.search(rest) or not (eight_bit_mime or rest.isascii()):
+        mended, utf8_header = _mend_head(head), False
+    if _has_long_line(mended):
+        mended = _fold(mended)
+    if mended is not head:
+        content = mended + rest
+    if _has_long_line(rest) or not (eight_bit_mime or rest.isascii()):
         content = _entity(content, eight_bit_mime, 0)
     return Prepared(content, not content.isascii(), utf8_header)
 
@@ -83,6 +84,17 @@ def _split(entity: bytes) -> tuple[bytes, bytes]:
     if end < 0:
         return (entity if entity.endswith(b"\r\n") else entity + b"\r\n"), b""
     return entity[: end + 2], entity[end + 2 :]
+
+
+def _has_long_line(octets: bytes) -> bool:
+    """Whether a line is over the limit. Reads by leaps: this runs on the reactor's thread over whole messages."""
+    start, end = 0, len(octets)
+    while end - start > MAX_LINE:
+        last = octets.rfind(b"\n", start, start + MAX_LINE + 2)
+        if last < 0:
+            return True
+        start = last + 1
+    return False
 
 
 def _is_utf8(octets: bytes) -> bool:
@@ -136,7 +148,7 @@ def _entity(entity: bytes, eight_bit_mime: bool, depth: int) -> bytes:
     """One MIME entity (RFC 2045 2.4) with the parts mended that need it; the others untouched."""
 
     def fits(octets: bytes) -> bool:
-        return (eight_bit_mime or octets.isascii()) and not _LONG.search(octets)
+        return (eight_bit_mime or octets.isascii()) and not _has_long_line(octets)
 
     if fits(entity):
         return entity
@@ -156,9 +168,9 @@ def _entity(entity: bytes, eight_bit_mime: bool, depth: int) -> bytes:
         raise UnsendableError("5.6.3", f"a {kind} part would break if it were re-encoded for this server")
     if kind.startswith("multipart/"):
         boundary = fields.get_boundary()
-        if not boundary:
-            raise UnsendableError("5.6.0", "a multipart without a boundary cannot be re-encoded")
-        body = _parts(body, boundary.encode("ascii", "surrogateescape"), eight_bit_mime, depth)
+        if not boundary or not boundary.isascii():
+            raise UnsendableError("5.6.0", "a multipart without a usable boundary cannot be re-encoded")
+        body = _parts(body, boundary.encode("ascii"), eight_bit_mime, depth)
         return _labelled(head, b"8bit" if eight_bit_mime else b"7bit") + b"\r\n" + body
     if kind in {"message/rfc822", "message/global"}:
         body = _entity(body, eight_bit_mime, depth + 1)
@@ -187,7 +199,7 @@ def _parts(body: bytes, boundary: bytes, eight_bit_mime: bool, depth: int) -> by
         if at % 2:
             closed = closed or piece.rstrip().endswith(b"--" + boundary + b"--")
         elif at == 0 or closed:  # preamble and epilogue are to be ignored, RFC 2046 5.1.1
-            if _LONG.search(piece) or not piece.isascii():
+            if _has_long_line(piece) or not piece.isascii():
                 pieces[at] = b"" if at == 0 else b"\r\n"
         else:
             pieces[at] = b"\r\n" + _entity(piece[2:], eight_bit_mime, depth + 1).removesuffix(b"\r\n")

@@ -15,7 +15,6 @@ BLOCK = 64 * 1024  # octets of content encoded at once, ours
 MAX_PATH = 254  # octets of an address without brackets, RFC 5321 4.5.3.1.3
 END = b".\r\n"
 
-_LINE_END = re.compile(rb"\r\n?|\n")
 # Mailbox = ( Dot-string / Quoted-string ) "@" ( Domain / address-literal ), RFC 5321 4.1.2, RFC 6531 3.3;
 # wider where servers are: any printable in an unquoted local part, no domain for local names.
 _MAILBOX = re.compile(
@@ -24,10 +23,16 @@ _MAILBOX = re.compile(
 )
 
 
+def _ended_by_crlf(octets: bytes) -> bytes:
+    """CR LF for every CR LF, CR and LF; the same object where there is nothing to do."""
+    if octets.count(b"\r\n") == octets.count(b"\n") == octets.count(b"\r"):
+        return octets
+    return octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+
+
 def canonical(content: bytes) -> bytes:
     """The message with CR LF line ends and one at its end; empty stays empty."""
-    if not content.count(b"\r\n") == content.count(b"\n") == content.count(b"\r"):
-        content = _LINE_END.sub(b"\r\n", content)
+    content = _ended_by_crlf(content)
     return content if not content or content.endswith(b"\r\n") else content + b"\r\n"
 
 
@@ -47,8 +52,7 @@ class BodyEncoder:
             chunk = chunk[:-1]
         if not chunk:
             return b""
-        if not chunk.count(b"\r\n") == chunk.count(b"\n") == chunk.count(b"\r"):
-            chunk = _LINE_END.sub(b"\r\n", chunk)
+        chunk = _ended_by_crlf(chunk)
         out = chunk.replace(b"\r\n.", b"\r\n..")
         if self._line_start and chunk.startswith(b"."):
             out = b"." + out

@@ -54,6 +54,13 @@ class HappyTests(SynchronousTestCase):
             stage.say(script[at : at + 1])
         self.assertEqual(stage.results, ["delivered"])
 
+    def test_8bit_content_is_declared(self) -> None:
+        """8-bit content goes as it is where 8BITMIME is offered, and MAIL says so."""
+        content = "Content-Type: text/plain; charset=utf-8\r\n\r\nhällo\r\n".encode()
+        stage = Stage(content=content)
+        self.assertTrue(stage.say(GREETING, EHLO).endswith(b"SIZE=51 BODY=8BITMIME\r\n"))
+        self.assertEqual(stage.say(OK, OK, GO).partition(b"DATA\r\n")[2], content + b".\r\n")
+
     def test_the_null_sender(self) -> None:
         """A bounce goes out from <>."""
         stage = Stage(sender="")

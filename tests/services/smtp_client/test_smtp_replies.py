@@ -101,7 +101,7 @@ class ParserTests(SynchronousTestCase):
 class CapabilityTests(SynchronousTestCase):
     def test_keywords(self) -> None:
         """Keywords have no case; parameters of repeated ones add up."""
-        reply = Reply(250, ("host SIZE", "size 10", "auth PLAIN", "AUTH=LOGIN", "", "8bitmime"))
+        reply = Reply(250, ("host SIZE", "size 10", "auth PLAIN", "Auth=LOGIN", "", "8bitmime"))
         capabilities = Capabilities.of(reply)
         self.assertNotIn("HOST", capabilities)
         self.assertIn("8BITMIME", capabilities)

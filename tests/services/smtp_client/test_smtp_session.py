@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.services.smtp_client.conversation import Action, BeginTLS, Close, Finished, PullBody, Send
@@ -42,6 +45,16 @@ class Wire:
     def say(self, *replies: bytes) -> None:
         for reply in replies:
             self.do(self.session.receive(reply))
+
+
+class ImportTests(SynchronousTestCase):
+    def test_the_session_knows_no_twisted(self) -> None:
+        """The sans-I/O modules import without Twisted."""
+        names = ("terms", "replies", "auth", "wire", "transcode", "conversation", "transaction", "session")
+        imports = ", ".join(f"netsvc.services.smtp_client.{name}" for name in names)
+        check = "[name for name in sys.modules if name.partition('.')[0] == 'twisted']"
+        done = subprocess.run([sys.executable, "-c", f"import sys, {imports}; print({check})"], capture_output=True)
+        self.assertEqual((done.stdout, done.stderr), (b"[]\n", b""))
 
 
 class ReuseTests(SynchronousTestCase):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.services.smtp_client.transcode import UnsendableError, prepare
+from netsvc.services.smtp_client.transcode import UnsendableError, _has_long_line, prepare
 from netsvc.services.smtp_client.wire import canonical
 
 HEAD = b"From: a@b\r\nMIME-Version: 1.0\r\n"
@@ -84,6 +84,15 @@ class PlainTests(SynchronousTestCase):
         self.assertEqual(payload, canonical((text + "ä").encode()))
 
 
+class LongLineTests(SynchronousTestCase):
+    @settings(derandomize=True, deadline=None)
+    @given(st.lists(st.sampled_from([0, 1, 2, 500, 996, 997, 998, 999, 1000, 1001]), max_size=6), st.booleans())
+    def test_as_by_the_definition(self, lengths: list[int], ended: bool) -> None:
+        """The leaping search finds what splitting would."""
+        octets = b"\r\n".join(b"x" * length for length in lengths) + (b"\r\n" if ended else b"")
+        self.assertEqual(_has_long_line(octets), any(length > 998 for length in lengths))
+
+
 class StructureTests(SynchronousTestCase):
     def test_only_the_offending_parts_change(self) -> None:
         """In a multipart the parts that fit keep every octet, odd as they may be."""
@@ -118,7 +127,9 @@ class StructureTests(SynchronousTestCase):
         for kind, why in (
             (b"multipart/signed; boundary=b", "would break"),
             (b"message/partial; id=x", "would break"),
-            (b"multipart/mixed", "without a boundary"),
+            (b"multipart/mixed", "usable boundary"),
+            (b"multipart/mixed; boundary*=utf-8''%C3%A4", "usable boundary"),
+            (b"multipart/mixed; boundary=\xc3\xa4", "usable boundary"),
             (b"multipart/mixed; boundary=zz", "does not occur"),
             (b"text/plain\r\nContent-Transfer-Encoding: uuencode", "transfer encoding"),
             (b"text/plain\r\nContent-Transfer-Encoding: base64", "transfer encoding"),
