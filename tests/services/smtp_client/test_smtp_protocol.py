@@ -5,6 +5,8 @@ from __future__ import annotations
 from base64 import b64encode
 
 from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.services.smtp_client.terms import Relay, Timeouts
@@ -646,6 +648,62 @@ class DataFaultTests(SynchronousTestCase):
                 stage.say(*script[:count])
                 stage.lose(clean)
                 self.assertEqual((stage.only.result, stage.only.enhanced), ("retry", "4.4.2"))
+
+
+REPLIES = [
+    GREETING,
+    EHLO,
+    PIPELINING,
+    OK,
+    OK,
+    OK,
+    GO,
+    GO,
+    b"250-x\r\n",
+    b"421 x\r\n",
+    b"450 x\r\n",
+    b"550 x\r\n",
+    b"503 x\r\n",
+]
+STEPS = st.one_of(
+    st.lists(st.sampled_from([*REPLIES, b"\xff", b"\r\n", b"235 x\r\n", b"334 \r\n"]), min_size=1, max_size=4).map(
+        b"".join
+    ),
+    st.sampled_from(["drain", 1, 200, 700]),
+)
+BEGINNINGS = st.sampled_from([[], [GREETING], [GREETING, EHLO, OK, OK], [GREETING, PIPELINING, OK + OK + OK + GO]])
+
+
+class AnyServerTests(SynchronousTestCase):
+    @settings(derandomize=True, deadline=None, max_examples=400)
+    @given(BEGINNINGS, st.lists(STEPS, max_size=12), st.integers(1, 9), st.sampled_from([PLAIN, LOGIN]), st.booleans())
+    def test_any_server(
+        self, beginning: list[bytes], steps: list[bytes | int | str], cut: int, relay: Relay, big: bool
+    ) -> None:
+        """Whatever a server does, each recipient gets one outcome, and `delivered` only by a 2yz behind the dot."""
+        content = MESSAGE + b"x\r\n" * (100_000 if big else 0)
+        stage = Stage(relay, to=THREE[:2], content=content, open_window=False)
+        wrote = b""
+        acknowledged = taken = False
+        for step in (*beginning, *steps):
+            if step == "drain":
+                stage.drain()
+                wrote += stage.sent()
+                taken = taken or (b"\r\n.\r\n" in wrote and stage.pipe.producer is None)
+            elif isinstance(step, int):
+                stage.clock.advance(step)
+            elif isinstance(step, bytes):
+                acknowledged = acknowledged or taken
+                for at in range(0, len(step), cut):
+                    wrote += stage.say(step[at : at + cut])
+        stage.lose()
+        self.assertEqual([outcome.recipient for outcome in stage.outcomes], list(THREE[:2]))
+        self.assertEqual(stage.clock.getDelayedCalls(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+        if "delivered" in stage.results:
+            self.assertTrue(acknowledged)
+        if "ambiguous" in stage.results:
+            self.assertTrue(taken)
 
 
 class PlainRelayTests(SynchronousTestCase):
