@@ -63,7 +63,12 @@ def make_service(settings: HttpSettings, runtime: IRuntime) -> IService:
     engine = None
     if settings.cgi_directories:
         engine = CgiEngine(
-            settings, runtime.reactor, runtime.metrics, state_directory=runtime.state_directory, route=routes.route
+            settings,
+            runtime.reactor,
+            runtime.metrics,
+            service=runtime.name,
+            state_directory=runtime.state_directory,
+            route=routes.route,
         )
         routes.run_script = engine.run
     factory = HttpFactory(

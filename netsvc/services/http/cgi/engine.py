@@ -37,6 +37,7 @@ class CgiEngine:
     :param settings: its options.
     :param reactor: an IReactorFDSet and IReactorTime.
     :param metrics: an IMetrics.
+    :param service: the section's name, a label of the metrics.
     :param state_directory: where the modules of `cgi_legacy` are put; None offers none.
     :param route: called with an exchange to answer it anew: local redirects need it. Without it they are answered
         as redirects of the client (302).
@@ -50,6 +51,7 @@ class CgiEngine:
         reactor: Any,
         metrics: IMetrics,
         *,
+        service: str = "http",
         state_directory: Path | None = None,
         route: Callable[[Any], object] | None = None,
         environ: Mapping[str, str] = os.environ,
@@ -57,6 +59,7 @@ class CgiEngine:
     ) -> None:
         self._settings = settings
         self._reactor = reactor
+        self._service = service
         self._state_directory = state_directory
         self._offered: str | None = None
         self._announced: set[str] = set()
@@ -74,11 +77,11 @@ class CgiEngine:
         self._queue: OrderedDict[Run, Any] = OrderedDict()
         self._dequeues = False
         self._stopping = False
-        self._finished = metrics.counter("cgi_scripts", "Runs of CGI scripts by their outcome.", ("outcome",))
-        self._count = metrics.gauge("cgi_running", "CGI scripts that run now.")
-        self._waiting = metrics.gauge("cgi_queued", "Requests that wait for a CGI script to end.")
+        self._finished = metrics.counter("cgi_scripts", "Runs of CGI scripts by their outcome.", ("service", "outcome"))
+        self._count = metrics.gauge("cgi_running", "CGI scripts that run now.", ("service",))
+        self._waiting = metrics.gauge("cgi_queued", "Requests that wait for a CGI script to end.", ("service",))
         self._seconds = metrics.histogram(
-            "cgi_seconds", "Time from the start of a CGI script until nothing of it is left."
+            "cgi_seconds", "Time from the start of a CGI script until nothing of it is left.", ("service",)
         )
 
     def run(self, exchange: Any, script: Script) -> None:
@@ -132,7 +135,7 @@ class CgiEngine:
             self._start(run)
         elif len(self._queue) < self._settings.cgi_queue:
             self._queue[run] = self._reactor.callLater(self._settings.cgi_queue_timeout, self._turn_away, run)
-            self._waiting.set(len(self._queue))
+            self._waiting.set(len(self._queue), service=self._service)
         else:
             self._turn_away(run)
 
@@ -145,20 +148,20 @@ class CgiEngine:
         call = self._queue.pop(run, None)
         if call is not None and call.active():
             call.cancel()
-        self._waiting.set(len(self._queue))
+        self._waiting.set(len(self._queue), service=self._service)
 
     def _start(self, run: Run) -> None:
         self._running[run] = self._reactor.seconds()
-        self._count.set(len(self._running))
+        self._count.set(len(self._running), service=self._service)
         run.start()
 
     def _over(self, run: Run, outcome: str) -> None:
-        self._finished.inc(outcome=outcome)
+        self._finished.inc(service=self._service, outcome=outcome)
         self._unqueue(run)
         started = self._running.pop(run, None)
         if started is not None:
-            self._seconds.observe(self._reactor.seconds() - started)
-            self._count.set(len(self._running))
+            self._seconds.observe(self._reactor.seconds() - started, service=self._service)
+            self._count.set(len(self._running), service=self._service)
         if self._queue and not self._dequeues and not self._stopping:
             # In a turn of its own: a run that fails to start ends in here again.
             self._dequeues = True

@@ -7,6 +7,7 @@ page; after it the answer is cut visibly. Once the answer is complete the script
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Callable
 from subprocess import DEVNULL
 from typing import Any
@@ -77,6 +78,8 @@ class Run:
     def prepare(self) -> None:
         """Take the body; `ready` is called when a script may start."""
         self._exchange.lost.addCallback(self._peer_left)
+        if not self._answering:  # it has left already
+            return
         length = self._exchange.body_length
         if length is not None and length > self._settings.cgi_max_body:
             self.refuse(413, "too-long")
@@ -208,7 +211,7 @@ class Run:
             environment=environment,
             umask=settings.cgi_umask,
             nice=settings.cgi_nice,
-            cpu_limit=int(settings.cgi_cpu_limit),
+            cpu_limit=math.ceil(settings.cgi_cpu_limit),
             memory_limit=settings.cgi_memory_limit,
         )
         self._process = process = ScriptProcess(
@@ -280,6 +283,9 @@ class Run:
         self._detach()
         self._exchange.unregister_producer()
         self._exchange.finish()
+        process, intake = self._process, self._intake
+        if intake is not None and not intake.whole and process is not None and process.stdin is not None:
+            process.stdin.close()  # nobody brings the rest of the body
 
     def _fail(self, reason: str, ending: Ending | None) -> None:
         """There is no answer, and there will be none: 500."""

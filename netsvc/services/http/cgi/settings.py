@@ -124,7 +124,7 @@ class CgiSettings:
     cgi_cpu_limit: float = option(
         values.duration(0, 30 * DAY),
         default=0.0,
-        help="CPU time of each process of a script, in whole seconds; 0 is any.",
+        help="CPU time of each process of a script, rounded up to seconds; 0 is any.",
     )
     cgi_memory_limit: int = option(
         values.size(0, 1 << 50), default=0, help="Address space of each process of a script (RLIMIT_AS); 0 is any."

@@ -102,6 +102,15 @@ class BodiesTest(EngineCase):
         self.spin(lambda: exchange.end)
         self.assertEqual((exchange.body, exchange.end), (b"okend\n", "finished"))
 
+    def test_answered_early(self) -> None:
+        """A script whose answer is complete before its body sees the end of file: nobody brings the rest."""
+        exchange = FakeExchange(request_head("POST"), body_length=1_000_000)
+        engine = self.engine()
+        engine.run(exchange, self.script("#!/bin/sh\nprintf 'Content-Length: 2\\n\\nok'\nexec cat >/dev/null"))
+        exchange.give(b"x" * 100)
+        self.spin(lambda: exchange.end and not engine._all)
+        self.assertEqual((exchange.body, exchange.end), (b"ok", "finished"))
+
     def test_back_pressure(self) -> None:
         """A script that does not read pauses the peer; memory is bounded by what was read already."""
         exchange = FakeExchange(request_head("POST"), body_length=10_000_000)

@@ -20,8 +20,8 @@ class AnswersTest(EngineCase):
         self.assertEqual((exchange.status, exchange.body, exchange.end), (200, b"hello\n", "finished"))
         self.assertEqual(header(exchange, b"content-type"), [b"text/plain"])
         self.assertIsNone(exchange.length)
-        self.assertEqual(self.metrics.metrics["cgi_scripts"].values, {(("outcome", "ok"),): 1})
-        self.assertEqual(self.metrics.metrics["cgi_running"].values, {(): 0})
+        self.assertEqual(self.metrics.metrics["cgi_scripts"].values, {(("outcome", "ok"), ("service", "http")): 1})
+        self.assertEqual(self.metrics.metrics["cgi_running"].values, {(("service", "http"),): 0})
 
     def test_status(self) -> None:
         """Status and reason are the script's."""

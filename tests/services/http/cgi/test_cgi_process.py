@@ -102,7 +102,7 @@ class SurroundingsTest(EngineCase):
         exchange = self.answer(
             PLAIN + "read line; sh -c 'ulimit -t; ulimit -v'",
             FakeExchange(request_head("POST"), body_length=3, receives=lambda one: one.give_all(b"go\n")),
-            cgi_cpu_limit=7.0,
+            cgi_cpu_limit=6.5,
             cgi_memory_limit=1 << 30,
         )
         self.assertEqual(exchange.body, b"7\n1048576\n")
@@ -192,7 +192,9 @@ class EndingsTest(EngineCase):
         self.spin(lambda: not engine._all)
         self.pids_end(*pids)
         self.assertEqual(exchange.end, "left")
-        self.assertEqual(self.metrics.metrics["cgi_scripts"].values, {(("outcome", "peer-left"),): 1})
+        self.assertEqual(
+            self.metrics.metrics["cgi_scripts"].values, {(("outcome", "peer-left"), ("service", "http")): 1}
+        )
 
     def test_peer_leaves_before_head(self) -> None:
         """When the peer leaves before there is an answer the script ends, too, and none is made."""
@@ -202,6 +204,14 @@ class EndingsTest(EngineCase):
         exchange.leave()
         self.spin(lambda: not engine._all)
         self.assertIsNone(exchange.status)
+
+    def test_peer_left_before(self) -> None:
+        """For a peer that has left already no script starts."""
+        exchange = FakeExchange()
+        exchange.lost.callback(None)
+        engine = self.engine()
+        engine.run(exchange, self.script(PLAIN))
+        self.assertEqual((len(engine._all), len(engine._running), exchange.status), (0, 0, None))
 
     def test_ignores_term(self) -> None:
         """A script that ignores SIGTERM gets SIGKILL when its grace is over, and so do its children."""
@@ -276,6 +286,13 @@ class EndingsTest(EngineCase):
         self.spin(lambda: not engine._all)
         self.assertEqual(exchange.end, "left")
 
+    def test_background_output(self) -> None:
+        """What a child adds after the script's exit is not waited for, even if it never stops printing."""
+        text = PLAIN + "echo one; (while :; do echo x; done) & exit 0"
+        exchange = self.answer(text, cgi_background=True)
+        self.assertEqual(exchange.end, "finished")
+        self.assertTrue(exchange.body.startswith(b"one\n"))
+
     def test_without_pidfd(self) -> None:
         """Where the kernel has no pidfd the exit is seen by looking."""
         with mock.patch("os.pidfd_open", side_effect=OSError(38, "Function not implemented")):
@@ -324,13 +341,13 @@ class QueueTest(EngineCase):
         self.assertEqual((fourth.status, fourth.end), (503, "refused"))
         self.assertRegex(header(fourth, b"retry-after")[0], rb"\A[0-9]+\Z")
         self.assertEqual((first.end, second.end, third.end), ("", "", ""))
-        self.assertEqual(self.metrics.metrics["cgi_queued"].values, {(): 2})
+        self.assertEqual(self.metrics.metrics["cgi_queued"].values, {(("service", "http"),): 2})
         for exchange in (first, second, third):
             self.assertEqual(exchange.end, "")
             self.open_gate()
             self.spin(lambda: exchange.end)  # noqa: B023
         self.spin(lambda: not engine._all)
-        self.assertEqual(self.metrics.metrics["cgi_queued"].values, {(): 0})
+        self.assertEqual(self.metrics.metrics["cgi_queued"].values, {(("service", "http"),): 0})
 
     def test_queue_timeout(self) -> None:
         """Who waits too long in the queue is answered with 503."""
