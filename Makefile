@@ -46,6 +46,7 @@ bench: $(READY_TEST) peers
 clean:
 	rm -rf $(VENV) build dist .cache *.egg-info .coverage* _trial_temp* .hypothesis
 
-# What is made from the settings classes.
-docs: $(READY)
+# What is made from the source.
+docs: $(READY_TEST)
+	$(BIN)/python -m tests.contract.events > docs/events.md
 	$(BIN)/netsvc kinds --format markdown > docs/reference.md

@@ -24,13 +24,14 @@ from zope.interface.verify import verifyObject
 
 import netsvc
 from netsvc.cli.main import main
-from netsvc.config.load import load
 from netsvc.config.listen import TcpAddress, UdpAddress
+from netsvc.config.load import load
 from netsvc.config.manual import manual_lines
 from netsvc.config.options import Context, Option, options
 from netsvc.config.plan import Instance, Plan
 from netsvc.interfaces import IServiceKind
 from netsvc.registry import built_in, kinds
+from tests.contract.events import table
 from tests.fakes import FakeRuntime
 
 PACKAGE = Path(netsvc.__file__).parent
@@ -154,9 +155,9 @@ class ContractTests(SynchronousTestCase):
                 self.assertEqual(main(list(arguments)), 0)
             return out.getvalue()
 
-        table = printed("kinds")
+        listing = printed("kinds")
         for word, kind in kinds().items():
-            self.assertIn(word, table)
+            self.assertIn(word, listing)
             reference = printed("kinds", word)
             for one in options(kind.load_settings()):
                 self.assertIn(one.key, reference)
@@ -222,10 +223,11 @@ class HouseTests(SynchronousTestCase):
         """Only tap.py takes the global reactor, and it does so inside a function."""
         for file, text in self.modules():
             for node in ast.walk(ast.parse(text)):
-                if isinstance(node, ast.ImportFrom) and node.module == "twisted.internet":
-                    if any(name.name == "reactor" for name in node.names):
-                        self.assertEqual(file.name, "tap.py")
-                        self.assertGreater(node.col_offset, 0)
+                match node:
+                    case ast.ImportFrom(module="twisted.internet", names=names, col_offset=column):
+                        if any(name.name == "reactor" for name in names):
+                            self.assertEqual(file.name, "tap.py")
+                            self.assertGreater(column, 0)
 
     def test_a_kinds_init_holds_its_kind(self) -> None:
         """services/X/__init__.py defines KIND and nothing else."""
@@ -243,17 +245,22 @@ class HouseTests(SynchronousTestCase):
             self.assertTrue(ast.get_docstring(ast.parse(text)), file)
 
     def test_events_are_in_the_table(self) -> None:
-        """Every event that is logged stands in docs/events.md, and the table has no other."""
-        table = (PACKAGE.parent / "docs" / "events.md").read_text()
-        documented = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
-        logged = set()
-        for _, text in self.modules():
+        """docs/events.md is the table of the events and metrics in the source."""
+        self.assertEqual((PACKAGE.parent / "docs" / "events.md").read_text(), table())
+
+    def test_every_log_line_has_its_event(self) -> None:
+        """A call that logs names its event, so that the table and the JSON have it."""
+        for file, text in self.modules():
             for node in ast.walk(ast.parse(text)):
-                if isinstance(node, ast.Call):
-                    for keyword in node.keywords:
-                        if keyword.arg == "event" and isinstance(keyword.value, ast.Constant):
-                            logged.add(keyword.value.value)
-        self.assertEqual(documented, logged)
+                match node:
+                    case ast.Call(
+                        func=ast.Attribute(
+                            value=ast.Name(id="log") | ast.Attribute(attr="_log" | "log"),
+                            attr="debug" | "info" | "warn" | "error" | "failure" | "critical",
+                        )
+                    ):
+                        words = [keyword.arg for keyword in node.keywords]
+                        self.assertIn("event", words, f"{file}:{node.lineno}")
 
     def test_the_reference_is_current(self) -> None:
         """docs/reference.md is what `netsvc kinds --format markdown` prints."""
