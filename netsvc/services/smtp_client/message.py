@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -21,15 +21,16 @@ from typing import NamedTuple
 
 from netsvc.services.smtp_client.submission_wire import Refusal, check_address
 
+MAX_PLAIN_LINE = 900  # characters of text that is not encoded: below the 998 of RFC 5322 2.1.1
 LINE = 78  # characters of a header line, RFC 5322 2.1.1
 _ENCODED_OCTETS = 42  # of UTF-8 in one encoded word: 56 of base64 and 12 around it stay under the 75 of RFC 2047 2
 
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")  # atext and space: a display name that needs no quotes
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")  # RFC 5322 2.2
+_CONTENT_FIELDS = ("type", "transfer-encoding", "disposition", "id", "description")
 _OURS = frozenset(
     ("from", "to", "cc", "bcc", "subject", "date", "message-id", "mime-version", "received", "return-path")
-    + ("content-type", "content-transfer-encoding", "content-disposition", "content-id", "content-description")
-)
+) | frozenset(f"content-{one}" for one in _CONTENT_FIELDS)
 _ADDRESS_FIELDS = frozenset(("reply-to", "sender", "mail-followup-to", "disposition-notification-to"))
 # What offices send; Python 3.11 does not know them without a mime.types file, and the machine may have none.
 _TYPES = {
@@ -141,14 +142,26 @@ def build(draft: Draft, *, now: datetime) -> Built:
 def _body(draft: Draft) -> bytes:
     message = EmailMessage(policy=SMTP.clone(cte_type="7bit"))  # so that no server on the way needs 8BITMIME
     if draft.html is None:
-        message.set_content(draft.text)
+        _set_text(message.set_content, draft.text, "plain")
     else:
-        message.set_content(draft.text or text_of(draft.html))
-        message.add_alternative(draft.html, subtype="html")
+        _set_text(message.set_content, draft.text or text_of(draft.html), "plain")
+        _set_text(message.add_alternative, draft.html, "html")
     for one in draft.attachments:
         maintype, subtype = content_type(one.name)
         message.add_attachment(one.content, maintype=maintype, subtype=subtype, filename=_file_name(one.name))
     return message.as_bytes()
+
+
+def _set_text(put: Callable[..., None], text: str, subtype: str) -> None:
+    """Add text: as it is when it is plain ASCII in short lines, else in base64 with CRLF line ends (RFC 2045 6.8).
+
+    Not left to email.contentmanager, which takes form feeds and U+2028 for line ends.
+    """
+    lines = text.replace("\r\n", "\n").split("\n")
+    if all(one.isascii() and one.replace("\t", " ").isprintable() and len(one) <= MAX_PLAIN_LINE for one in lines):
+        put(text, subtype=subtype, cte="7bit", charset="us-ascii")
+    else:
+        put("\r\n".join(lines).encode(), maintype="text", subtype=subtype, params={"charset": "utf-8"})
 
 
 def content_type(name: str) -> tuple[str, str]:
@@ -171,10 +184,8 @@ def content_type(name: str) -> tuple[str, str]:
 class _Text(HTMLParser):
     """Collects what a person would read."""
 
-    _BLOCKS = frozenset(
-        ("address", "blockquote", "br", "div", "dl", "dt", "dd", "h1", "h2", "h3", "h4", "h5", "h6")
-        + ("hr", "li", "ol", "p", "pre", "table", "tr", "ul")
-    )
+    _BLOCKS = frozenset(("address", "blockquote", "br", "div", "dl", "dt", "dd", "hr", "li", "ol", "p", "pre", "table"))
+    _BLOCKS |= frozenset(("h1", "h2", "h3", "h4", "h5", "h6", "tr", "ul"))
     _UNSEEN = frozenset(("script", "style", "title"))
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReactorTime
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -225,7 +225,7 @@ class SubmissionProtocol(Protocol):
         """The peer will read no more."""
         self._close()
 
-    def connectionLost(self, reason: Failure = Failure()) -> None:  # noqa: ARG002, B008 - Twisted's
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
         self._closed = True
         self._home.connections.discard(self)
         self._settle_up()

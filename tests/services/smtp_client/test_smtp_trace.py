@@ -1,0 +1,104 @@
+"""What a message gets on its way out."""
+
+from __future__ import annotations
+
+from email import message_from_bytes
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from netsvc.services.smtp_client.submission_wire import Refusal
+from netsvc.services.smtp_client.trace import MAX_RECEIVED, examine, split_head, stamp
+
+
+def stamped(content: bytes) -> bytes:
+    """A message as it leaves."""
+    return stamp(
+        content,
+        queue_id="0123456789abcde",
+        accepted_at=1_700_000_000.0,
+        sender="a@example.com",
+        submitter="uid:1000",
+        host="here.example",
+    )
+
+
+class Stamping(SynchronousTestCase):
+    def test_whole_message(self) -> None:
+        """A message with everything gets a Received field and nothing else."""
+        content = b"From: a@x\r\nDate: d\r\nMessage-ID: <m@x>\r\n\r\nhello\r\n"
+        received = (
+            b"Received: by here.example (netsvc, from uid 1000)\r\n"
+            b"\tid 0123456789abcde; Tue, 14 Nov 2023 22:13:20 +0000\r\n"
+        )
+        self.assertEqual(stamped(content), received + content)
+
+    def test_missing(self) -> None:
+        """Date, Message-ID and From are added when they are missing, with the line end that the message uses."""
+        message = stamped(b"Subject: x\n\nhello\n")
+        self.assertNotIn(b"\r", message)
+        parsed = message_from_bytes(message)
+        self.assertEqual(parsed["Message-ID"], "<0123456789abcde@here.example>")
+        self.assertEqual(parsed["From"], "<a@example.com>")
+        self.assertEqual(parsed["Date"], "Tue, 14 Nov 2023 22:13:20 +0000")
+        self.assertEqual((parsed["Subject"], parsed.get_payload()), ("x", "hello\n"))
+
+    def test_same_again(self) -> None:
+        """A second attempt sends the same octets."""
+        self.assertEqual(stamped(b"Subject: x\n\nhello\n"), stamped(b"Subject: x\n\nhello\n"))
+
+    def test_bcc(self) -> None:
+        """Bcc is removed with its continuation lines, wherever it stands; what is not Bcc stays."""
+        message = stamped(
+            b"Bcc: x@y,\r\n z@y\r\nTo: t@y\r\nbcc : q@y\r\nResent-Bcc: r@y\r\nX-Bcc: stays\r\n\r\nBcc: body\r\n"
+        )
+        for gone in (b"x@y", b"z@y", b"q@y", b"r@y"):
+            self.assertNotIn(gone, message)
+        self.assertTrue(message.endswith(b"To: t@y\r\nX-Bcc: stays\r\n\r\nBcc: body\r\n"))
+
+    def test_no_header(self) -> None:
+        """Text without a header section becomes the body."""
+        parsed = message_from_bytes(stamped(b"hello: no, just\n"[6:]))
+        self.assertEqual(parsed.get_payload(), " no, just\n")
+        self.assertEqual(message_from_bytes(stamped(b"\nhello\n")).get_payload(), "hello\n")
+
+    def test_header_only(self) -> None:
+        """A message that ends within its header stays whole."""
+        self.assertTrue(stamped(b"Subject: x").endswith(b"Subject: x\r\n"))
+        self.assertTrue(stamped(b"Subject: x\r\n").endswith(b"Subject: x\r\n"))
+
+    def test_body_without_empty_line(self) -> None:
+        """A body that follows the header without an empty line gets one."""
+        self.assertTrue(stamped(b"Subject: x\nhello there\n").endswith(b"Subject: x\n\nhello there\n"))
+
+    def test_mbox_line(self) -> None:
+        """The From line of an mbox is dropped."""
+        self.assertTrue(stamped(b"From a Tue\nFrom: a@x\n\nhello\n").endswith(b"From: a@x\n\nhello\n"))
+
+    def test_null_sender(self) -> None:
+        """The null sender makes no From."""
+        message = stamp(b"\n", queue_id="q", accepted_at=0.0, sender="", submitter="uid:0", host="h")
+        self.assertNotIn(b"From:", message)
+
+    @settings(derandomize=True, deadline=None)
+    @given(st.binary(max_size=200))
+    def test_anything(self, content: bytes) -> None:
+        """Any octets come out behind ours, but for Bcc and the line of an mbox."""
+        head = split_head(content)
+        self.assertTrue(stamped(content).endswith(content[head.end :]))
+
+
+class Examining(SynchronousTestCase):
+    def test_empty(self) -> None:
+        """An empty message is refused."""
+        with self.assertRaises(Refusal) as caught:
+            examine(b"")
+        self.assertEqual(caught.exception.code, "5.6.0")
+
+    def test_loop(self) -> None:
+        """A message with a hundred Received fields passes; one more is a loop."""
+        examine(b"Received: x\r\n" * MAX_RECEIVED + b"\r\n")
+        with self.assertRaises(Refusal) as caught:
+            examine(b"Received: x\r\n" * (MAX_RECEIVED + 1) + b"\r\n")
+        self.assertEqual(caught.exception.code, "5.4.6")
