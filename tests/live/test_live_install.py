@@ -127,7 +127,11 @@ class InstallTests(SynchronousTestCase):
         """A wheel carries the plugin, the command and py.typed, and twistd sees it from anywhere."""
         self.install(self.copied())
         self.expect_netsvc(self.directory / "venv")
-        run(self.python, "-c", "import netsvc, pathlib; assert (pathlib.Path(netsvc.__file__).parent / 'py.typed').exists()")
+        run(
+            self.python,
+            "-c",
+            "import netsvc, pathlib; assert (pathlib.Path(netsvc.__file__).parent / 'py.typed').exists()",
+        )
 
     def test_editable(self) -> None:
         """An editable install is seen by twistd from anywhere."""

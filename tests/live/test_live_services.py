@@ -317,7 +317,9 @@ class LifeTests(SynchronousTestCase):
             self.addCleanup(daemon.close)
             daemon.start()
             self.assertEqual(daemon.wait(), 1)
-        self.assertIn(f"twistd netsvc: [echo] cannot listen on tcp:127.0.0.1:{port}: Address already in use", daemon.log())
+        self.assertIn(
+            f"twistd netsvc: [echo] cannot listen on tcp:127.0.0.1:{port}: Address already in use", daemon.log()
+        )
         self.assertNotIn("Traceback", daemon.log())
         self.assertNotIn("ready:", daemon.log())
 
