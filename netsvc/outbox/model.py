@@ -186,6 +186,11 @@ class Outcome:
     text: str = ""
     via: str = ""
 
+    @property
+    def reason(self) -> str:
+        """Code, status and words on one line."""
+        return " ".join(str(part) for part in (self.code, self.enhanced, self.text) if part)
+
 
 @frozen(kw_only=True)
 class Attempt:

@@ -31,7 +31,6 @@ from netsvc.outbox.model import (
     Settlement,
     StoreFailedError,
     Submission,
-    TargetState,
 )
 from netsvc.outbox.retry import DAY, HOUR
 from netsvc.outbox.sqlite_database import PURGE_AT_ONCE
@@ -46,16 +45,13 @@ STORE_PAUSE = 5.0  # seconds before a store that failed is asked again; a full d
 MAX_STORE_PAUSE = 60.0  # seconds; outcomes wait in memory meanwhile
 
 # What a person should see of a target's new state, and how loudly.
-_LEVELS: dict[TargetState, tuple[LogLevel, str, str]] = {
-    "delivered": (LogLevel.info, "outbox-delivered", "{queue_id} to {target} delivered: {code} {text}"),
-    "waiting": (LogLevel.info, "outbox-deferred", "{queue_id} to {target} deferred: {code} {text}"),
-    "bounced": (
-        LogLevel.error,
-        "outbox-bounced",
-        "{queue_id} from {sender} to {target} refused for good: {code} {text}",
-    ),
-    "expired": (LogLevel.error, "outbox-expired", "{queue_id} from {sender} to {target} given up: {code} {text}"),
-    "ambiguous": (LogLevel.warn, "outbox-held", "{queue_id} to {target} held, its result is unknown: {code} {text}"),
+_LEVELS = {
+    "delivered": (LogLevel.info, "outbox-delivered", "{queue_id} to {target} delivered: {reason}"),
+    "waiting": (LogLevel.info, "outbox-deferred", "{queue_id} to {target} deferred: {reason}"),
+    "unknown": (LogLevel.warn, "outbox-ambiguous", "{queue_id} to {target} deferred, its result is unknown: {reason}"),
+    "ambiguous": (LogLevel.warn, "outbox-held", "{queue_id} to {target} held, its result is unknown: {reason}"),
+    "bounced": (LogLevel.error, "outbox-bounced", "{queue_id} from {sender} to {target} bounced: {reason}"),
+    "expired": (LogLevel.error, "outbox-expired", "{queue_id} from {sender} to {target} given up: {reason}"),
 }
 
 
@@ -335,7 +331,8 @@ class Runner(Service):
 
     def _tell(self, lease: Lease, settlement: Settlement) -> None:
         for outcome, state in settlement.outcomes:
-            level, event, line = _LEVELS[state]
+            is_unknown = state == "waiting" and outcome.result == "ambiguous"
+            level, event, line = _LEVELS["unknown" if is_unknown else state]
             self._attempts.inc(queue=self.queue, result=outcome.result)
             if state != "waiting":
                 self._finished.inc(queue=self.queue, state=state)
@@ -348,9 +345,9 @@ class Runner(Service):
                 sender=lease.item.sender,
                 target=outcome.target,
                 result=outcome.result,
-                code="" if outcome.code is None else outcome.code,
+                reason=outcome.reason,
+                code=outcome.code,
                 enhanced=outcome.enhanced,
-                text=outcome.text,
                 via=outcome.via,
                 attempt=lease.item.attempts + 1,
                 next_at=settlement.next_at if state == "waiting" else None,

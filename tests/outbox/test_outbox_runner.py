@@ -198,6 +198,7 @@ class Faults(RunnerCase):
         self.runner.startService()
         queue_id = self.accept()
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertEqual(self.seen("outbox-ambiguous")[0]["log_level"], LogLevel.warn)
         self.clock.pump([60] * 3)
         _, ledger = self.store.database.show(queue_id)
         self.assertEqual([one.result for one in ledger], ["ambiguous", "delivered"])
@@ -208,7 +209,7 @@ class Faults(RunnerCase):
         self.store.database.connection.execute("UPDATE content SET octets = CAST('x' AS BLOB)")
         self.runner.startService()
         self.assertEqual(self.asked, [])
-        self.assertIn("SHA-256", self.seen("outbox-bounced")[0]["text"])
+        self.assertIn("SHA-256", self.seen("outbox-bounced")[0]["reason"])
 
     def test_claim_fails(self) -> None:
         """A store that cannot be asked is asked again after a pause."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from aiosmtpd.controller import Controller
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -145,6 +146,23 @@ class Making(SynchronousTestCase):
         self.assertEqual(file.name, f"{int(START)}.Q{'0' * 15}.h.exampleR0")
 
 
+class Sink:
+    """An SMTP server that takes from good, refuses never, and defers everybody else."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, list[str], bytes]] = []
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
+        if address.startswith("good"):
+            envelope.rcpt_tos.append(address)
+            return "250 2.1.5 fine"
+        return "550 5.1.1 no such user" if address.startswith("never") else "450 4.2.0 greylisted"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.taken.append((envelope.mail_from, envelope.rcpt_tos, envelope.original_content))
+        return "250 2.0.0 taken"
+
+
 class Alive(SynchronousTestCase):
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory(prefix="netsvc-mail-")
@@ -242,6 +260,24 @@ class Alive(SynchronousTestCase):
         for queue_id, content in acknowledged.items():
             self.assertTrue(found[queue_id].endswith(content))
         self.assertEqual(len(self.files()), len(acknowledged))
+
+    def test_smarthost(self) -> None:
+        """Through a smarthost each recipient has his own end: delivered, bounced, or waiting."""
+        sink = Sink()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]  # aiosmtpd connects to itself and so must be told one
+        server = Controller(sink, hostname="127.0.0.1", port=port, ready_timeout=PATIENCE)
+        server.start()
+        self.addCleanup(server.stop)
+        self.start(relay=f"smtp:127.0.0.1:{port}")
+        content = b"Subject: x\r\n\r\n.\r\n..\r\n.hidden\r\n"
+        queue_id = self.send(content, recipients=["good@x", "never@x", "later@x"])["id"]
+        self.until(delivered=1, bounced=1, waiting=1)
+        ((sender, recipients, received),) = sink.taken
+        self.assertEqual((sender, recipients), ("a@x", ["good@x"]))
+        self.assertTrue(received.endswith(content[content.index(b"Subject") :]))
+        targets = self.exchange(encode({"v": 1, "command": "show", "id": queue_id}))["item"]["targets"]
+        self.assertEqual([(one["state"], one["code"]) for one in targets][1:], [("bounced", 550), ("waiting", 450)])
 
     def test_command(self) -> None:
         """`netsvc mail send` with a Chinese name and 汇总数据.xlsx puts them into the Maildir, octet for octet."""
