@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from typing import Any
 from unittest import mock
@@ -24,6 +25,7 @@ class FastWriteTests(SynchronousTestCase):
 
     def peer_gets(self, loopback: Loopback) -> bytes:
         """What reached the peer without a turn of the reactor."""
+        select.select([loopback.peer], [], [], 0.5)
         try:
             return loopback.peer.recv(1 << 20)
         except BlockingIOError:
@@ -121,7 +123,7 @@ class PinTests(SynchronousTestCase):
     """The names of Twisted's that netsvc.net relies on though they are private; a new Twisted fails here first."""
 
     def test_buffers(self) -> None:
-        """dataBuffer and _tempDataBuffer are empty when nothing waits, and one of them is not when something does."""
+        """Both dataBuffer and _tempDataBuffer are empty when nothing waits; one is not when something does."""
         loopback = Loopback(Protocol())
         self.addCleanup(loopback.close)
         transport: Any = loopback.transport
@@ -139,7 +141,7 @@ class PinTests(SynchronousTestCase):
         self.assertIn("_writeDisconnected", abstract.FileDescriptor.write.__code__.co_names)
 
     def test_states(self) -> None:
-        """connected and disconnecting are plain attributes; socket and fileno go away with the connection."""
+        """The states are plain attributes; socket and fileno go away with the connection."""
         loopback = Loopback(Protocol())
         self.addCleanup(loopback.close)
         transport: Any = loopback.transport

@@ -52,7 +52,6 @@ class SayAndCloseTests(SynchronousTestCase):
 
     def test_input_is_no_reset(self) -> None:
         """A peer that has sent something before it is closed on still gets the words and an orderly end."""
-
         speaker = Speaker(b"words")
         loopback = Loopback(speaker, sent_before=b"unasked")
         self.addCleanup(loopback.close)

@@ -98,6 +98,15 @@ class KernelTests(FileCase):
         loopback.turns.turn()
         self.assertTrue(loopback.transport.disconnected)
 
+    def test_full(self) -> None:
+        """A socket that is full at the moment is tried again when it has room."""
+        loopback = self.connect()
+        with mock.patch("os.sendfile", side_effect=BlockingIOError):
+            done = FileSender(loopback.transport, self.file_of(b"data"), 0, 4).send()
+        self.assertNoResult(done)
+        self.assertEqual(loopback.read(), b"data")
+        self.successResultOf(done)
+
     def test_peer_leaves(self) -> None:
         """A connection that is lost in the middle fails the Deferred, once."""
         loopback = self.connect()

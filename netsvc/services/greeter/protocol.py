@@ -32,7 +32,8 @@ class Greeter(Protocol):
         self._due: IDelayedCall | None = None  # the pause before the next answer
         self._held = b""  # input that still came while it ran: transports with buffers of their own, such as TLS
         self._full = False  # the peer does not read
-        self._ending = False  # close when the answer that is due was sent
+        self._ending = False  # no more input is wanted: close when the answer that is due was sent
+        self._closed = False  # the transport was told to close, or is gone
 
     def connectionMade(self) -> None:
         self._factory.open.add(self)
@@ -74,9 +75,11 @@ class Greeter(Protocol):
         held, self._held = self._held, b""
         if held:
             self._hear(held)
-        if self._due is None and self._ending:
+        if self._due is not None or self._closed:
+            return
+        if self._ending:
             self._close()
-        elif self._due is None and not self._full:
+        elif not self._full:
             self.transport.resumeProducing()
 
     def _refuse(self) -> None:
@@ -85,7 +88,7 @@ class Greeter(Protocol):
 
     def _close(self) -> None:
         """Send what is owed, then close."""
-        self._ending = True
+        self._ending = self._closed = True
         self._cancel()
         self.transport.unregisterProducer()
         self.transport.loseConnection()
@@ -116,14 +119,14 @@ class Greeter(Protocol):
         """Never comes: this side closes both directions at once."""
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        self._ending = True
+        self._ending = self._closed = True
         self._cancel()
         self._factory.open.discard(self)
 
     def drain(self) -> None:
         """Give the answer that is due, then close."""
         self._ending = True
-        if self._due is None:
+        if self._due is None and not self._closed:
             self._close()
 
 

@@ -117,7 +117,9 @@ class Book:
             )
 
     def _keep(self, failure: Any) -> None:
-        failure.trap(UnusableFileError)
+        if not failure.check(UnusableFileError):
+            self.log.failure("{path} could not be read", failure, event="quotes-unreadable", path=str(self._path))
+            return
         self.log.warn(
             "the quotes known before stay, for {path} cannot be used: {reason}",
             event="quotes-unreadable",
@@ -125,6 +127,5 @@ class Book:
             reason=str(failure.value),
         )
 
-    def _ready(self, result: Any) -> Any:
+    def _ready(self, _: None) -> None:
         self._reading = False
-        return result
