@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.errors import StartError
@@ -338,3 +341,56 @@ class Opening(SynchronousTestCase):
         with mock.patch.object(sqlite_schema.sqlite3, "connect", return_value=connection):
             with self.assertRaisesRegex(StartError, "cannot be durable"):
                 connect(temporary(self))
+
+
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["accept", "claim", "settle", "release", "recover", "remove", "requeue", "purge"]),
+        st.integers(0, 5),
+        st.sampled_from(["delivered", "retry", "permanent", "ambiguous"]),
+        st.booleans(),
+    ),
+    max_size=40,
+)
+
+
+class AnyHistory(SynchronousTestCase):
+    @settings(derandomize=True, deadline=None, max_examples=100)
+    @given(OPERATIONS)
+    def test_balance(self, operations: list[tuple[str, int, Result, bool]]) -> None:
+        """After any history the books balance, what is open is what waits, and no item has two holders."""
+        database = Database(sqlite3.connect(":memory:", isolation_level=None), random.Random(1).random)
+        database.connection.executescript(sqlite_schema._SCHEMA)
+        custody = {hold: Custody(ambiguous="hold" if hold else "retry") for hold in (False, True)}
+        ids: list[str] = []
+        held: list[Lease] = []
+        now = START
+        for operation, number, result, hold in operations:
+            now += number * 1000
+            try:
+                if operation == "accept":
+                    targets = [f"{n}@x" for n in range(number + 1)]
+                    ids.append(database.accept(submission(*targets), now).queue_id)
+                elif operation == "claim":
+                    held += database.claim("me", number + 1, 1 << 20, now)
+                elif operation == "settle" and held:
+                    settle(database, held.pop(), result, now, custody[hold])
+                elif operation == "release" and held:
+                    database.release(held.pop())
+                elif operation == "recover":
+                    for lease in database.leased():
+                        settlement = custody[hold].recover(lease, now=now, random=lambda: 0.5)
+                        database.settle(lease, settlement, now, recovered=True)
+                    held.clear()
+                elif operation in ("remove", "requeue") and ids:
+                    getattr(database, operation)(ids[number % len(ids)], "uid:0", now)
+                elif operation == "purge":
+                    database.purge(now - 2000)
+            except (NoSuchItemError, DamagedError):
+                pass
+            self.assertEqual(len({one.item.queue_id for one in held}), len(held))
+            audit = database.audit()
+            self.assertTrue(audit.balanced, audit)
+            waiting = sum(one.state == "waiting" for item in database.listing("", 1000) for one in item.targets)
+            self.assertEqual(audit.waiting, waiting)
+        database.connection.close()

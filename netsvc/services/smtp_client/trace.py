@@ -14,6 +14,7 @@ from attrs import frozen
 
 from netsvc.services.smtp_client.submission_wire import Refusal
 
+MAX_HEAD = 1 << 20  # octets of a header section (ours): it is looked at line by line, in the reactor's thread
 MAX_RECEIVED = 100  # fields, RFC 5321 6.3: more is taken for a loop
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")  # a name is printable ASCII but the colon, RFC 5322 2.2; obsolete space 4.5
@@ -42,17 +43,21 @@ def _line_end(content: bytes, start: int) -> int:
 
 
 def split_head(content: bytes) -> Head:
-    """Find the header section; one that begins with no field is empty, and all is body."""
+    """Find the header section; one that begins with no field is empty, and all is body.
+
+    It is looked for no further than :data:`MAX_HEAD`; where it is longer, `end` lies behind that.
+    """
     first = content.find(b"\n")
     newline = b"\n" if first >= 0 and content[max(0, first - 1) : first] != b"\r" else b"\r\n"
     position = _line_end(content, 0) if content.startswith(b"From ") else 0  # an mbox line, as mail(1) may leave it
     fields: list[tuple[bytes, bytes]] = []
-    while position < len(content):
+    limit = min(len(content) - 1, MAX_HEAD)
+    while position <= limit:
         match = _FIELD.match(content, position)
         if match is None:
             break
         end = _line_end(content, position)
-        while content[end : end + 1] in (b" ", b"\t"):
+        while end <= limit and content[end : end + 1] in (b" ", b"\t"):
             end = _line_end(content, end)
         fields.append((match[1].lower(), content[position:end]))
         position = end
@@ -63,11 +68,14 @@ def split_head(content: bytes) -> Head:
 def examine(content: bytes) -> None:
     """Look at a message that is handed in.
 
-    :raises Refusal: it is empty, or has gone in circles.
+    :raises Refusal: it is empty, has a monstrous header section, or has gone in circles.
     """
     if not content:
         raise Refusal("5.6.0", "the message is empty")
-    if sum(name == b"received" for name, _ in split_head(content).fields) > MAX_RECEIVED:
+    head = split_head(content)
+    if head.end > MAX_HEAD:
+        raise Refusal("5.6.0", f"the header section is larger than {MAX_HEAD} octets")
+    if sum(name == b"received" for name, _ in head.fields) > MAX_RECEIVED:
         raise Refusal("5.4.6", f"the message has more than {MAX_RECEIVED} Received fields; it goes in circles")
 
 

@@ -96,6 +96,14 @@ class Examining(SynchronousTestCase):
             examine(b"")
         self.assertEqual(caught.exception.code, "5.6.0")
 
+    def test_monstrous(self) -> None:
+        """A header section beyond a megabyte is refused, and not read to its end."""
+        for content in (b"a: b\n" * 300_000, b"a: b\n" + b" \n" * 1_000_000, b"a:" + b"b" * (1 << 20)):
+            with self.assertRaises(Refusal) as caught:
+                examine(content)
+            self.assertEqual(caught.exception.code, "5.6.0")
+        examine(b"a: b\n\n" + b"c: d\n" * 300_000)
+
     def test_loop(self) -> None:
         """A message with a hundred Received fields passes; one more is a loop."""
         examine(b"Received: x\r\n" * MAX_RECEIVED + b"\r\n")
