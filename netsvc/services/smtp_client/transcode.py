@@ -16,6 +16,7 @@ from email.parser import BytesHeaderParser
 
 from attrs import frozen
 
+from netsvc.services.smtp_client.encoded_words import NotExpressibleError, ascii_field
 from netsvc.services.smtp_client.wire import canonical
 
 MAX_LINE = 998  # octets without CRLF, RFC 5321 4.5.3.1.6, RFC 5322 2.1.1
@@ -116,17 +117,13 @@ def _encoded_field(field: bytes) -> bytes:
         text = value.decode()
     except UnicodeDecodeError:
         text = value.decode("latin-1")  # every octet has a meaning there; RFC 2047 needs some charset
+    unfolded = text.replace("\r\n", "").strip(" \t")
     try:
-        unfolded = re.sub(r"\r\n(?=[ \t])", "", text).strip()
-        parsed = policy.SMTP.header_factory(name.decode("ascii").strip(), unfolded)
-        folded: bytes = parsed.fold(policy=policy.SMTP).encode("ascii")
-    except Exception:  # noqa: BLE001 - email's parser fails in many ways on hostile fields
-        folded = b""
-    # An encoded word may hold a line end: what comes out must be one field again.
-    if not _FIELD.fullmatch(folded) or not all(a.addr_spec.isascii() for a in getattr(parsed, "addresses", ())):
+        folded = ascii_field(name.rstrip(b" \t").decode("latin-1"), unfolded).encode("ascii")
+    except NotExpressibleError:
         raise UnsendableError(
             "5.6.7", "a header field holds an address or name in UTF-8 and the server does not offer SMTPUTF8"
-        )
+        ) from None
     return folded
 
 
@@ -134,13 +131,15 @@ def _fold(head: bytes) -> bytes:
     """Header lines over the limit broken before blanks, which changes no meaning (RFC 5322 2.2.3)."""
     lines = []
     for line in head.split(b"\r\n"):
-        while len(line) > MAX_LINE:
-            cut = max(line.rfind(b" ", 1, MAX_LINE), line.rfind(b"\t", 1, MAX_LINE))
-            if cut < 1 or not line[:cut].strip():
+        start = 0
+        while len(line) - start > MAX_LINE:
+            end = start + MAX_LINE
+            cut = max(line.rfind(b" ", start + 1, end), line.rfind(b"\t", start + 1, end))
+            if cut < 0 or not line[start:cut].strip():
                 raise UnsendableError("5.6.0", f"a header line is longer than {MAX_LINE} octets and has no blank")
-            lines.append(line[:cut])
-            line = line[cut:]  # noqa: PLW2901
-        lines.append(line)
+            lines.append(line[start:cut])
+            start = cut
+        lines.append(line[start:])
     return b"\r\n".join(lines)
 
 

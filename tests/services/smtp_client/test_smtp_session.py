@@ -50,7 +50,17 @@ class Wire:
 class ImportTests(SynchronousTestCase):
     def test_the_session_knows_no_twisted(self) -> None:
         """The sans-I/O modules import without Twisted."""
-        names = ("terms", "replies", "auth", "wire", "transcode", "conversation", "transaction", "session")
+        names = (
+            "terms",
+            "replies",
+            "auth",
+            "wire",
+            "encoded_words",
+            "transcode",
+            "conversation",
+            "transaction",
+            "session",
+        )
         imports = ", ".join(f"netsvc.services.smtp_client.{name}" for name in names)
         check = "[name for name in sys.modules if name.partition('.')[0] == 'twisted']"
         done = subprocess.run([sys.executable, "-c", f"import sys, {imports}; print({check})"], capture_output=True)
