@@ -14,7 +14,7 @@ from attrs import frozen
 
 from netsvc.services.http.exchange import RequestHead
 
-_ETAG = re.compile(rb'[ \t]*(?:(W/)?("[!#-~\x80-\xff]*"))?[ \t]*(?:,|$)')  # RFC 9110 8.8.3, a member of a list
+_ETAG = re.compile(rb'[ \t]*(?:(W/)?("[!#-~\x80-\xff]*"))?[ \t]*(?:,|\Z)')  # RFC 9110 8.8.3, a member of a list
 _IMF = re.compile(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) ([A-Z][a-z][a-z]) (\d{4}) (\d\d):(\d\d):(\d\d) GMT")
 _RFC850 = re.compile(
     r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, (\d\d)-([A-Z][a-z][a-z])-(\d\d) (\d\d):(\d\d):(\d\d) GMT"

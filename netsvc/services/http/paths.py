@@ -233,7 +233,7 @@ class _Walk:
                 in_cgi = True
             elif name.lower() in self._variants:
                 raise _RefusedError(404, "another spelling of a CGI directory")
-        if in_cgi or self._in_cgi(self._open[-1]):
+        if in_cgi or self._in_cgi(self._open[-1], directory=True):
             raise _RefusedError(403, "CGI directories are not shown")
         if not directory:
             return Redirect(join(segments, directory=True))
@@ -279,7 +279,7 @@ class _Walk:
         path = b"/".join((os.fsencode(self._docroot), *segments))
         return File(descriptor=descriptor, stat=found, path=path)
 
-    def _in_cgi(self, descriptor: int) -> bool:
+    def _in_cgi(self, descriptor: int, *, directory: bool = False) -> bool:
         """Whether the way has led into a CGI directory, by names or by links."""
         if not self._policy.cgi:
             return False
@@ -290,7 +290,9 @@ class _Walk:
                 root = os.readlink(b"/proc/self/fd/%d" % self._open[0])
             except OSError:
                 raise _RefusedError(403, "where a link leads cannot be told without /proc") from None
-            names = real.removeprefix(root.rstrip(b"/") + b"/").split(b"/")[:-1]
+            names = real.removeprefix(root.rstrip(b"/") + b"/").split(b"/")
+            if not directory:
+                names.pop()
         return any(name.lower() in self._variants for name in names)
 
     def _enter(self, name: bytes) -> _Leaf | None:
