@@ -12,7 +12,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -150,7 +150,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertLess(abs(seconds - 2208988800 - time.time()), 5)
 
     def test_the_rest(self) -> None:
-        """chargen sends lines of 72, qotd a quote, discard nothing."""
+        """The others: chargen sends lines of 72, qotd a quote, discard nothing."""
         with self.connected("chargen") as client:
             self.assertEqual(len(client.recv(74, socket.MSG_WAITALL)), 74)
         with self.connected("qotd") as client:
@@ -161,7 +161,7 @@ class ServiceTests(SynchronousTestCase):
             self.assertEqual(read_all(client), b"")
 
     def test_netcat_half_closes(self) -> None:
-        """nc -N closes its side after its input and still gets all of it back."""
+        """With nc -N a peer closes its side after its input and still gets all of it back."""
         text = os.urandom(300_000)
         port = str(self.daemon.port("echo"))
         done = subprocess.run(["nc", "-N", "127.0.0.1", port], input=text, capture_output=True, timeout=BOUND)
@@ -260,10 +260,8 @@ class ServiceTests(SynchronousTestCase):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
             flood.setblocking(False)
             for number in range(50_000):
-                try:
+                with suppress(BlockingIOError):
                     flood.sendto(b"x" * 500, ("127.0.0.1", port))
-                except BlockingIOError:
-                    pass
                 if number % 10_000 == 0:
                     self.echoes()
 

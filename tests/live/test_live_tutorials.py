@@ -138,8 +138,10 @@ class MailTests(SynchronousTestCase):
     def send(self, daemon: Daemon) -> str:
         """Send by the command; the queue id."""
         done = subprocess.run(
-            [NETSVC, "mail", "send", "--config", daemon.config, "--from", SENDER, "--to", "张三 <a@example.com>"]
-            + ["--cc", "b@example.com", "--bcc", "c@example.com", "--subject", "汇总", "--attach", self.workbook],
+            [
+                *(NETSVC, "mail", "send", "--config", daemon.config, "--subject", "汇总", "--attach", self.workbook),
+                *("--from", SENDER, "--to", "张三 <a@example.com>", "--cc", "b@example.com", "--bcc", "c@example.com"),
+            ],
             input=".\n见附件。\n.\n".encode(),
             capture_output=True,
             timeout=BOUND,
