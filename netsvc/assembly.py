@@ -15,7 +15,7 @@ from twisted.python.components import Componentized
 
 from netsvc.config.plan import Plan
 from netsvc.errors import StartError
-from netsvc.runtime.privileges import check_state_directory, drop, identity
+from netsvc.runtime.privileges import check_state_directory, drop
 from netsvc.runtime.runtime import Runtime
 
 log = Logger(namespace="netsvc")
@@ -49,7 +49,7 @@ class Netsvc(MultiService):
     def privilegedStartService(self) -> None:
         settings = self._plan.daemon
         try:
-            check_state_directory(self.runtime.state_directory, identity(settings.user, settings.group))
+            check_state_directory(self.runtime.state_directory, settings.user, settings.group)
             self._bind_all()
             drop(settings.user, settings.group)
         except StartError as error:

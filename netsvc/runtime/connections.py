@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ILoggingContext, IProtocol
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -18,6 +17,7 @@ from netsvc.net import peer
 from netsvc.net.progress import octets_moved, octets_unread
 from netsvc.runtime.admission import Refusal
 from netsvc.runtime.proxy_header import ProxyHeaderError, ProxyHeaderParser
+from netsvc.runtime.tls_connection import TlsConnection
 
 if TYPE_CHECKING:
     from netsvc.runtime.gate import Door, Gate
@@ -81,7 +81,7 @@ class Admitted:
 
     def close(self) -> None:
         """End it in good order: what was written is still sent."""
-        if isinstance(self._inner, TLSMemoryBIOProtocol):
+        if isinstance(self._inner, TlsConnection):
             self._inner.loseConnection()
         else:
             self.transport.loseConnection()
@@ -94,10 +94,13 @@ class Admitted:
         self.why = self.why or why
         self.transport.abortConnection()
 
-    def handshake_overdue(self) -> None:
-        """The time for the TLS handshake is up."""
-        if isinstance(self._inner, TLSMemoryBIOProtocol) and not self._inner._handshakeDone:
-            self.cut("handshake")
+    def cut_handshake(self, why: str) -> None:
+        """End it now if its TLS handshake is not done.
+
+        :param why: as for :meth:`cut`.
+        """
+        if isinstance(self._inner, TlsConnection) and not self._inner.handshake_done:
+            self.cut(why)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -117,9 +120,10 @@ class AdmittedHalfCloseable(Admitted):
 class Proxied:
     """A connection of a trusted proxy until its PROXY header is read; then it becomes the client's own."""
 
-    def __init__(self, gate: Gate, door: Door) -> None:
+    def __init__(self, gate: Gate, door: Door, now: float) -> None:
         self._gate = gate
         self._door = door
+        self._arrived = now
         self._parser = ProxyHeaderParser()
         self._timer: Any = None
         self.transport: Any = None
@@ -144,13 +148,13 @@ class Proxied:
         if header.source is not None:
             local = None if header.destination is None else peer.address(*header.destination)
             peer.present_as(self.transport, peer.address(*header.source), local)
-        admitted = self._gate.admit(peer.canonical(self.transport.getPeer()), self._door)
+        admitted = self._gate.admit(peer.canonical(self.transport.getPeer()), self._door, self._arrived)
         if admitted is None:
             self.transport.abortConnection()
             return
         self.transport.protocol = admitted
         admitted.makeConnection(self.transport)
-        if header.rest:
+        if header.rest and self.transport.connected and not self.transport.disconnecting:
             admitted.dataReceived(header.rest)
 
     def connectionLost(self, _: Failure) -> None:

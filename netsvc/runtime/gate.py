@@ -18,7 +18,13 @@ from netsvc.net import peer
 from netsvc.runtime.access import Access
 from netsvc.runtime.admission import Admission, Refusal
 from netsvc.runtime.connections import Admitted, AdmittedHalfCloseable, Proxied
-from netsvc.runtime.metrics import CONNECTIONS_ACCEPTED, CONNECTIONS_CLOSED, CONNECTIONS_OPEN, CONNECTIONS_REFUSED
+from netsvc.runtime.metrics import (
+    ACCEPT_PAUSES,
+    CONNECTIONS_ACCEPTED,
+    CONNECTIONS_CLOSED,
+    CONNECTIONS_OPEN,
+    CONNECTIONS_REFUSED,
+)
 from netsvc.runtime.refusals import RefusalLog
 
 log = Logger()
@@ -26,6 +32,7 @@ log = Logger()
 SWEEPS = 4  # sweeps in one idle_timeout: a connection is closed at most a quarter of it late
 LONGEST_SWEEP = 30.0  # seconds
 SHORTEST_SWEEP = 0.1  # seconds
+QUIET = 60.0  # seconds without a pause after which the next pause of accepting is news again
 
 
 @frozen
@@ -75,6 +82,8 @@ class Gate:
         self._sweep_call: Any = None
         self._sweep_every = min(max(settings.idle_timeout / SWEEPS, SHORTEST_SWEEP), LONGEST_SWEEP)
         self._drained: Deferred[None] | None = None
+        self._pauses = ACCEPT_PAUSES.of(metrics, service=service)
+        self._pause_is_news_at = 0.0
         self._accepted = CONNECTIONS_ACCEPTED.of(metrics, service=service)
         self._open = CONNECTIONS_OPEN.of(metrics, service=service)
         self._refused = CONNECTIONS_REFUSED.bind(metrics)
@@ -97,10 +106,14 @@ class Gate:
         if len(self.waiting) >= self._settings.max_connections:
             self.refused(address, Refusal("max-connections", f"max_connections {self._settings.max_connections}"))
             return None
-        return Proxied(self, door)
+        return Proxied(self, door, self._reactor.seconds())
 
-    def admit(self, address: Any, door: Door) -> Admitted | None:
-        """Let a peer in by its canonical address; None when it is refused."""
+    def admit(self, address: Any, door: Door, arrived: float | None = None) -> Admitted | None:
+        """Let a peer in by its canonical address; None when it is refused.
+
+        :param arrived: when the connection arrived, seconds of the reactor; None is now.
+        """
+        now = self._reactor.seconds()
         verdict = self._admission.admit(getattr(address, "host", None))
         if isinstance(verdict, Refusal):
             self.refused(address, verdict)
@@ -114,9 +127,10 @@ class Gate:
         if inner is None:
             return None
         kind = AdmittedHalfCloseable if IHalfCloseableProtocol.providedBy(inner) else Admitted
-        admitted = kind(self, inner, verdict, self._reactor.seconds())
+        admitted = kind(self, inner, verdict, now)
         if door.tls:
-            admitted.timer = self.after_handshake_timeout(admitted.handshake_overdue)
+            waited = 0.0 if arrived is None else now - arrived
+            admitted.timer = self.after_handshake_timeout(lambda: admitted.cut_handshake("handshake"), waited)
         if not door.counted:
             admitted.count_received()
         return admitted
@@ -126,9 +140,25 @@ class Gate:
         self._refused.inc(service=self.service, reason=refusal.reason)
         self._refusals.refused(getattr(address, "host", None) or "local", refusal.reason, refusal.rule)
 
-    def after_handshake_timeout(self, call: Callable[[], None]) -> Any:
-        """Have something called when a handshake has taken too long; an IDelayedCall."""
-        return self._reactor.callLater(self._settings.handshake_timeout, call)
+    def no_room(self, error: OSError) -> None:
+        """Accepting pauses: there is no descriptor, or no memory, for one more connection."""
+        self._pauses.inc()
+        now = self._reactor.seconds()
+        if now >= self._pause_is_news_at:
+            log.error(
+                "accepting pauses, new connections wait: {reason}",
+                event="accept-paused",
+                service=self.service,
+                reason=error.strerror,
+            )
+        self._pause_is_news_at = now + QUIET
+
+    def after_handshake_timeout(self, call: Callable[[], None], waited: float = 0.0) -> Any:
+        """Have something called when handshakes have taken too long; an IDelayedCall.
+
+        :param waited: seconds that earlier ones of the same connection took.
+        """
+        return self._reactor.callLater(max(0.0, self._settings.handshake_timeout - waited), call)
 
     def opened(self, connection: Admitted) -> None:
         """A connection that was let in has its transport."""
@@ -160,6 +190,8 @@ class Gate:
         if not self._connections:
             self._drained.callback(None)
         else:
+            for connection in tuple(self._connections):
+                connection.cut_handshake("drain")
             overdue = self._reactor.callLater(self._settings.drain_timeout, self.cut_all)
             self._drained.addBoth(lambda _: overdue.active() and overdue.cancel())
             self._ask_to_finish()

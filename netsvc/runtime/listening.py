@@ -14,13 +14,11 @@ from netsvc.config.listen import DEFAULT_BACKLOG, ListenAddress, SystemdAddress
 from netsvc.errors import StartError
 from netsvc.runtime.datagrams import DatagramAdmission, DatagramGate
 from netsvc.runtime.gate import Door, Gate, GateFactory
+from netsvc.runtime.ports import adopt_datagram_port, adopt_stream_port
 from netsvc.runtime.sockets import BoundSocket, bind
 from netsvc.runtime.tls import tls_factory
-from netsvc.runtime.unix_port import adopt_unix_port
 
 log = Logger()
-
-MAX_DATAGRAM = 65535  # octets, RFC 768: the length field has 16 bits
 
 
 class Listening(Service):
@@ -117,14 +115,9 @@ class Listening(Service):
 
     def _adopt(self, bound: BoundSocket, door: Door | None) -> Any:
         """Hand a duplicate of the socket to the reactor; ours stays, so that a reload can hand it on."""
-        descriptor, family = bound.socket.fileno(), bound.socket.family
         if door is None:
             assert self._datagrams is not None  # noqa: S101 - _door refused it
-            gate = DatagramGate(self._datagrams, bound.on_loopback)
-            return self._reactor.adoptDatagramPort(descriptor, family, gate, MAX_DATAGRAM)
+            return adopt_datagram_port(self._reactor, bound.socket, DatagramGate(self._datagrams, bound.on_loopback))
         assert self.gate is not None  # noqa: S101 - as above
-        factory = GateFactory(self.gate, door)
-        if family == socket.AF_UNIX:
-            backlog = getattr(bound.address, "backlog", DEFAULT_BACKLOG)
-            return adopt_unix_port(self._reactor, bound.socket, backlog, factory)
-        return self._reactor.adoptStreamPort(descriptor, family, factory)
+        backlog = getattr(bound.address, "backlog", DEFAULT_BACKLOG)
+        return adopt_stream_port(self._reactor, bound.socket, backlog, GateFactory(self.gate, door), self.gate.no_room)

@@ -208,6 +208,9 @@ CONNECTIONS_REFUSED = Declared(
 CONNECTIONS_CLOSED = Declared(
     "counter", "connections_closed", "Connections that ended, by who or what ended them.", ("service", "reason")
 )
+ACCEPT_PAUSES = Declared(
+    "counter", "accept_pauses", "Times that accepting paused for want of descriptors or memory.", ("service",)
+)
 DATAGRAMS_RECEIVED = Declared("counter", "datagrams_received", "Datagrams that arrived.", ("service",))
 DATAGRAMS_ANSWERED = Declared("counter", "datagrams_answered", "Datagrams that were answered.", ("service",))
 DATAGRAMS_DROPPED = Declared(
@@ -220,6 +223,7 @@ RUNTIME_METRICS = (
     CONNECTIONS_OPEN,
     CONNECTIONS_REFUSED,
     CONNECTIONS_CLOSED,
+    ACCEPT_PAUSES,
     DATAGRAMS_RECEIVED,
     DATAGRAMS_ANSWERED,
     DATAGRAMS_DROPPED,

@@ -15,6 +15,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from netsvc.config.listen import Tls
 from netsvc.errors import StartError
+from netsvc.runtime.tls_connection import TlsConnection
 
 
 def tls_factory(tls: Tls, inner: IProtocolFactory, clock: Any) -> TLSMemoryBIOFactory:
@@ -41,7 +42,9 @@ def tls_factory(tls: Tls, inner: IProtocolFactory, clock: Any) -> TLSMemoryBIOFa
         options.getContext().check_privatekey()
     except SSL.Error:
         raise StartError(f"the private key {tls.key} does not belong to the certificate {tls.certificate}") from None
-    return TLSMemoryBIOFactory(options, False, inner, clock)
+    made = TLSMemoryBIOFactory(options, False, inner, clock)
+    made.protocol = TlsConnection
+    return made
 
 
 def _certificates(file: Path) -> list[Any]:

@@ -21,6 +21,7 @@ from netsvc.services.smtp_client.wire import canonical
 
 MAX_LINE = 998  # octets without CRLF, RFC 5321 4.5.3.1.6, RFC 5322 2.1.1
 MAX_RECEIVED = 100  # Received fields that prove a loop, RFC 5321 6.3
+MAX_CONTENT_TYPE = 4096  # characters, ours: the library reads parameters in quadratic time
 MAX_DEPTH = 32  # multiparts within each other, ours
 BASE64_OCTETS = 57  # octets that make a line of 76 characters, RFC 2045 6.8
 
@@ -160,6 +161,8 @@ def _entity(entity: bytes, eight_bit_mime: bool, depth: int) -> bytes:
     body = rest[2:]
     fields: Message = BytesHeaderParser(policy=policy.compat32).parsebytes(head)
     encoding = str(fields.get("Content-Transfer-Encoding", "7bit")).strip().lower()
+    if len(str(fields.get("Content-Type", ""))) > MAX_CONTENT_TYPE:
+        raise UnsendableError("5.6.0", f"a Content-Type field is longer than {MAX_CONTENT_TYPE} characters")
     kind = fields.get_content_type()
     if fits(body):
         return head + rest

@@ -105,7 +105,7 @@ class TimeTests(SynchronousTestCase):
         """Fields made to be slow to read are not."""
         began = time.process_time()
         for piece in ('"a" ', ",", "(", '"\\', "<", "ü ", "=?", ';a="', ";a=ü"):
-            value = piece * 50_000
+            value = piece * 10_000
             for name in ("To", "Subject", "Content-Type"):
                 try:
                     ascii_field(name, f"ü {value}")

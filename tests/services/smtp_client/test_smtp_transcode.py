@@ -127,6 +127,7 @@ class StructureTests(SynchronousTestCase):
         for kind, why in (
             (b"multipart/signed; boundary=b", "would break"),
             (b"message/partial; id=x", "would break"),
+            (b'a/b; x="' + b" ;" * 4096, "longer than 4096"),
             (b"multipart/mixed", "usable boundary"),
             (b"multipart/mixed; boundary*=utf-8''%C3%A4", "usable boundary"),
             (b"multipart/mixed; boundary=\xc3\xa4", "usable boundary"),

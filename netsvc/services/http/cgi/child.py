@@ -1,7 +1,7 @@
 """Starts a script's process and tells when it has exited. POSIX only.
 
 subprocess.Popen without a preexec_fn uses vfork and execs in 0.6 ms; reactor.spawnProcess forks in Python, 6 ms.
-No function runs between fork and exec: limits are set from outside, with prlimit(2), a moment after the exec.
+No function runs between fork and exec: limits are set from outside, a moment later (see :mod:`.limits`).
 
 This is the seam for other ways to start a script: whatever provides `Child` and can be called as `start_child` will do.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
@@ -21,6 +20,8 @@ from attrs import frozen
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from netsvc.services.http.cgi.limits import limit_process
 
 POLL = 0.02  # seconds between looks at a child where the kernel has no pidfd_open (Linux before 5.3, 2019)
 
@@ -98,12 +99,6 @@ def _explain(error: OSError, script: str) -> ScriptStartError:
     return ScriptStartError(f"the script cannot be run: {error.strerror}", 500)
 
 
-def _limit(pid: int, kind: int, amount: int, beyond: int = 0) -> None:
-    _, hard = resource.prlimit(pid, kind)
-    most = amount + beyond if hard == resource.RLIM_INFINITY else min(amount + beyond, hard)
-    resource.prlimit(pid, kind, (min(amount, most), most))
-
-
 def start_child(command: Command, stdin: int, stdout: int, stderr: int) -> Child:
     """Start a process in a session of its own, with these three descriptors and no others.
 
@@ -126,13 +121,7 @@ def start_child(command: Command, stdin: int, stdout: int, stderr: int) -> Child
     except ValueError as error:  # a NUL in the environment or the arguments
         raise ScriptStartError(f"the request cannot be passed to a program: {error}", 400) from error
     try:
-        if command.cpu_limit:
-            # SIGXCPU first, SIGKILL a second later if that was caught.
-            _limit(child.pid, resource.RLIMIT_CPU, command.cpu_limit, beyond=1)
-        if command.memory_limit:
-            _limit(child.pid, resource.RLIMIT_AS, command.memory_limit)
-        if command.nice:
-            os.setpriority(os.PRIO_PROCESS, child.pid, command.nice)
+        limit_process(child.pid, nice=command.nice, cpu=command.cpu_limit, memory=command.memory_limit)
     except OSError as error:
         # Unlimited is not what was asked for. (A child that has exited already is not reaped, so this is no race.)
         os.killpg(child.pid, signal.SIGKILL)

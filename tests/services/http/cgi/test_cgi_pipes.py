@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from netsvc.services.http.cgi.child import Command, ExitWatch, ScriptStartError, group_lives, start_child
+from netsvc.services.http.cgi.limits import _children, limit_process
 from netsvc.services.http.cgi.pipes import BLOCK, HIGH_WATER, InputPipe, OutputPipe
-from tests.services.http.cgi.rig import ReactorCase
+from tests.services.http.cgi.rig import ReactorCase, open_gate
 
 HANG_UP = Failure(ConnectionError())
 
@@ -181,6 +183,22 @@ class ChildTest(ReactorCase):
             self.assertTrue(group_lives(child.pid))
         with mock.patch("os.listdir", return_value=["1", "self", "99999999"]):
             self.assertFalse(group_lives(child.pid))
+
+    def test_limits_of_children(self) -> None:
+        """What a script has started before its limits were set gets them, too."""
+        child = self.start("#!/bin/sh\nsleep 1000 & mkfifo ../gate; read line <../gate; kill $!; wait")
+        self.spin(lambda: os.path.exists(self.directory / "www" / "gate") and _children(child.pid))
+        (grandchild,) = _children(child.pid)
+        limit_process(child.pid, nice=5, cpu=7, memory=1 << 30)
+        for pid in (child.pid, grandchild):
+            self.assertEqual(resource.prlimit(pid, resource.RLIMIT_CPU), (7, 8))
+            self.assertEqual(resource.prlimit(pid, resource.RLIMIT_AS), (1 << 30, 1 << 30))
+            self.assertEqual(os.getpriority(os.PRIO_PROCESS, pid), 5)
+        limit_process(child.pid, nice=0, cpu=100, memory=0)
+        self.assertEqual(resource.prlimit(child.pid, resource.RLIMIT_CPU), (8, 8))
+        self.spin(lambda: open_gate(self.directory / "www" / "gate"))
+        child.wait()
+        limit_process(child.pid, nice=5, cpu=7, memory=1 << 30)
 
     def failure(self, error: int) -> ScriptStartError:
         with mock.patch("subprocess.Popen", side_effect=OSError(error, os.strerror(error))):

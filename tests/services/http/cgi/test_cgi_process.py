@@ -79,7 +79,9 @@ class SurroundingsTest(EngineCase):
     def test_directory_session_umask_nice(self) -> None:
         """The working directory is the script's; it leads a session; umask and nice are as the options say."""
         exchange = self.answer(
-            PLAIN + "pwd; umask; nice; read -r _ _ _ _ _ session _ </proc/$$/stat; [ $session = $$ ] && echo own",
+            PLAIN
+            + "read go; pwd; umask; nice; read -r _ _ _ _ _ session _ </proc/$$/stat; [ $session = $$ ] && echo own",
+            FakeExchange(request_head("POST"), body_length=3, receives=lambda one: one.give_all(b"go\n")),
             cgi_umask=0o027,
             cgi_nice=7,
         )
@@ -382,7 +384,7 @@ class QueueTest(EngineCase):
         begun = FakeExchange()
         engine.run(begun, self.script(PLAIN + "echo $$; exec sleep 1000", "long"))
         collecting = FakeExchange(request_head("POST"), body_length=3)
-        engine.run(collecting, self.script(self.WAITS))
+        engine.run(collecting, self.script(PLAIN, "other"))
         self.spin(lambda: sum(bool(one.body) or one.status == 200 for one in exchanges) == 2)
         done: list[object] = []
         engine.stop().addCallback(done.append)
