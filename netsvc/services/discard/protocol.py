@@ -17,6 +17,9 @@ from netsvc.net.drain import Drainable, DrainingFactory
 from netsvc.services.discard.wire import LineBudget, shown
 
 
+log = Logger()
+
+
 class Record:
     """Logs what arrives.
 
@@ -24,8 +27,6 @@ class Record:
     :param longest: octets of each piece that are logged.
     :param clock: seconds, from any start.
     """
-
-    log = Logger()
 
     def __init__(self, rate: Rate | None, longest: int, clock: Callable[[], float]) -> None:
         self._budget = LineBudget(rate, clock)
@@ -36,7 +37,7 @@ class Record:
         unlogged = self._budget.take()
         if unlogged is None:
             return
-        self.log.info(
+        log.info(
             "discarded {octets} octets from {peer}: {text}",
             event="octets-discarded",
             peer=peer,

@@ -20,6 +20,9 @@ LOOK_EVERY = 1.0  # seconds between two looks at the file
 Mark = tuple[int, int, int, int]  # device, inode, size, time of change: what tells one content from another
 
 
+log = Logger()
+
+
 class UnusableFileError(Exception):
     """A file of quotes that cannot be used. Its text says why."""
 
@@ -61,8 +64,6 @@ class Book:
     :param below: n -> a random whole number from 0 to n - 1.
     :raises StartError: the file cannot be used.
     """
-
-    log = Logger()
 
     def __init__(
         self,
@@ -107,9 +108,9 @@ class Book:
 
     def _take(self, quotes: Quotes) -> None:
         self._quotes = quotes
-        self.log.info("{count} quotes in {path}", event="quotes-read", count=len(quotes.texts), path=str(self._path))
+        log.info("{count} quotes in {path}", event="quotes-read", count=len(quotes.texts), path=str(self._path))
         if quotes.too_long:
-            self.log.warn(
+            log.warn(
                 "{count} quotes of {path} have 512 characters or more and are left out",
                 event="quotes-too-long",
                 count=quotes.too_long,
@@ -118,9 +119,9 @@ class Book:
 
     def _keep(self, failure: Any) -> None:
         if not failure.check(UnusableFileError):
-            self.log.failure("{path} could not be read", failure, event="quotes-unreadable", path=str(self._path))
+            log.failure("{path} could not be read", failure, event="quotes-unreadable", path=str(self._path))
             return
-        self.log.warn(
+        log.warn(
             "the quotes known before stay, for {path} cannot be used: {reason}",
             event="quotes-unreadable",
             path=str(self._path),
