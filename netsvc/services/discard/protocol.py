@@ -16,7 +16,6 @@ from netsvc.interfaces import IDatagramResponder
 from netsvc.net.drain import Drainable, DrainingFactory
 from netsvc.services.discard.wire import LineBudget, shown
 
-
 log = Logger()
 
 
