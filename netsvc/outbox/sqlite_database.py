@@ -265,9 +265,9 @@ class Database:
         :param done: those that are finished or held as well.
         """
         rows = self._all(
-            f"SELECT {_ITEM} FROM item WHERE id > ? AND (?2 IS NULL OR submitter = ?2)"
-            f" {'' if done else self._OPEN} ORDER BY id LIMIT ?3",
-            *(after, submitter, limit),
+            f"SELECT {_ITEM} FROM item WHERE id > ? AND (? IS NULL OR submitter = ?)"
+            f" {'' if done else self._OPEN} ORDER BY id LIMIT ?",
+            *(after, submitter, submitter, limit),
         )
         return tuple(Summary(item=_item(row), targets=self._targets(row[0])) for row in rows)
 
@@ -318,9 +318,9 @@ class Database:
     def _drop_content(self, queue_id: str) -> None:
         """Forget the octets once nobody can need them; those of a bounce stay until the purge."""
         self._do(
-            "DELETE FROM content WHERE item = ?1 AND NOT EXISTS"
-            " (SELECT 1 FROM target WHERE item = ?1 AND state NOT IN ('delivered', 'removed'))",
-            queue_id,
+            "DELETE FROM content WHERE item = ? AND NOT EXISTS"
+            " (SELECT 1 FROM target WHERE item = ? AND state NOT IN ('delivered', 'removed'))",
+            *(queue_id, queue_id),
         )
 
     def _write_ledger(self, queue_id: str, n: int, at: float, result: str, *note: int | str | None) -> None:
@@ -336,7 +336,9 @@ class Database:
 
     def _count(self, name: str, amount: int) -> None:
         self._do(
-            "INSERT INTO total (name, n) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET n = n + ?2", name, amount
+            "INSERT INTO total (name, n) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = n + excluded.n",
+            name,
+            amount,
         )
 
     def _do(self, sql: str, *values: Any) -> int:
