@@ -1,11 +1,12 @@
-"""The page that shows a person on the same machine how a script failed. No I/O, no Twisted."""
+"""The page that shows a person on the same machine how a script failed. No I/O."""
 
 from __future__ import annotations
 
+import ipaddress
 import shlex
-from collections.abc import Mapping, Sequence
 from html import escape
 
+from netsvc.services.http.cgi.child import Command
 from netsvc.services.http.pages import page
 
 _STYLE = (
@@ -15,10 +16,18 @@ _STYLE = (
 )
 
 
-def replay_command(arguments: Sequence[str], directory: str, environment: Mapping[str, str]) -> str:
+def is_loopback(host: str) -> bool:
+    """Whether a peer is on this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def replay_command(command: Command) -> str:
     """A shell command that runs a script as it was run, but for its body and its limits."""
-    assignments = " ".join(shlex.quote(f"{name}={value}") for name, value in sorted(environment.items()))
-    return f"cd {shlex.quote(directory)} && env -i {assignments} {shlex.join(arguments)}"
+    assignments = " ".join(shlex.quote(f"{name}={value}") for name, value in sorted(command.environment.items()))
+    return f"cd {shlex.quote(str(command.directory))} && env -i {assignments} {shlex.join(command.arguments)}"
 
 
 def failure_page(
@@ -28,15 +37,13 @@ def failure_page(
     ending: str,
     request_id: str,
     stderr: str,
-    arguments: Sequence[str],
-    directory: str,
-    environment: Mapping[str, str],
+    command: Command,
 ) -> bytes:
     """The page, UTF-8. Every value is text from outside and is escaped."""
     sections = (
         ("The end of stderr", stderr or "(nothing)"),
-        ("Run it again", replay_command(arguments, directory, environment)),
-        ("Its environment", "\n".join(f"{name}={value}" for name, value in sorted(environment.items()))),
+        ("Run it again", replay_command(command)),
+        ("Its environment", "\n".join(f"{name}={value}" for name, value in sorted(command.environment.items()))),
     )
     body = "\n".join(f"<h2>{title}</h2>\n<pre>{escape(text)}</pre>" for title, text in sections)
     return page(

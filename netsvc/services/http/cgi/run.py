@@ -6,7 +6,6 @@ page; after it the answer is cut visibly. Once the answer is complete the script
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Callable
 from subprocess import DEVNULL
@@ -21,7 +20,7 @@ from netsvc.services.http.cgi.child import Command, ScriptStartError
 from netsvc.services.http.cgi.complaints import Complaints
 from netsvc.services.http.cgi.deadlines import Deadlines
 from netsvc.services.http.cgi.environment import script_arguments, script_environment
-from netsvc.services.http.cgi.failure_page import failure_page
+from netsvc.services.http.cgi.failure_page import failure_page, is_loopback
 from netsvc.services.http.cgi.house import House
 from netsvc.services.http.cgi.output import BadOutputError, HeadParser, ScriptHead
 from netsvc.services.http.cgi.process import Ending, ScriptProcess
@@ -31,13 +30,9 @@ from netsvc.services.http.paths import Script
 
 log = Logger()
 
-
-def is_loopback(host: str) -> bool:
-    """Whether a peer is on this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+# Octets that a script may print once its answer is complete, by its Content-Length or a redirect. One that prints
+# more has lost its way; before, a broken pipe would only make it complain.
+MAX_SURPLUS = 1 << 20
 
 
 @implementer(IPushProducer)
@@ -71,6 +66,7 @@ class Run:
         self._answering = True  # the exchange still waits for something from this run
         self._begun = False
         self._left: int | None = None  # octets of a body of known length
+        self._surplus = 0
         self._paused = False
         self._outcome = ""
         self._deadlines: Deadlines | None = None
@@ -128,6 +124,9 @@ class Run:
     def stdout_received(self, data: bytes) -> None:
         """As Listener: the head, then the body."""
         if not self._answering:
+            self._surplus += len(data)
+            if self._surplus > MAX_SURPLUS and self._process is not None:
+                self._process.cut()
             return
         if self._begun:
             self._write(data)
@@ -307,9 +306,7 @@ class Run:
                 ending="being cut off" if ending is None else str(ending),
                 request_id=exchange.request_id,
                 stderr=self._complaints.tail,
-                arguments=command.arguments,
-                directory=str(command.directory),
-                environment=command.environment,
+                command=command,
             )
             exchange.answer(500, (*PAGE_HEADERS, (b"Cache-Control", b"no-store")), page)
         else:

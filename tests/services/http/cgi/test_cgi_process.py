@@ -288,6 +288,27 @@ class EndingsTest(EngineCase):
         self.spin(lambda: not engine._all)
         self.assertEqual(exchange.end, "left")
 
+    def test_endless_surplus(self) -> None:
+        """A script that goes on printing when its answer is complete is not read for ever."""
+        exchange = self.answer("#!/bin/sh\nprintf 'Content-Type: a/b\\nContent-Length: 2\\n\\nok'; exec cat /dev/zero")
+        self.assertEqual((exchange.body, exchange.end), (b"ok", "finished"))
+
+    def test_other_user(self) -> None:
+        """A group that may not be signalled is given up: nothing waits for it."""
+        with mock.patch("os.killpg", side_effect=PermissionError(1, "Operation not permitted")):
+            exchange = self.answer(PLAIN + "echo one")
+        self.assertEqual((exchange.body, exchange.end), (b"one\n", "finished"))
+
+    def test_unkillable(self) -> None:
+        """What is left and does not even end by SIGKILL is given up after a while."""
+        with (
+            mock.patch("netsvc.services.http.cgi.process.group_lives", return_value=True),
+            mock.patch("netsvc.services.http.cgi.process.KILLED_LINGER", 0.1),
+            mock.patch("os.killpg"),
+        ):
+            exchange = self.answer(PLAIN + "echo one", cgi_kill_grace=0.1)
+        self.assertEqual((exchange.body, exchange.end), (b"one\n", "finished"))
+
     def test_background_output(self) -> None:
         """What a child adds after the script's exit is not waited for, even if it never stops printing."""
         text = PLAIN + "echo one; (while :; do echo x; done) & exit 0"
