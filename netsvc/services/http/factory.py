@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import ServerFactory
+from zope.interface import implementer
 
 from netsvc.interfaces import IMetrics
 from netsvc.services.http.answer import field_lines, http_date, status_line
@@ -18,6 +20,7 @@ from netsvc.services.http.wire import Heads, Limits
 TICK = 1.0  # seconds, at most, between two looks at all deadlines; Date has the same step
 
 
+@implementer(IProtocolNegotiationFactory)
 class HttpFactory(ServerFactory):
     """Makes HttpProtocols.
 
@@ -76,6 +79,10 @@ class HttpFactory(ServerFactory):
     def buildProtocol(self, addr: Any) -> Any:  # noqa: ARG002  (Twisted's signature)
         return HttpProtocol(self)
 
+    def acceptableProtocols(self) -> list[bytes]:
+        """What is spoken under TLS, for peers that ask by ALPN (RFC 7301)."""
+        return [b"http/1.1"]
+
     def opened(self, connection: HttpProtocol) -> None:
         """A connection is there."""
         self._open.add(connection)
@@ -90,6 +97,10 @@ class HttpFactory(ServerFactory):
     def common_fields(self) -> bytes:
         """The lines of Server and Date."""
         return self._fields
+
+    def after(self, seconds: float) -> float:
+        """A deadline that is not early, though `now` is the last tick's."""
+        return self.now + seconds + self._tick
 
     def drain(self) -> None:
         """The service stops: current answers are finished, idle connections closed."""
@@ -123,8 +134,7 @@ class HttpFactory(ServerFactory):
 
     def _keep_time(self) -> None:
         self.now: float = self.clock.seconds()
-        # A deadline that is set between two ticks is set by the last tick's time.
-        self.idle_deadline = self.now + self.settings.keepalive_timeout + self._tick
+        self.idle_deadline = self.after(self.settings.keepalive_timeout)
         if int(self.now) != self._second:
             self._second = int(self.now)
             self._fields = b"%sDate: %s\r\n" % (self._server, http_date(self._second))

@@ -87,7 +87,7 @@ class HttpProtocol(Protocol):
 
     def connectionMade(self) -> None:
         self.factory.opened(self)
-        self.deadline = self.factory.now + self.factory.settings.head_timeout
+        self.deadline = self.factory.after(self.factory.settings.head_timeout)
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
 
@@ -258,7 +258,7 @@ class HttpProtocol(Protocol):
                 pass
             elif reader.buffered:
                 self._in_head = True
-                self.deadline = factory.now + factory.settings.head_timeout
+                self.deadline = factory.after(factory.settings.head_timeout)
             else:
                 self.deadline = factory.idle_deadline
         elif waits_for_body:

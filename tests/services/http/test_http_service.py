@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.config.options import Context, options
@@ -40,6 +41,13 @@ class ServiceTests(SynchronousTestCase):
         service.privilegedStartService()
         service.startService()
         self.successResultOf(service.stopService())
+
+    def test_alpn(self) -> None:
+        """Peers that ask by ALPN are told what is spoken: without that, Twisted ends their handshake."""
+        _, runtime = self.make()
+        factory = runtime.served[0][1]
+        self.assertTrue(IProtocolNegotiationFactory.providedBy(factory))
+        self.assertEqual(factory.acceptableProtocols(), [b"http/1.1"])
 
     def test_without_cgi(self) -> None:
         """Without CGI directories there is no engine."""
