@@ -348,14 +348,20 @@ class _Walk:
         if self._policy.follow != "inside":
             return target
         if target.startswith(b"/"):
-            root = os.path.realpath(os.fsencode(self._docroot)).rstrip(b"/") + b"/"
-            if not (target + b"/").startswith(root):
-                raise _RefusedError(404, "a link leaves the root")
-            target = target[len(root) :]
+            target = self._beneath(target)
             while len(self._open) > 1:
                 os.close(self._open.pop())
             self._names.clear()
         return [part for part in reversed(target.split(b"/")) if part not in (b"", b".")]
+
+    def _beneath(self, target: bytes) -> bytes:
+        """An absolute target from the root on; the root may be named as it was configured, or by its real path."""
+        named = os.fsencode(self._docroot)
+        for root in (named, os.path.realpath(named)):
+            start = root.rstrip(b"/") + b"/"
+            if (target + b"/").startswith(start):
+                return target[len(start) :]
+        raise _RefusedError(404, "a link leaves the root")
 
 
 class _Leaf:

@@ -236,7 +236,7 @@ class HttpProtocol(Protocol):
         if self._eof and (exchange is None or (reader.in_body and exchange.takes_body)):
             if exchange is not None:
                 exchange.fail(400)
-            elif self._backlog is None:
+            if not self._closing and self._backlog is None:
                 self._close()
             return
         self._hot = exchange is None and not reader.buffered and self._backlog is None and not self._eof

@@ -65,6 +65,14 @@ class BodyTests(SynchronousTestCase):
             peer.send(request())
             self.assertEqual(len(rig.exchanges), 1 if closed else 2)
 
+    def test_core_06_half_close_in_a_dropped_body(self) -> None:
+        """A peer that half-closes in a body that nobody wants has its answer, and the connection ends."""
+        peer = Rig(route=hello).connect()
+        peer.send(request("/", "Content-Length: 5", method="POST", body=b"he"))
+        peer.half_close()
+        self.assertEqual(peer.statuses, [200])
+        self.assertTrue(peer.transport.disconnecting)
+
     def test_body_too_large(self) -> None:
         """A declared body past max_body is 413 at once; a chunked one as soon as it is past it."""
         rig = Rig(route=hello, max_body=10)

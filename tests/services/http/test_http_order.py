@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.services.http.answer import http_date
 from tests.services.http.http_rig import NOW, Rig, Sink, hello, request, wait
+from tests.services.http.test_http_wire import FRAGMENTS
 
 
 class OrderTests(SynchronousTestCase):
@@ -136,3 +139,25 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(answer.headers[b"connection"], b"close")
         self.assertIn(b"Request ", answer.body)
         self.assertEqual(rig.ask(b"HEAD / HTTP/1.1\r\n\r\n", "HEAD")[0].status, 400)
+
+
+class PropertyTests(SynchronousTestCase):
+    @given(st.lists(FRAGMENTS, max_size=24), st.integers(1, 60), st.booleans())
+    @settings(derandomize=True, deadline=None, max_examples=400)
+    def test_any_octets(self, parts: list[bytes], size: int, half: bool) -> None:
+        """Any octets, however cut: answers that can be read, and no error of ours."""
+        data = b"".join(parts)
+        found = []
+        for step in (size, len(data) or 1):
+            peer = Rig(route=hello).connect()
+            for at in range(0, len(data), step):
+                peer.send(data[at : at + step])
+            if half:
+                peer.half_close()
+                self.assertTrue(peer.transport.closed)
+            peer.wait(100.0)
+            self.assertTrue(peer.transport.closed)
+            found.append([line[:12] for line in peer.received.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")])
+            peer.leave()
+        self.assertEqual(found[0], found[1])
+        self.assertEqual(self.flushLoggedErrors(), [])

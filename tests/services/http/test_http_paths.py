@@ -214,6 +214,16 @@ class LinkTests(TreeCase):
         ):
             self.assertEqual(self.refused(raw), 404, raw)
 
+    def test_paths_links_by_either_name_of_the_root(self) -> None:
+        """Where the docroot is a link itself, an absolute link may name it either way."""
+        named = self.root.parent / "named"
+        named.symlink_to("root")
+        (self.root / "d/named").symlink_to(named / "a.txt")
+        real, self.root = self.root, named
+        self.assertEqual(self.look(b"/d/named"), "a.txt")
+        self.assertEqual(self.look(b"/d/abs"), "a.txt")
+        self.root = real
+
     def test_paths_links_no(self) -> None:
         """follow_symlinks = no follows none."""
         policy = Policy(follow="no", cgi=POLICY.cgi)

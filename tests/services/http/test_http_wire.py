@@ -398,7 +398,7 @@ class MemoryTests(SynchronousTestCase):
         self.assertIsNot(parse(long), parse(long))
 
 
-PARTS = st.sampled_from(
+FRAGMENTS = st.sampled_from(
     [b"GET", b"POST", b"HEAD", b" ", b"/", b"*", b"http://a/b", b"HTTP/1.1", b"HTTP/1.0", b"\r\n", b"\n", b"\r", b":",
     b"Host: a",
      b"Host:", b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Connection: close", b"Expect: 100-continue",
@@ -410,7 +410,7 @@ PARTS = st.sampled_from(
 
 
 class PropertyTests(SynchronousTestCase):
-    @given(st.lists(PARTS, max_size=24), st.integers(1, 40))
+    @given(st.lists(FRAGMENTS, max_size=24), st.integers(1, 40))
     @example([b"\r\n", b"\r\n", b"\r\n"], 2)
     @settings(derandomize=True, deadline=None, max_examples=1500)
     def test_however_it_is_cut(self, parts: list[bytes], size: int) -> None:
