@@ -4,7 +4,7 @@
  *
  *   echo     connections=, size=, seconds=   round trips over connections that stay; every reply is compared
  *   connect  connections=, size=, seconds=   connect, echo `size` octets once, close; `connections` at a time
- *   read     connections=, seconds=          connect, read to EOF; `connections` at a time
+ *   read     connections=, seconds=, count=  connect, read to EOF; `connections` at a time, `count` in all (0: no end)
  *   idle     connections=                    opens all, prints "open N", waits for a line, echoes once on each
  *   bulk     octets=                         streams octets through an echo and compares every one
  *
@@ -54,7 +54,7 @@ struct connection {
 };
 
 static struct sockaddr_in target;
-static long connections = 50, size = 64, sources = 1;
+static long connections = 50, size = 64, sources = 1, count = 0, started = 0;
 static double seconds = 2.0;
 static long long octets = 1LL << 30;
 
@@ -119,6 +119,9 @@ static int connected(void)
 
 static void start(struct connection *one)
 {
+    if (count && started == count)
+        return;
+    started++;
     one->fd = fresh(false);
     one->state = CONNECTING;
     one->got = 0;
@@ -232,7 +235,7 @@ static double run(void (*turn)(struct connection *, uint32_t))
 {
     struct epoll_event events[EVENTS];
     uint64_t begin = now(), end = begin + (uint64_t)(seconds * 1e9), moment;
-    while ((moment = now()) < end) {
+    while ((moment = now()) < end && !(count && done + failed >= (uint64_t)count)) {
         int n = epoll_wait(poller, events, EVENTS, (int)((end - moment) / 1000000) + 1);
         if (n < 0 && errno != EINTR)
             die("epoll_wait: %s", strerror(errno));
@@ -350,16 +353,16 @@ static double number(const char *key, const char *text, double low, double high)
     return value;
 }
 
-int main(int count, char **words)
+int main(int words_given, char **words)
 {
     struct rlimit files;
-    if (count < 4)
+    if (words_given < 4)
         die("usage: load echo|connect|read|idle|bulk ADDRESS PORT [key=value ...]");
     target.sin_family = AF_INET;
     if (inet_pton(AF_INET, words[2], &target.sin_addr) != 1 || ntohl(target.sin_addr.s_addr) >> 24 != 127)
         die("%s is not a loopback address", words[2]);
     target.sin_port = htons((uint16_t)number("port", words[3], 1, 65535));
-    for (int i = 4; i < count; i++) {
+    for (int i = 4; i < words_given; i++) {
         char *value = strchr(words[i], '=');
         if (!value)
             die("%s is not key=value", words[i]);
@@ -368,6 +371,8 @@ int main(int count, char **words)
             connections = (long)number(words[i], value, 1, MAX_CONNECTIONS);
         else if (!strcmp(words[i], "size"))
             size = (long)number(words[i], value, 1, MAX_SIZE);
+        else if (!strcmp(words[i], "count"))
+            count = (long)number(words[i], value, 0, 1e9);
         else if (!strcmp(words[i], "sources"))
             sources = (long)number(words[i], value, 1, 200);
         else if (!strcmp(words[i], "seconds"))
