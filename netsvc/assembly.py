@@ -52,6 +52,7 @@ class Netsvc(MultiService):
             check_state_directory(self.runtime.state_directory, settings.user, settings.group)
             self._bind_all()
             drop(settings.user, settings.group)
+            self._name_unused_sockets()
         except StartError as error:
             self._abandon()
             self._refuse(error)
@@ -90,6 +91,16 @@ class Netsvc(MultiService):
                 errors.append(str(error))
         if errors:
             raise StartError("\n".join(errors))
+
+    def _name_unused_sockets(self) -> None:
+        """A socket of systemd's that nobody accepts on keeps its peers waiting for ever: somebody should know."""
+        for descriptor, name in self.runtime.inherited.untaken:
+            log.warn(
+                "systemd passed the socket {name} in (descriptor {descriptor}), and no listen line takes it",
+                event="socket-unused",
+                name=name,
+                descriptor=descriptor,
+            )
 
     def _abandon(self) -> None:
         for listening in self.runtime.listening:

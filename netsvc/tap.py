@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from twisted.application.service import IService
+from twisted.logger import Logger
 from twisted.python import usage
 
 from netsvc.config.load import load
@@ -21,6 +22,9 @@ from netsvc.registry import kinds
 
 EXIT_BAD_CONFIGURATION = 1
 EXIT_CANNOT_START = 1
+STATUS_PIPE_OCTETS = 100  # twistd's parent reads no more
+
+log = Logger()
 
 
 class Options(usage.Options):
@@ -54,16 +58,20 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     from netsvc.assembly import assemble
+    from netsvc.runtime.descriptors import raise_descriptor_limit
     from netsvc.runtime.log_output import log_output
     from netsvc.runtime.metrics import LOG_WRITE_ERRORS, Metrics
     from netsvc.runtime.runtime import Runtime
     from netsvc.runtime.signals import on_second_signal
     from netsvc.runtime.systemd_sockets import inherited
 
+    raise_descriptor_limit()
     twistd: Any = options.parent if options.parent is not None else {}
 
+    stderr = sys.stderr  # twistd will replace it by one that logs
+
     def refuse(error: StartError) -> None:
-        _refuse(error, twistd)
+        _refuse(error, twistd, stderr)
 
     settings, metrics = options.plan.daemon, Metrics()
     observer: Any = None
@@ -76,7 +84,7 @@ def makeService(options: Options) -> IService:
                 on_lost=LOG_WRITE_ERRORS.of(metrics).inc,
             )
         except StartError as error:
-            _end(error)
+            _end(error, stderr)
     runtime = Runtime(
         reactor=reactor,
         settings=settings,
@@ -89,18 +97,23 @@ def makeService(options: Options) -> IService:
     return top
 
 
-def _refuse(error: StartError, twistd: Any) -> None:
-    """End a start that failed: in the foreground with clear lines and a status, else through twistd's status pipe."""
-    if not twistd.get("nodaemon"):
-        raise error
+def _refuse(error: StartError, twistd: Any, stderr: TextIO) -> NoReturn:
+    """End a start that failed, with a status and clear lines: on the terminal, in the log, through twistd's pipe."""
+    lines = str(error).splitlines()
+    status_pipe = twistd.get("statusPipe")  # to the process in the foreground, when this one has become a daemon
+    if status_pipe is not None:
+        os.write(status_pipe, f"1 {lines[0]}".encode("ascii", "backslashreplace")[:STATUS_PIPE_OCTETS])
+    if twistd.get("logfile") not in (None, "-") or status_pipe is not None:
+        for line in lines:
+            log.critical("cannot start: {reason}", event="start-failed", reason=line)
     pidfile = twistd.get("pidfile")
     if pidfile:
         with contextlib.suppress(OSError):
             os.unlink(pidfile)
-    _end(error)
+    _end(error, stderr)
 
 
-def _end(error: StartError) -> NoReturn:
+def _end(error: StartError, stderr: TextIO) -> NoReturn:
     for line in str(error).splitlines():
-        print(f"twistd netsvc: {line}", file=sys.stderr)
+        print(f"twistd netsvc: {line}", file=stderr)
     raise SystemExit(EXIT_CANNOT_START)

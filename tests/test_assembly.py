@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 from twisted.application.service import Application, IService, Service
 from twisted.internet.defer import Deferred
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -77,6 +77,7 @@ class AssemblyTests(SynchronousTestCase):
         self.directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.directory)
         self.reactor = Reactor()
+        self.addCleanup(self.reactor.close)
         self.refused: list[StartError] = []
 
     def assemble(self, *instances: tuple[Any, ServerSettings], observer: Any = None) -> Netsvc:
@@ -125,8 +126,21 @@ class AssemblyTests(SynchronousTestCase):
         self.assertEqual(len(self.reactor.ports), 2)
         for call, arguments, _ in self.reactor.whenRunningHooks:
             call(*arguments)
-        self.successResultOf(top.stopService())
-        self.assertTrue(all(port.stopped for port in self.reactor.ports))
+        stopped = top.stopService()
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.assertFalse(any(port.connected for port in self.reactor.ports))
+
+    def test_unused_sockets(self) -> None:
+        """A socket of systemd's that no listen line takes is named in the log."""
+        top = self.assemble((serve, self.on()))
+        top.runtime.inherited = Inherited([99], ["forgotten"])
+        logged: list[Any] = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        top.privilegedStartService()
+        self.addCleanup(top.runtime.listening[0].abandon)
+        self.assertEqual([one["name"] for one in logged if one.get("event") == "socket-unused"], ["forgotten"])
 
     def test_every_failing_bind_is_named(self) -> None:
         """Two sections that cannot bind are both named, and nothing stays bound."""
@@ -154,8 +168,10 @@ class AssemblyTests(SynchronousTestCase):
         top = self.assemble((lambda settings, runtime: Failing("stop"), self.on()), (serve, self.on()))
         top.privilegedStartService()
         top.startService()
-        self.successResultOf(top.stopService())
-        self.assertTrue(self.reactor.ports[0].stopped)
+        stopped = top.stopService()
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.assertFalse(self.reactor.ports[0].connected)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_cut(self) -> None:

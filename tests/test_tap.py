@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import shutil
 import socket
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService, IServiceMaker
+from twisted.logger import globalLogPublisher
 from twisted.plugin import getPlugins
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
@@ -80,23 +82,38 @@ class TapTests(SynchronousTestCase):
         pidfile = self.directory / "twistd.pid"
         pidfile.write_text("1")
         options = self.options(GOOD.format(port=taken.getsockname()[1]), nodaemon=True, pidfile=str(pidfile))
-        status, text = self.ended(tap.makeService(options).privilegedStartService)
+        status, text = self.ended(lambda: tap.makeService(options).privilegedStartService())
         self.assertEqual(status, 1)
         self.assertIn("twistd netsvc: [echo] cannot listen on", text)
         self.assertFalse(pidfile.exists())
 
     def test_a_failed_bind_in_the_background(self) -> None:
-        """As a daemon the error goes up to twistd, which tells the waiting parent."""
+        """As a daemon the first line goes to the waiting parent, as far as it fits, and every line to the log."""
         taken = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(taken.close)
-        options = self.options(
-            GOOD.format(port=taken.getsockname()[1]), nodaemon=False, logfile=str(self.directory / "log")
-        )
-        self.assertRaises(tap.StartError, tap.makeService(options).privilegedStartService)
+        port = taken.getsockname()[1]
+        logged: list[Any] = []
+        reader, writer = os.pipe()
+        options = self.options(GOOD.format(port=port), nodaemon=False, logfile=str(self.directory / "log"))
+        service = tap.makeService(options)
+        options.parent["statusPipe"] = writer  # type: ignore[attr-defined]
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        status, _ = self.ended(service.privilegedStartService)
+        self.assertEqual(status, 1)
+        told = os.read(reader, 1000)
+        for one in (reader, writer):
+            os.close(one)
+        self.assertTrue(told.startswith(b"1 [echo] cannot listen on tcp:127.0.0.1:%d" % port))
+        self.assertLessEqual(len(told), 100)
+        (reason,) = (event["reason"] for event in logged if event.get("event") == "start-failed")
+        self.assertTrue(reason.endswith("(another program listens there)"))
 
     def test_logs_only_to_regular_files(self) -> None:
         """-l with a device is refused: Twisted's own log would rename it away."""
-        status, text = self.ended(tap.makeService, self.options(GOOD.format(port=0), nodaemon=True, logfile="/dev/full"))
+        status, text = self.ended(
+            tap.makeService, self.options(GOOD.format(port=0), nodaemon=True, logfile="/dev/full")
+        )
         self.assertEqual(status, 1)
         self.assertIn("is not a regular file", text)
 

@@ -64,7 +64,8 @@ class BoundSocket:
     def where(self) -> str:
         """The place in words, with the port that a port 0 became."""
         if self.socket.family == socket.AF_UNIX:
-            return f"unix:{self.socket.getsockname()}"
+            name = self.socket.getsockname()
+            return f"unix:{name}" if isinstance(name, str) else f"unix:@{name[1:].decode(errors='backslashreplace')}"
         host, port = self.socket.getsockname()[:2]
         scheme = "udp" if self.datagram else "tls" if self.tls else "tcp"
         return f"{scheme}:[{host}]:{port}" if ":" in host else f"{scheme}:{host}:{port}"
@@ -158,6 +159,9 @@ def _inherited(address: SystemdAddress, descriptor: int) -> BoundSocket:
     if made.type not in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         made.close()
         raise StartError(f"cannot listen on {address}: the socket is neither a stream nor a datagram socket")
+    if made.type == socket.SOCK_DGRAM and made.family == socket.AF_UNIX:
+        made.close()
+        raise StartError(f"cannot listen on {address}: the socket is a UNIX datagram socket, which no service speaks")
     if made.type == socket.SOCK_STREAM and not made.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         made.close()
         raise StartError(f"cannot listen on {address}: the socket does not listen (Accept= must be no)")

@@ -9,7 +9,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFactory
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
@@ -42,9 +42,23 @@ def tls_factory(tls: Tls, inner: IProtocolFactory, clock: Any) -> TLSMemoryBIOFa
         options.getContext().check_privatekey()
     except SSL.Error:
         raise StartError(f"the private key {tls.key} does not belong to the certificate {tls.certificate}") from None
+    _agree_on_protocols(options.getContext(), inner)
     made = TLSMemoryBIOFactory(options, False, inner, clock)
     made.protocol = TlsConnection
     return made
+
+
+def _agree_on_protocols(context: Any, inner: Any) -> None:
+    """Answer ALPN (RFC 7301) with what the inner factory offers; a peer that offers none of it goes on without.
+
+    Twisted's own callback raises here, which ends the handshake of every peer that offers anything: browsers, curl.
+    """
+
+    def select(_: Any, offered: list[bytes]) -> Any:
+        ours = inner.acceptableProtocols() if IProtocolNegotiationFactory.providedBy(inner) else ()
+        return next((one for one in ours if one in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
+
+    context.set_alpn_select_callback(select)
 
 
 def _certificates(file: Path) -> list[Any]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import shutil
 import socket
+import tempfile
 from datetime import time
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,17 +17,20 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from netsvc.config.listen import TcpAddress
+from netsvc.config.listen import TcpAddress, Tls
 from netsvc.config.server import ServerSettings
 from netsvc.config.values import Rate
 from netsvc.runtime.admission import Admission
 from netsvc.runtime.connections import Admitted
 from netsvc.runtime.gate import Door, Gate, GateFactory
+from netsvc.runtime.tls import tls_factory
 from tests.fakes import FakeMetrics
+from tests.runtime.certificates import make_certificate
 
 ALICE = IPv4Address("TCP", "192.0.2.1", 40000)
 BOB = IPv4Address("TCP", "192.0.2.2", 40000)
@@ -41,7 +47,7 @@ class Recorder(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self.received += data
 
-    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:
+    def connectionLost(self, reason: Failure | None = None) -> None:
         self.lost = reason
 
 
@@ -214,6 +220,18 @@ class AdmissionTests(GateCase):
         self.build()
         self.assertFalse(IHalfCloseableProtocol.providedBy(self.connected().protocol))
 
+    def test_no_room(self) -> None:
+        """That accepting pauses is counted each time and logged once, until there was room for a minute."""
+        self.build()
+        logged: list[Any] = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        for wait in (0, 1, 59, 61):
+            self.clock.advance(wait)
+            self.gate.no_room(OSError(24, "Too many open files"))
+        self.assertEqual(len([event for event in logged if event.get("event") == "accept-paused"]), 2)
+        self.assertEqual(self.count("accept_pauses"), 4)
+
     def test_start_and_stop_reach_the_factory(self) -> None:
         """The service's factory is told when its listener starts and stops."""
         self.build()
@@ -321,7 +339,7 @@ class ProxyTests(GateCase):
             self.assertIsInstance(wire.protocol, Admitted)
 
     def test_rules_are_for_the_client(self) -> None:
-        """deny meets the client behind the proxy, not the proxy."""
+        """A deny rule meets the client behind the proxy, not the proxy."""
         door = self.proxied(deny=(ipaddress.ip_network("198.51.100.7/32"),))
         wire = self.connected(door=door)
         wire.protocol.dataReceived(b"PROXY TCP4 198.51.100.7 203.0.113.1 1234 80\r\n")
@@ -353,6 +371,34 @@ class ProxyTests(GateCase):
         self.clock.advance(3)
         self.assertTrue(wire.aborting)
         self.assertEqual(self.count("connections_refused", reason="handshake"), 1)
+
+    def test_one_time_for_both_handshakes(self) -> None:
+        """A slow header leaves so much less time for the TLS handshake."""
+        self.proxied()
+        directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, directory)
+        secured: Any = tls_factory(Tls(*make_certificate(directory, "one")), self.factory, self.clock)
+        wire = self.connected(door=Door(secured, tls=True, haproxy=True))
+        self.clock.advance(2)
+        wire.protocol.dataReceived(b"PROXY TCP4 198.51.100.7 192.0.2.9 5000 80\r\n")
+        self.clock.advance(0.9)
+        self.assertFalse(wire.aborting)
+        self.clock.advance(0.2)
+        self.assertTrue(wire.aborting)
+        self.assertEqual(self.factory.made[0].received, b"")
+
+    def test_who_closes_at_once_gets_no_more(self) -> None:
+        """A protocol that closes as soon as it is connected is not given what followed the header."""
+
+        class Short(Recorder):
+            def connectionMade(self) -> None:
+                assert self.transport is not None
+                self.transport.loseConnection()
+
+        self.build(Recorders(Short), proxy_from=(ipaddress.ip_network("192.0.2.1/32"),))
+        wire = self.connected(door=Door(self.factory, haproxy=True))
+        wire.protocol.dataReceived(b"PROXY UNKNOWN\r\nhello")
+        self.assertEqual(self.factory.made[0].received, b"")
 
     def test_a_peer_that_leaves_is_forgotten(self) -> None:
         """A proxy that goes away before its header leaves nothing behind."""
@@ -396,6 +442,16 @@ class DrainTests(GateCase):
         self.end(second)
         self.successResultOf(drained)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_handshakes_are_not_waited_for(self) -> None:
+        """A stop cuts connections whose TLS handshake is not done: they owe and are owed nothing."""
+        self.build()
+        directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, directory)
+        secured: Any = tls_factory(Tls(*make_certificate(directory, "one")), self.factory, self.clock)
+        wire = self.connected(door=Door(secured, tls=True))
+        self.gate.drain()
+        self.assertTrue(wire.aborting)
 
     def test_a_factory_that_drains_itself(self) -> None:
         """A factory with drain() decides how its connections finish."""

@@ -9,6 +9,7 @@ from datetime import time
 from pathlib import Path
 from typing import Any
 
+from twisted.internet import tcp, udp
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -27,32 +28,23 @@ LOOPBACK = TcpAddress(port=0, interface="127.0.0.1")
 UDP = UdpAddress(port=0, interface="127.0.0.1")
 
 
-class Port:
-    """A listening port of the reactor."""
-
-    def __init__(self, family: int, factory: Any) -> None:
-        self.family = family
-        self.factory = factory
-        self.stopped = False
-
-    def stopListening(self) -> None:
-        self.stopped = True
-
-
 class Reactor(MemoryReactorClock):
-    """Adopts sockets and remembers them."""
+    """Remembers the ports that were handed to it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.ports: list[Port] = []
+        self.ports: list[Any] = []
 
-    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
-        self.ports.append(Port(addressFamily, factory))
-        return self.ports[-1]
+    def addReader(self, reader: Any) -> None:
+        super().addReader(reader)
+        if isinstance(reader, tcp.Port | udp.Port) and reader not in self.ports:
+            self.ports.append(reader)
 
-    def adoptDatagramPort(self, fileDescriptor: int, addressFamily: int, protocol: Any, maxPacketSize: int = 0) -> Any:
-        self.ports.append(Port(addressFamily, protocol))
-        return self.ports[-1]
+    def close(self) -> None:
+        """Close what a test left open."""
+        for port in self.ports:
+            if port.connected:
+                port.socket.close()
 
 
 class Echoes:
@@ -69,6 +61,7 @@ class ListeningTests(SynchronousTestCase):
         self.directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.directory)
         self.reactor = Reactor()
+        self.addCleanup(self.reactor.close)
         self.runtime = Runtime(
             reactor=self.reactor,
             settings=DaemonSettings(max_connections=10),
@@ -92,7 +85,7 @@ class ListeningTests(SynchronousTestCase):
         self.assertEqual(len(service.where()), 2)
         self.assertEqual(self.reactor.ports, [])
         service.startService()
-        self.assertEqual([port.family for port in self.reactor.ports], [socket.AF_INET, socket.AF_INET])
+        self.assertEqual([port.addressFamily for port in self.reactor.ports], [socket.AF_INET, socket.AF_INET])
         self.assertEqual(len(self.runtime.udp_ports), 1)
 
     def test_starts_without_the_privileged_step(self) -> None:
@@ -110,14 +103,16 @@ class ListeningTests(SynchronousTestCase):
         stopped = service.stopService()
         self.reactor.advance(0)
         self.successResultOf(stopped)
-        self.assertTrue(all(port.stopped for port in self.reactor.ports))
+        self.assertFalse(any(port.connected for port in self.reactor.ports))
         self.assertFalse(path.exists())
 
     def test_datagrams_only(self) -> None:
         """A service without a stream side stops at once."""
         service = self.listening(UDP, datagram=Echoes())
         service.startService()
-        self.successResultOf(service.stopService())
+        stopped = service.stopService()
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
 
     def test_all_or_nothing(self) -> None:
         """When one address cannot be bound, those before it are closed again, and the section is named."""
@@ -163,7 +158,7 @@ class ListeningTests(SynchronousTestCase):
 
         service = self.listening(LOOPBACK, stream=Factory())
         service.startService()
-        self.reactor.ports[0].stopListening = fail  # type: ignore[method-assign]
+        self.reactor.ports[0].stopListening = fail
         self.successResultOf(service.stopService())
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 

@@ -27,9 +27,7 @@ class LogOutputTests(SynchronousTestCase):
         self.addCleanup(signal.signal, signal.SIGUSR1, signal.getsignal(signal.SIGUSR1))
 
     def make(self, file: str | None, *, daemonised: bool = False, log_format: str = "text") -> Observer:
-        return log_output(
-            DaemonSettings(log_format=log_format), file=file, daemonised=daemonised, on_lost=lambda: None
-        )
+        return log_output(DaemonSettings(log_format=log_format), file=file, daemonised=daemonised, on_lost=lambda: None)
 
     def write(self, observer: Any, text: str) -> None:
         observer({"log_format": "{text}", "text": text, "log_time": 0.0, "log_namespace": "test"})

@@ -130,6 +130,24 @@ class BindTests(SynchronousTestCase):
         error = self.assertRaises(StartError, bind, SystemdAddress(index=0), lambda _: [one.fileno()])
         self.assertIn("neither a stream nor a datagram", str(error))
 
+    def test_systemd_unix_datagrams(self) -> None:
+        """A UNIX datagram socket, which no service speaks, is refused."""
+        one, other = socket.socketpair(type=socket.SOCK_DGRAM)
+        self.addCleanup(one.close)
+        self.addCleanup(other.close)
+        error = self.assertRaises(StartError, bind, SystemdAddress(index=0), lambda _: [one.fileno()])
+        self.assertIn("UNIX datagram socket", str(error))
+
+    def test_systemd_abstract_name(self) -> None:
+        """A listener with an abstract name says so as ss(8) does."""
+        passed = socket.socket(socket.AF_UNIX)
+        self.addCleanup(passed.close)
+        passed.bind(f"\0netsvc-test-{os.getpid()}")
+        passed.listen()
+        (made,) = bind(SystemdAddress(index=0), lambda _: [passed.fileno()])
+        self.addCleanup(made.close)
+        self.assertEqual(made.where(), f"unix:@netsvc-test-{os.getpid()}")
+
     def test_unreadable_directory_for_unix(self) -> None:
         """A socket file in a directory that is not there is one clear line."""
         error = self.assertRaises(StartError, bind, UnixAddress(path=self.directory / "no" / "x"), no_sockets)
