@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -12,7 +13,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -260,7 +261,7 @@ class ServiceTests(SynchronousTestCase):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
             flood.setblocking(False)
             for number in range(50_000):
-                with suppress(BlockingIOError):
+                with contextlib.suppress(BlockingIOError):
                     flood.sendto(b"x" * 500, ("127.0.0.1", port))
                 if number % 10_000 == 0:
                     self.echoes()
