@@ -59,6 +59,7 @@ def makeService(options: Options) -> IService:
 
     from netsvc.assembly import assemble
     from netsvc.runtime.descriptors import raise_descriptor_limit
+    from netsvc.runtime.lane import Lane
     from netsvc.runtime.log_output import log_output
     from netsvc.runtime.metrics import LOG_WRITE_ERRORS, Metrics
     from netsvc.runtime.runtime import Runtime
@@ -91,6 +92,7 @@ def makeService(options: Options) -> IService:
         state_directory=settings.state_directory,
         inherited=inherited(os.environ, os.getpid()),
         metrics=metrics,
+        streams=Lane(reactor),
     )
     top = assemble(options.plan, runtime, refuse, observer)
     reactor.callWhenRunning(on_second_signal, reactor, top.cut)  # type: ignore[attr-defined]

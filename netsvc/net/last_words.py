@@ -1,4 +1,4 @@
-"""say_and_close: the whole conversation of a server that only speaks: send this, then close.
+"""say_and_close: the whole conversation of a server that only speaks: send this, then close. And closing alone.
 
 loseConnection waits for the next turn of the reactor and the socket's consent, with four system calls of its own.
 Here the octets go to the kernel with MSG_MORE (tcp(7)), which holds them for the FIN: both leave in one segment,
@@ -44,3 +44,22 @@ def say_and_close(transport: Any, data: bytes) -> None:
     with suppress(OSError):  # nothing came, or the peer is gone
         handle.recv_into(_ARRIVED)
     transport.connectionLost(_DONE)
+
+
+def close_at_once(transport: Any) -> None:
+    """Close as loseConnection does, but in this turn where nothing waits to be sent.
+
+    The protocol's connectionLost may be called before this returns. Not for dataReceived, where input that came with
+    what was just read may still wait: a close with unread input is a reset.
+    """
+    if (
+        is_plain(transport)
+        and transport.connected
+        and not transport.disconnecting
+        and not transport.dataBuffer
+        and not transport._tempDataBuffer
+        and transport.producer is None
+    ):
+        transport.connectionLost(_DONE)
+    else:
+        transport.loseConnection()

@@ -10,7 +10,9 @@ from typing import Any
 
 from twisted.internet import tcp, unix
 
-_PLAIN = frozenset({tcp.Server, tcp.Client, unix.Server, unix.Client})
+from netsvc.net.accepted import AcceptedConnection
+
+_PLAIN = frozenset({AcceptedConnection, tcp.Server, tcp.Client, unix.Server, unix.Client})
 
 
 def is_plain(transport: Any) -> bool:

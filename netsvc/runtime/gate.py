@@ -244,9 +244,9 @@ class Gate:
 
 
 def _why(reason: Failure) -> str:
-    if reason.check(ConnectionDone):
+    if reason.type is ConnectionDone:
         return "done"
-    return "aborted" if reason.check(ConnectionAborted) else "lost"
+    return "aborted" if reason.type is ConnectionAborted else "lost"
 
 
 class GateFactory(Factory):

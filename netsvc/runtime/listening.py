@@ -33,6 +33,7 @@ class Listening(Service):
     :param datagrams: its datagram side, or None.
     :param take_inherited: gives the descriptors that systemd passed.
     :param own_udp_ports: the daemon's UDP ports; those bound here are added.
+    :param streams: what stream sockets are handed to: the reactor, or a Lane on it.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Listening(Service):
         take_inherited: Callable[[SystemdAddress], list[int]],
         own_udp_ports: MutableSet[int],
         reactor: Any,
+        streams: Any = None,
     ) -> None:
         self.service = service
         self.gate = gate
@@ -55,6 +57,7 @@ class Listening(Service):
         self._take_inherited = take_inherited
         self._own_udp_ports = own_udp_ports
         self._reactor = reactor
+        self._streams = reactor if streams is None else streams
         self._bound: list[tuple[BoundSocket, Door | None]] = []
         self._ports: list[Any] = []
 
@@ -120,4 +123,4 @@ class Listening(Service):
             return adopt_datagram_port(self._reactor, bound.socket, DatagramGate(self._datagrams, bound.on_loopback))
         assert self.gate is not None  # noqa: S101 - as above
         backlog = getattr(bound.address, "backlog", DEFAULT_BACKLOG)
-        return adopt_stream_port(self._reactor, bound.socket, backlog, GateFactory(self.gate, door), self.gate.no_room)
+        return adopt_stream_port(self._streams, bound.socket, backlog, GateFactory(self.gate, door), self.gate.no_room)

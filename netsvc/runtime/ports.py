@@ -24,6 +24,8 @@ from typing import Any
 
 from twisted.internet import tcp, udp, unix
 
+from netsvc.runtime.lane import Lane, LanePort
+
 MAX_DATAGRAM = 65535  # octets, RFC 768: the length field has 16 bits
 DATAGRAMS_A_TURN = 64  # about a millisecond's worth of answers
 PAUSE = 0.5  # seconds without accepting when there are no descriptors
@@ -61,6 +63,7 @@ def adopt_stream_port(
 ) -> Any:
     """Accept connections on a listening TCP or UNIX socket; an IListeningPort.
 
+    :param reactor: the reactor, or a Lane on it.
     :param on_no_room: called each time accepting pauses.
     """
     port: Any
@@ -70,7 +73,8 @@ def adopt_stream_port(
         port._bindPath = b"\0" + port._bindPath.lstrip(b"\0")
         port.backlog = backlog  # it calls listen(2) once more
     else:
-        port = tcp.Port._fromListeningDescriptor(reactor, bound.fileno(), bound.family, factory)
+        kind: Any = LanePort if isinstance(reactor, Lane) else tcp.Port
+        port = kind._fromListeningDescriptor(reactor, bound.fileno(), bound.family, factory)
 
     def resume() -> None:
         if port.connected and not port.disconnecting:

@@ -35,6 +35,7 @@ class Runtime:
 
     :param settings: the ``[netsvc]`` section.
     :param inherited: the sockets that systemd passed.
+    :param streams: what stream sockets are handed to, such as a Lane; None is the reactor.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Runtime:
         inherited: Inherited,
         metrics: Metrics,
         local_time: Callable[[], time] = local_time,
+        streams: Any = None,
     ) -> None:
         self.reactor = reactor
+        self.streams = streams
         self.settings = settings
         self.state_directory = state_directory
         self.metrics = metrics
@@ -106,6 +109,7 @@ class SectionRuntime:
             take_inherited=daemon.inherited.take,
             own_udp_ports=daemon.udp_ports,
             reactor=daemon.reactor,
+            streams=daemon.streams,
         )
         daemon.listening.append(made)
         return made

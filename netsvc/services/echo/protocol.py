@@ -12,6 +12,7 @@ from zope.interface import implementer
 from netsvc.interfaces import IDatagramResponder
 from netsvc.net.drain import Drainable, DrainingFactory
 from netsvc.net.fast_write import fast_write
+from netsvc.net.last_words import close_at_once
 
 
 @implementer(IHalfCloseableProtocol)
@@ -38,7 +39,8 @@ class Echo(Protocol):
 
     def readConnectionLost(self) -> None:
         """The peer will send no more: it gets what it is owed, then the connection closes."""
-        self.drain()
+        self.transport.unregisterProducer()  # a connection with a producer is never closed
+        close_at_once(self.transport)
 
     def writeConnectionLost(self) -> None:
         """Never comes: this side closes both directions at once."""
