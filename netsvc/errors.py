@@ -80,10 +80,20 @@ class BadValue(ValueError):  # noqa: N818 - it says what is wrong; the error is 
     :param message: one sentence for people, without the key's name.
     :param at: offset in characters from the start of the value, for the column of the report.
     :param suggestion: what was probably meant, or None.
+    :param more: what else is wrong with the same value, when it is a list.
     """
 
-    def __init__(self, message: str, *, at: int = 0, suggestion: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, at: int = 0, suggestion: str | None = None, more: Iterable[BadValue] = ()
+    ) -> None:
         super().__init__(message)
+        self.more = tuple(more)
         self.message = message
         self.at = at
         self.suggestion = suggestion
+
+
+def together(wrong: list[BadValue]) -> BadValue:
+    """All that is wrong with one value, at least one thing, as one error."""
+    first = wrong[0]
+    return BadValue(first.message, at=first.at, suggestion=first.suggestion, more=wrong[1:])

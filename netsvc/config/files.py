@@ -19,6 +19,7 @@ from netsvc.config.values import nearest
 from netsvc.errors import BadValue, Fault, Origin
 
 MAX_FILES = 1000  # a glob that finds more has surely hit the wrong directory
+MAX_DEPTH = 32  # files that include one another in a row; nobody nests them on purpose, and each costs stack
 INCLUDE = "include"
 
 _Identity = tuple[int, int] | None  # device and inode; None for what is not there, which is never read
@@ -77,6 +78,11 @@ class _Gathering:
             return
         if len(self.files) == MAX_FILES:
             self.faults.append(Fault(named, "bad-include", f"more than {MAX_FILES} files"))
+            return
+        if len(self._open) == MAX_DEPTH:
+            self.faults.append(
+                Fault(named, "bad-include", f"more than {MAX_DEPTH} files, each included by the one before")
+            )
             return
         try:
             octets = sections.read(path)

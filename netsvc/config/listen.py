@@ -19,7 +19,7 @@ from attrs import frozen
 
 from netsvc.config.options import Context, ValueType
 from netsvc.config.values import nearest, resolve
-from netsvc.errors import BadValue
+from netsvc.errors import BadValue, together
 
 DEFAULT_BACKLOG = 1024  # connections; the kernel caps it at net.core.somaxconn
 MAX_UNIX_PATH = 107  # octets; sun_path has 108 with its NUL, unix(7)
@@ -375,6 +375,7 @@ def endpoints() -> ValueType[tuple[ListenAddress, ...]]:
 
     def parse(value: str, context: Context) -> tuple[ListenAddress, ...]:
         found: dict[ListenAddress, None] = {}  # in the order of their lines
+        wrong: list[BadValue] = []
         offset = 0
         for line in value.split("\n"):
             stripped = line.strip()
@@ -385,10 +386,13 @@ def endpoints() -> ValueType[tuple[ListenAddress, ...]]:
             try:
                 address = parse_listen(stripped, context)
             except BadValue as bad:
-                raise BadValue(bad.message, at=at + bad.at, suggestion=bad.suggestion) from None
+                wrong.append(BadValue(bad.message, at=at + bad.at, suggestion=bad.suggestion))
+                continue
             if address in found:
-                raise BadValue(f"{stripped!r} stands twice", at=at)
+                wrong.append(BadValue(f"{stripped!r} stands twice", at=at))
             found[address] = None
+        if wrong:
+            raise together(wrong)
         if not found:
             raise BadValue("there is no endpoint; write one such as tcp:8000:interface=127.0.0.1")
         return tuple(found)

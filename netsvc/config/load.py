@@ -191,7 +191,8 @@ class _Loading:
         try:
             value = option.value.parse(entry.text, context)
         except BadValue as bad:
-            self._fault(entry.at(bad.at), "bad-value", f"{entry.key}: {bad.message}", bad.suggestion)
+            for one in (bad, *bad.more):
+                self._fault(entry.at(one.at), "bad-value", f"{entry.key}: {one.message}", one.suggestion)
             return
         except Exception as error:  # noqa: BLE001 - code of a third party
             # The error's own text is left out, for it may hold the value, which may be a secret.

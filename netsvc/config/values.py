@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from attrs import frozen
 
 from netsvc.config.options import Context, ValueType
-from netsvc.errors import BadValue
+from netsvc.errors import BadValue, together
 
 T = TypeVar("T")
 
@@ -256,12 +256,14 @@ def items(
     """Many values, separated by commas, spaces or lines; `one` parses each and raises BadValue."""
 
     def parse(value: str, _: Context) -> tuple[T, ...]:
-        found = []
+        found, wrong = [], []
         for match in re.finditer(r"[^\s,]+", value):
             try:
                 found.append(one(match[0]))
             except BadValue as bad:
-                raise BadValue(bad.message, at=match.start() + bad.at, suggestion=bad.suggestion) from None
+                wrong.append(BadValue(bad.message, at=match.start() + bad.at, suggestion=bad.suggestion))
+        if wrong:
+            raise together(wrong)
         return tuple(found)
 
     def show_all(values: tuple[T, ...]) -> str:

@@ -409,6 +409,20 @@ class IncludeTests(LoadCase):
         (fault, *_) = self.faults("[netsvc]\ninclude = many/*\n")
         self.assertIn("more than 1000 files", fault)
 
+    def test_depth(self) -> None:
+        """Files that include one another in a long row end in a fault and not in an overflow."""
+        for number in range(1500):
+            self.write(f"row/{number}.ini", f"[netsvc]\ninclude = {number + 1}.ini\n")
+        faults = [one for one in self.faults("[netsvc]\ninclude = row/0.ini\n") if "bad-include" in one]
+        self.assertEqual(len(faults), 1)
+        self.assertIn("more than 32 files, each included by the one before", faults[0])
+
+    def test_every_fault_of_a_list(self) -> None:
+        """Each line of `listen` and each item of a list that is wrong is a fault of its own, at its place."""
+        text = "[parrot]\nlisten =\n  tcp:x\n  tcp:1\n  tcp:1\n  udp:99999\nallow = foo, ::1, 10.0.0.1/8\n"
+        places = [(one.origin.line, one.origin.column) for one in self.found(text)]
+        self.assertEqual(places, [(3, 7), (5, 3), (6, 7), (7, 9), (7, 19)])
+
     def test_faulty_and_empty(self) -> None:
         """An include that cannot be read is not followed; an empty one includes nothing."""
         self.assertEqual([one.code for one in self.found("[netsvc]\ninclude = a\0.ini\n")], ["syntax"])
