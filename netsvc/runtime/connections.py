@@ -27,10 +27,23 @@ if TYPE_CHECKING:
 class Admitted:
     """One connection that was let in: stands before its protocol and tells the gate when it ends."""
 
-    __slots__ = ("_gate", "_inner", "dataReceived", "key", "moved", "received", "since", "timer", "transport", "why")
+    __slots__ = (
+        "_gate",
+        "_inner",
+        "_peer",
+        "dataReceived",
+        "key",
+        "moved",
+        "received",
+        "since",
+        "timer",
+        "transport",
+        "why",
+    )
 
-    def __init__(self, gate: Gate, inner: Any, key: Any, now: float) -> None:
+    def __init__(self, gate: Gate, inner: Any, key: Any, now: float, peer: Any = None) -> None:
         self._gate = gate
+        self._peer = peer  # what the transport must show instead of its own; None is its own
         self._inner = inner
         self.key = key
         self.dataReceived: Callable[[bytes], None] = inner.dataReceived
@@ -43,10 +56,8 @@ class Admitted:
 
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
-        shown = transport.getPeer()
-        canonical = peer.canonical(shown)
-        if canonical is not shown:
-            peer.present_as(transport, canonical)
+        if self._peer is not None:
+            peer.present_as(transport, self._peer)
         self._gate.opened(self)
         self._inner.makeConnection(transport)
 
@@ -148,7 +159,7 @@ class Proxied:
         if header.source is not None:
             local = None if header.destination is None else peer.address(*header.destination)
             peer.present_as(self.transport, peer.address(*header.source), local)
-        admitted = self._gate.admit(peer.canonical(self.transport.getPeer()), self._door, self._arrived)
+        admitted = self._gate.admit(self.transport.getPeer(), self._door, self._arrived)
         if admitted is None:
             self.transport.abortConnection()
             return

@@ -94,11 +94,11 @@ class Gate:
 
     def arrive(self, address: Any, door: Door) -> Admitted | Proxied | None:
         """A connection arrived: the protocol to give it, or None to close it at once."""
-        address = peer.canonical(address)
         if self._drained is not None:
             return None
         if not door.haproxy:
             return self.admit(address, door)
+        address = peer.canonical(address)
         host = getattr(address, "host", None)
         if host is not None and (not self._settings.proxy_from or self._trusted.check_network(host) is not None):
             self.refused(address, Refusal("proxy-source", "its PROXY header is not trusted: not in proxy_from"))
@@ -109,11 +109,13 @@ class Gate:
         return Proxied(self, door, self._reactor.seconds())
 
     def admit(self, address: Any, door: Door, arrived: float | None = None) -> Admitted | None:
-        """Let a peer in by its canonical address; None when it is refused.
+        """Let a peer in; None when it is refused.
 
+        :param address: the peer's, as its transport shows it.
         :param arrived: when the connection arrived, seconds of the reactor; None is now.
         """
         now = self._reactor.seconds()
+        shown, address = address, peer.canonical(address)
         verdict = self._admission.admit(getattr(address, "host", None))
         if isinstance(verdict, Refusal):
             self.refused(address, verdict)
@@ -127,7 +129,7 @@ class Gate:
         if inner is None:
             return None
         kind = AdmittedHalfCloseable if IHalfCloseableProtocol.providedBy(inner) else Admitted
-        admitted = kind(self, inner, verdict, now)
+        admitted = kind(self, inner, verdict, now, None if address is shown else address)
         if door.tls:
             waited = 0.0 if arrived is None else now - arrived
             admitted.timer = self.after_handshake_timeout(lambda: admitted.cut_handshake("handshake"), waited)

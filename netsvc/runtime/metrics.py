@@ -8,7 +8,7 @@ a registry is made and not with this module: it brings http.server along.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
 from attrs import frozen
@@ -41,13 +41,39 @@ class Series(Protocol):
         """Record one value (histograms)."""
 
 
-class _Metric:
-    """What the three kinds share: the series by label values."""
+class Cell:
+    """One series of a counter or gauge: a number that the registry reads when it renders.
 
-    def __init__(self, native: Any, labels: tuple[str, ...]) -> None:
-        self._native = native
+    prometheus_client's own take a lock and check their arguments at each call, which on the way of a connection
+    costs as much as admission. Cells are for one thread, the reactor's.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def inc(self, amount: float = 1) -> None:
+        """Add to it."""
+        self.value += amount
+
+    def set(self, value: float) -> None:
+        """Replace its value."""
+        self.value = value
+
+
+class _Metric:
+    """What the three kinds share: the series by label values.
+
+    :param make_series: label values -> a new series.
+    """
+
+    def __init__(self, labels: tuple[str, ...], make_series: Callable[[tuple[Any, ...]], Any]) -> None:
         self._labels = labels
-        self._series: dict[tuple[Any, ...], Any] = {}
+        self._make_series = make_series
+        self.series: dict[tuple[Any, ...], Any] = {}
+        if not labels:
+            self.bind()  # without labels there is one series from the start, and it is 0
 
     def bind(self, **labels: Any) -> Any:
         """The one series with these labels, to keep where counting must be fast.
@@ -60,12 +86,11 @@ class _Metric:
             key = tuple([labels[name] for name in self._labels])
         except KeyError:
             raise ValueError(f"the labels are {self._labels}, not {tuple(labels)}") from None
-        series = self._series.get(key)
+        series = self.series.get(key)
         if series is None:
-            if len(self._series) >= MOST_SERIES:
-                return self._native.labels(*(OTHER for _ in key))
-            series = self._native.labels(*key) if key else self._native
-            self._series[key] = series
+            if len(self.series) >= MOST_SERIES:
+                key = (OTHER,) * len(key)
+            series = self.series.setdefault(key, self._make_series(key))
         return series
 
 
@@ -106,20 +131,23 @@ class Metrics:
 
     def __init__(self) -> None:
         import prometheus_client  # noqa: PLC0415  see the module's docstring
+        import prometheus_client.core  # noqa: PLC0415
 
-        # A second series for each counter with the time of its birth; Prometheus has no use for it in this format.
+        # A second series for each histogram with the time of its birth; Prometheus has no use for it in this format.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._client = prometheus_client
-        self._registry = prometheus_client.CollectorRegistry(auto_describe=True)
+        self._registry = prometheus_client.CollectorRegistry()
+        self._registry.register(self)
         self._metrics: dict[str, tuple[tuple[Any, ...], Any]] = {}
+        self._help: dict[str, str] = {}
 
     def counter(self, name: str, help: str, labels: Sequence[str] = ()) -> Counter:
         """The counter of that name; ``_total`` is added to it."""
-        return self._one(Counter, self._client.Counter, name, help, labels)
+        return self._one(Counter, name, help, labels)
 
     def gauge(self, name: str, help: str, labels: Sequence[str] = ()) -> Gauge:
         """The gauge of that name."""
-        return self._one(Gauge, self._client.Gauge, name, help, labels)
+        return self._one(Gauge, name, help, labels)
 
     def histogram(
         self, name: str, help: str, labels: Sequence[str] = (), buckets: Iterable[float] | None = None
@@ -128,23 +156,31 @@ class Metrics:
 
         :param buckets: upper bounds in the unit that the name ends with; None is :data:`DURATION_BUCKETS`, seconds.
         """
-        bounds = DURATION_BUCKETS if buckets is None else tuple(buckets)
-        return self._one(Histogram, self._client.Histogram, name, help, labels, buckets=bounds)
+        return self._one(Histogram, name, help, labels, DURATION_BUCKETS if buckets is None else tuple(buckets))
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format 0.0.4, UTF-8."""
         return self._client.generate_latest(self._registry)
 
+    def collect(self) -> Iterator[Any]:
+        """The counters and gauges, for prometheus_client; histograms are its own."""
+        families = {Counter: self._client.core.CounterMetricFamily, Gauge: self._client.core.GaugeMetricFamily}
+        for name, (shape, metric) in self._metrics.items():
+            if shape[0] in families:
+                family = families[shape[0]](PREFIX + name, self._help[name], labels=shape[1])
+                for key, cell in metric.series.items():
+                    family.add_metric([str(value) for value in key], cell.value)
+                yield family
+
     def _one(
         self,
-        ours: type[_M],
-        native: Any,
+        kind: type[_M],
         name: str,
         help: str,
         labels: Sequence[str],
-        **more: Any,
+        buckets: tuple[float, ...] = (),
     ) -> _M:
-        shape = (ours, tuple(labels), *more.values())
+        shape = (kind, tuple(labels), buckets)
         known = self._metrics.get(name)
         if known is not None:
             if known[0] != shape:
@@ -153,8 +189,13 @@ class Metrics:
             return found
         if _NAME.fullmatch(name) is None or name.startswith(PREFIX) or name.endswith("_total"):
             raise ValueError(f"{name!r} is not a metric's name: lower_snake_case, without {PREFIX} and _total")
-        made = ours(native(PREFIX + name, help, tuple(labels), registry=self._registry, **more), tuple(labels))
+        if kind is Histogram:
+            native = self._client.Histogram(PREFIX + name, help, shape[1], registry=self._registry, buckets=buckets)
+            made = kind(shape[1], lambda key: native.labels(*key) if key else native)
+        else:
+            made = kind(shape[1], lambda _: Cell())
         self._metrics[name] = shape, made
+        self._help[name] = help
         return made
 
 
