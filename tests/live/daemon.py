@@ -31,9 +31,19 @@ class Daemon:
     :param ini: the text of the configuration.
     :param environ: added to the environment.
     :param arguments: further arguments of twistd, before ``netsvc``.
+    :param launcher: a command that runs the command behind it, such as one that passes sockets as systemd does.
+    :param descriptors: open files that the launcher inherits.
     """
 
-    def __init__(self, ini: str, *, environ: dict[str, str] | None = None, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        ini: str,
+        *,
+        environ: dict[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+        launcher: tuple[str, ...] = (),
+        descriptors: tuple[int, ...] = (),
+    ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="netsvc-live-"))
         self.state = self.directory / "state"
         self.config = self.directory / "netsvc.ini"
@@ -42,6 +52,8 @@ class Daemon:
         self._changed = threading.Condition()
         self._environ = {**os.environ, "XDG_STATE_HOME": str(self.directory / "xdg"), **(environ or {})}
         self._arguments = arguments
+        self._launcher = launcher
+        self._descriptors = descriptors
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
@@ -68,7 +80,7 @@ class Daemon:
     def start(self) -> None:
         """Start it, without waiting until it is ready."""
         self._process = subprocess.Popen(
-            [TWISTD, "-n", "--pidfile=", *self._arguments, "netsvc", "--config", self.config],
+            [*self._launcher, TWISTD, "-n", "--pidfile=", *self._arguments, "netsvc", "--config", self.config],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -76,6 +88,7 @@ class Daemon:
             errors="backslashreplace",
             cwd=self.directory,
             env=self._environ,
+            pass_fds=self._descriptors,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
