@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from netsvc.config.daemon import DaemonSettings
 from netsvc.errors import StartError
-from netsvc.runtime.log_file import ReopeningFile, open_log_file
+from netsvc.runtime.log_file import open_log_file
 from netsvc.runtime.logs import Observer, Stream, json_observer, text_observer
 
 DEFAULT_FILE = "twistd.log"  # twistd's own default, in the directory that it runs in
@@ -38,10 +38,11 @@ def log_output(
     make = json_observer if settings.log_format == "json" else text_observer
     if file != "-" and (file is not None or daemonised):
         opened = open_log_file(Path(file or DEFAULT_FILE).absolute())  # a daemon changes its directory
-        _reopen_on_signal(opened)
+        _on_reopen_signal(opened.reopen)
         return make(opened, settings.log_level, on_lost)
     if daemonised:
         raise StartError("a daemon has no stdout to log to; name a file with -l, or run in the foreground with -n")
+    _on_reopen_signal(lambda: None)  # the signal's default would end the daemon
     return make(_stdout(), settings.log_level, on_lost)
 
 
@@ -54,11 +55,11 @@ def _stdout() -> Stream:
     return out
 
 
-def _reopen_on_signal(file: ReopeningFile) -> None:
-    """Reopen the file at SIGUSR1, as twistd's own does and as logrotate's postrotate expects."""
+def _on_reopen_signal(reopen_log: Callable[[], str | None]) -> None:
+    """Reopen the log at SIGUSR1, as twistd's own does and as logrotate's postrotate expects."""
 
     def reopen(_: int, __: FrameType | None) -> None:
-        complaint = file.reopen()
+        complaint = reopen_log()
         if complaint is not None:
             log.error("{complaint}", event="log-reopen-failed", complaint=complaint)
 

@@ -338,6 +338,18 @@ class ExhaustionTests(RuntimeCase):
             self.assertEqual(client.recv(10), b"ping")
 
 
+class SignalTests(RuntimeCase):
+    """Signals that are not for stopping."""
+
+    def test_log_signal_in_the_foreground(self) -> None:
+        """SIGUSR1, at which a log file is reopened, does nothing to a daemon that logs to stdout."""
+        daemon = self.run_daemon(ECHO)
+        os.kill(daemon.pid, signal.SIGUSR1)
+        self.assert_echoes(self.connect(daemon.port("echo")))
+        daemon.stop()
+        self.assertIn("stopped", daemon.log())
+
+
 class BackgroundTests(RuntimeCase):
     """twistd without -n."""
 
