@@ -5,6 +5,7 @@ Construction has no side effects: nothing is bound, opened or read before privil
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -120,11 +121,29 @@ class Netsvc(MultiService):
 
 
 def assemble(plan: Plan, runtime: Runtime, refuse: Callable[[StartError], None], observer: Any = None) -> Netsvc:
-    """Make the daemon's service from a plan; the parameters are Netsvc's."""
+    """Make the daemon's service from a plan; the parameters are Netsvc's.
+
+    :raise StartError: naming every section whose kind cannot make its service.
+    """
     top = Netsvc(plan, runtime, refuse, observer)
+    errors = []
     for instance in plan.instances:
-        make_service = instance.kind.load_make_service()
-        service = make_service(instance.settings, runtime.for_section(instance.name))
-        service.setName(instance.name)
-        service.setServiceParent(top)
+        try:
+            make_service = instance.kind.load_make_service()
+            service = make_service(instance.settings, runtime.for_section(instance.name))
+        except StartError as error:
+            errors.append(f"[{instance.name}] {error}")
+        except Exception as error:  # noqa: BLE001 - a kind may be a third party's and fail in any way
+            errors.append(f"[{instance.name}] its kind has a fault: {_told(error)}")
+        else:
+            service.setName(instance.name)
+            service.setServiceParent(top)
+    if errors:
+        raise StartError("\n".join(errors))
     return top
+
+
+def _told(error: Exception) -> str:
+    """An exception and its place in a line."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"

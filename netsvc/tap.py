@@ -94,7 +94,10 @@ def makeService(options: Options) -> IService:
         metrics=metrics,
         streams=Lane(reactor),
     )
-    top = assemble(options.plan, runtime, refuse, observer)
+    try:
+        top = assemble(options.plan, runtime, refuse, observer)
+    except StartError as error:
+        _end(error, stderr)
     reactor.callWhenRunning(on_second_signal, reactor, top.cut)  # type: ignore[attr-defined]
     return top
 

@@ -116,6 +116,21 @@ class AssemblyTests(SynchronousTestCase):
         self.assertEqual(given, [(settings, "test:0", True)])
         self.assertEqual([service.name for service in top], ["test:0"])
 
+    def test_a_kind_with_a_fault(self) -> None:
+        """Kinds that cannot make their services are all named, with the place of the fault."""
+
+        def broken(settings: ServerSettings, runtime: Any) -> Service:
+            raise ZeroDivisionError("oh")
+
+        def refusing(settings: ServerSettings, runtime: Any) -> Service:
+            raise StartError("no quotes")
+
+        error = self.assertRaises(StartError, self.assemble, (broken, self.on()), (refusing, self.on()))
+        first, second = str(error).splitlines()
+        self.assertIn("[test:0] its kind has a fault: ZeroDivisionError: oh (", first)
+        self.assertIn("test_assembly.py:", first)
+        self.assertEqual(second, "[test:1] no quotes")
+
     def test_start_and_stop(self) -> None:
         """All bind, then all start; the state directory is made; all stop."""
         top = self.assemble((serve, self.on()), (serve, self.on()))

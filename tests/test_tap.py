@@ -117,6 +117,19 @@ class TapTests(SynchronousTestCase):
         self.assertEqual(status, 1)
         self.assertIn("is not a regular file", text)
 
+    def test_a_kind_with_a_fault(self) -> None:
+        """A service that cannot be made ends the start with a clear line and status 1."""
+
+        def broken(*_: Any) -> None:
+            raise ZeroDivisionError("oh")
+
+        options = self.options(GOOD.format(port=0), nodaemon=True)
+        instance = options.plan.instances[0]
+        self.patch(type(instance.kind), "load_make_service", lambda _: broken)
+        status, text = self.ended(tap.makeService, options)
+        self.assertEqual(status, 1)
+        self.assertIn("twistd netsvc: [echo] its kind has a fault: ZeroDivisionError: oh", text)
+
     def test_the_command_lines_own_logger_stays(self) -> None:
         """With --logger or --syslog twistd's choice stands."""
         service: Any = tap.makeService(self.options(GOOD.format(port=0), nodaemon=True, logger="some.logger"))
