@@ -35,7 +35,7 @@ class Netsvc(MultiService):
     def __init__(
         self, plan: Plan, runtime: Runtime, refuse: Callable[[StartError], None], observer: Any = None
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.runtime = runtime
         self._plan = plan
         self._refuse = refuse
@@ -43,7 +43,7 @@ class Netsvc(MultiService):
 
     def setServiceParent(self, parent: Any) -> None:
         """Become part of twistd's application, which logs to the observer that stands in it."""
-        super().setServiceParent(parent)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
         if self._observer is not None and isinstance(parent, Componentized):
             parent.setComponent(ILogObserver, self._observer)
 
@@ -60,7 +60,7 @@ class Netsvc(MultiService):
 
     def startService(self) -> None:
         try:
-            super().startService()
+            super().startService()  # type: ignore[no-untyped-call]
         except StartError as error:
             self._abandon()
             self._refuse(error)

@@ -98,7 +98,7 @@ def makeService(options: Options) -> IService:
         top = assemble(options.plan, runtime, refuse, observer)
     except StartError as error:
         _end(error, stderr)
-    reactor.callWhenRunning(on_second_signal, reactor, top.cut)  # type: ignore[attr-defined]
+    reactor.callWhenRunning(on_second_signal, reactor, top.cut)
     return top
 
 
