@@ -158,7 +158,7 @@ def as_text(event: dict[str, Any], level: Level) -> str:
     message, traceback = _message(event), _traceback(event)
     if not message and not traceback:
         return ""
-    where = _field(event, "service") or _field(event, "section") or _field(event, "log_namespace") or "-"
+    where = _field(event, "service") or _field(event, "queue") or _room(_field(event, "log_namespace"))
     prefix = f"[{where}] "
     if message.startswith(prefix):  # the message says it already
         prefix = ""
@@ -185,6 +185,18 @@ def as_json(event: dict[str, Any], level: Level) -> str:
     if traceback:
         made["traceback"] = traceback
     return _escape_json(json.dumps(made, ensure_ascii=False, allow_nan=False)) + "\n"
+
+
+def _room(namespace: str) -> str:
+    """Where an event came from, for people: the kind or room of netsvc, ``twisted``, or the namespace as it is."""
+    match namespace.split("."):
+        case ["netsvc", "services", kind, *_]:
+            return kind
+        case ["netsvc", room, *_]:
+            return room
+        case ["twisted", *_]:
+            return "twisted"
+    return namespace or "-"
 
 
 def _level(event: dict[str, Any]) -> Level:

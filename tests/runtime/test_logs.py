@@ -21,6 +21,7 @@ from netsvc.runtime.logs import (
     LONGEST_FIELD,
     LONGEST_MESSAGE,
     Observer,
+    as_text,
     json_observer,
     show_time,
     text_observer,
@@ -76,6 +77,18 @@ class LogTests(SynchronousTestCase):
 
 
 class TextTests(LogTests):
+    def test_rooms(self) -> None:
+        """A line names the kind or room that it is about, not a module."""
+        for namespace, room in (
+            ("netsvc.services.http.protocol", "http"),
+            ("netsvc.outbox.runner", "outbox"),
+            ("netsvc", "netsvc"),
+            ("twisted.internet.base", "twisted"),
+            ("finger.service", "finger.service"),
+        ):
+            event = {"log_format": "hello", "log_namespace": namespace}
+            self.assertIn(f" [{room}] hello\n", as_text(event, LogLevel.info))
+
     def test_line(self) -> None:
         """An event is one line: time, level, namespace, message."""
         self.out.publisher(
@@ -87,7 +100,7 @@ class TextTests(LogTests):
                 "b": 1,
             }
         )
-        self.assertEqual(self.out.text, "2026-01-31T12:00:00.123Z warn [netsvc.x] a 1\n")
+        self.assertEqual(self.out.text, "2026-01-31T12:00:00.123Z warn [x] a 1\n")
 
     def test_service(self) -> None:
         """An event of a service says which, once."""
@@ -113,7 +126,7 @@ class TextTests(LogTests):
     def test_failure(self) -> None:
         """A traceback follows its line, indented; the text of the exception cannot leave the indent."""
         self.out.log.failure("it broke", self.failure(f"oh\n2026-01-01T00:00:00.000Z info forged{NASTY}"))
-        self.assertRegex(self.out.lines[0], r"critical \[netsvc.test\] it broke$")
+        self.assertRegex(self.out.lines[0], r"critical \[test\] it broke$")
         self.assertGreater(len(self.out.lines), 3)
         for line in self.out.lines[1:]:
             self.assertTrue(line.startswith("    "))
