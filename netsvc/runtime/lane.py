@@ -154,7 +154,10 @@ class Lane:
             log.failure("a fault in a connection", event="connection-fault")
             why = error
         if why is not None:
-            self._disconnect(selectable, why, reading)
+            try:
+                self._disconnect(selectable, why, reading)
+            except Exception:  # noqa: BLE001 - likewise: what reaches the reactor would end the whole lane
+                log.failure("a fault at the end of a connection", event="connection-fault")
 
     def _disconnect(self, selectable: Any, why: BaseException, reading: bool) -> None:
         if selectable.fileno() != -1:

@@ -260,6 +260,23 @@ class LaneTests(SynchronousTestCase):
         self.assertIs(self.made[0].ended, ConnectionDone)
         self.flushLoggedErrors(ZeroDivisionError)
 
+    def test_fault_at_the_end(self) -> None:
+        """A protocol that raises when it hears of its end is logged; all others on the lane are served on."""
+
+        class Falling(Recorder):
+            def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+                raise ZeroDivisionError
+
+        self.make = Falling
+        bad = self.connect()
+        self.make = Recorder
+        good = self.connect()
+        bad.close()
+        good.sendall(b"x")
+        self.turn(2)
+        self.assertEqual(good.recv(1), b"x")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_peer_closes(self) -> None:
         """The end of the peer's octets ends a connection that is not half-closeable."""
         self.connect().close()
