@@ -1,0 +1,66 @@
+"""The README's tour, each line as written, against the sample configuration on other ports."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.daemon import NETSVC, Daemon
+
+ROOT = Path(__file__).parents[2]
+BOUND = 120.0  # seconds for the whole tour
+
+_LISTEN = re.compile(r"(tcp|udp):(\d+):interface=127\.0\.0\.1")
+_UDP = re.compile(r"(nc -u -w 1 127\.0\.0\.1 |udp://127\.0\.0\.1:)(\d{4})\b")
+_TCP = re.compile(r"(127\.0\.0\.1[ :]|127\.0\.0\.1\", )(\d{4})\b")
+
+
+class TourTests(SynchronousTestCase):
+    """What a new user sees first."""
+
+    def test_the_tour(self) -> None:
+        """Every command of the tour succeeds, and shows what the README says that it shows."""
+        sample = (ROOT / "etc" / "netsvc.ini").read_text()
+        ini = _LISTEN.sub(r"\1:0:interface=127.0.0.1", sample).replace("= www", f"= {ROOT / 'etc' / 'www'}")
+        blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+        self.assertGreaterEqual(len(blocks), 4)
+        with Daemon(ini) as daemon:
+            home = daemon.directory / "home"
+            script = "".join(blocks).replace(".venv/bin/netsvc", str(NETSVC))
+            script = script.replace("~/.local/state/netsvc", str(daemon.directory / "xdg" / "netsvc"))
+            udp, tcp = self.ports(sample, daemon, "udp"), self.ports(sample, daemon, "tcp")
+            script = _UDP.sub(lambda match: match[1] + udp[match[2]], script)
+            script = _TCP.sub(lambda match: match[1] + tcp[match[2]], script)
+            done = subprocess.run(
+                ["bash", "-e", "-o", "pipefail", "-c", script],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+                timeout=BOUND,
+                env={**os.environ, "HOME": str(home), "XDG_STATE_HOME": str(daemon.directory / "xdg")},
+            )
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        for shown in (
+            "Welcome!Hello, Michael!",
+            "Hello, World!",
+            "Hello, Tracy!",
+            "hills.png 33134 octets",
+            "The queue is empty.",
+            "no faults",
+        ):
+            self.assertIn(shown, done.stdout)
+
+    def ports(self, sample: str, daemon: Daemon, scheme: str) -> dict[str, str]:
+        """The sample's ports and those that they became."""
+        section = ""
+        found: dict[str, str] = {}
+        for line in sample.splitlines():
+            if line.startswith("["):
+                section = line.strip("[]")
+            elif (match := _LISTEN.search(line)) and match[1] == scheme and not line.startswith("#"):
+                found[match[2]] = str(daemon.port(section, scheme))
+        return found
