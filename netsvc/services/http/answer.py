@@ -13,6 +13,8 @@ from http import HTTPStatus
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
+_YEAR_1 = -62135596800  # seconds; file systems have times before and after what a date can say
+_YEAR_9999 = 253402300799
 _BAD_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
@@ -29,8 +31,8 @@ def reason_phrase(status: int) -> str:
 
 
 def http_date(seconds: float) -> bytes:
-    """Seconds since the epoch as an IMF-fixdate (RFC 9110 5.6.7)."""
-    return formatdate(seconds, usegmt=True).encode("ascii")
+    """Seconds since the epoch as an IMF-fixdate (RFC 9110 5.6.7), which begins with the year 1 and ends with 9999."""
+    return formatdate(min(max(seconds, _YEAR_1), _YEAR_9999), usegmt=True).encode("ascii")
 
 
 def status_line(status: int, reason: str | None = None) -> bytes:

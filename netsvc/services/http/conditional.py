@@ -14,7 +14,8 @@ from attrs import frozen
 
 from netsvc.services.http.exchange import RequestHead
 
-_ETAG = re.compile(rb'[ \t]*(?:(W/)?("[!#-~\x80-\xff]*"))?[ \t]*(?:,|\Z)')  # RFC 9110 8.8.3, a member of a list
+# RFC 9110 8.8.3, a member of a list. Possessive: else blanks between two tags cost the square of their number.
+_ETAG = re.compile(rb'[ \t]*+(?:(W/)?("[!#-~\x80-\xff]*+"))?+[ \t]*+(?:,|\Z)')
 _IMF = re.compile(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) ([A-Z][a-z][a-z]) (\d{4}) (\d\d):(\d\d):(\d\d) GMT")
 _RFC850 = re.compile(
     r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, (\d\d)-([A-Z][a-z][a-z])-(\d\d) (\d\d):(\d\d):(\d\d) GMT"

@@ -93,6 +93,8 @@ class HttpFactory(ServerFactory):
     def closed(self, connection: HttpProtocol) -> None:
         """A connection is gone."""
         self._open.discard(connection)
+        if self.draining and not self._open:
+            self.stopFactory()
 
     def common_fields(self) -> bytes:
         """The lines of Server and Date."""
@@ -117,7 +119,8 @@ class HttpFactory(ServerFactory):
         self._seconds.observe(seconds, service=self._service)
 
     def stopFactory(self) -> None:
-        if self._call is not None:
+        """Nobody listens any more; deadlines hold on for those connections that are still there."""
+        if self._call is not None and not self._open:
             self._call.cancel()
             self._call = None
         self._publish()

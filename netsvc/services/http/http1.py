@@ -39,6 +39,19 @@ def new_request_id() -> str:
     return secrets.token_hex(6)
 
 
+class CountedSender(FileSender):
+    """A FileSender that tells how far it is."""
+
+    def __init__(self, transport: Any, descriptor: int, offset: int, length: int) -> None:
+        super().__init__(transport, descriptor, offset, length)
+        self._length = length
+
+    @property
+    def sent(self) -> int:
+        """Octets that are with the kernel or in the transport's buffer."""
+        return self._length - self._left
+
+
 @implementer(IExchange)
 class Http1Exchange:
     """A request that came over HTTP/1.x, and its answer."""
@@ -63,9 +76,9 @@ class Http1Exchange:
         self.dropping = False  # the rest of the body is read and dropped
         self.finished = False
         self.keep_alive = message.keep_alive
-        self.sending_file = False
         self.status = 0
-        self.sent = 0  # octets of the body, without chunk framing
+        self._written = 0  # octets of the body but for the file that is being sent
+        self._file: CountedSender | None = None  # sends one now
 
     @property
     def request_id(self) -> str:
@@ -92,6 +105,16 @@ class Http1Exchange:
             if self._gone:
                 self._lost.callback(None)
         return self._lost
+
+    @property
+    def sending_file(self) -> bool:
+        """Whether a file is on its way."""
+        return self._file is not None
+
+    @property
+    def sent(self) -> int:
+        """Octets of the body given to the transport or the kernel, without chunk framing."""
+        return self._written if self._file is None else self._written + self._file.sent
 
     @property
     def _closed(self) -> bool:
@@ -203,7 +226,7 @@ class Http1Exchange:
             self._unsendable(error)
             return
         if self._has_body:
-            self.sent = len(body)
+            self._written = len(body)
             head += body
         fast_write(self._transport, head)
         self._complete()
@@ -223,23 +246,20 @@ class Http1Exchange:
         if self._length is not None:
             data = data[: self._length - self.sent]
         if data:
-            self.sent += len(data)
+            self._written += len(data)
             fast_write(self._transport, chunk(data) if self._chunked else data)
 
     def send_file(self, descriptor: int, offset: int, length: int) -> Deferred[None]:
         if self._closed or not self._has_body or not length:
             return succeed(None)
-        self.sending_file = True
-        sending = FileSender(self._transport, descriptor, offset, length).send()
+        self._file = sender = CountedSender(self._transport, descriptor, offset, length)
 
-        def sent(result: Any) -> Any:
-            self.sending_file = False
+        def over(result: Any) -> Any:
+            self._file = None
+            self._written += sender.sent
             return result
 
-        def all_sent(_: None) -> None:
-            self.sent += length
-
-        return sending.addBoth(sent).addCallback(all_sent)
+        return sender.send().addBoth(over)
 
     def register_producer(self, producer: Any, streaming: bool) -> None:
         if self._closed:

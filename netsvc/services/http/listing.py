@@ -1,6 +1,7 @@
 """Draws the page that lists a directory: breadcrumbs, names, sizes, dates; links sort it; no script.
 
-Hidden names and CGI directories are not shown. Symbolic links are shown without what they lead to.
+Hidden names, CGI directories and names that no request can ask for are not shown. Symbolic links are shown without
+what they lead to.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from urllib.parse import quote_from_bytes
 from attrs import frozen
 
 from netsvc.services.http.pages import page
-from netsvc.services.http.paths import Policy
+from netsvc.services.http.paths import Policy, can_be_asked_for
 
 MAX_ENTRIES = 10_000  # names shown; a page of more helps nobody and takes the reactor's time
 
@@ -58,10 +59,11 @@ def read_directory(descriptor: int, policy: Policy) -> tuple[list[Entry], bool]:
     :param descriptor: an open directory.
     """
     found: list[Entry] = []
+    cgi = {name.lower() for name in policy.cgi}
     with os.scandir(descriptor) as entries:
         for one in entries:
             name = os.fsencode(one.name)
-            if name.startswith(b".") and not policy.dotfiles:
+            if (name.startswith(b".") and not policy.dotfiles) or not can_be_asked_for(name):
                 continue
             if len(found) >= MAX_ENTRIES:
                 return found, True
@@ -71,7 +73,7 @@ def read_directory(descriptor: int, policy: Policy) -> tuple[list[Entry], bool]:
                 directory = one.is_dir() if link else stat.S_ISDIR(known.st_mode)
             except OSError:  # gone meanwhile
                 continue
-            if (link and policy.follow == "no") or (directory and name.lower() in policy.cgi):
+            if (link and policy.follow == "no") or (directory and name.lower() in cgi):
                 continue
             if not (link or directory or stat.S_ISREG(known.st_mode)):
                 continue
@@ -92,14 +94,23 @@ def size_text(octets: int) -> str:
     return f"{amount:.1f} {unit}"
 
 
+def date_text(seconds: float | None) -> str:
+    """A time for people: ``2027-01-15 08:00``, of UTC; "" for none, and for one before the year 1 or after 9999."""
+    if seconds is None:
+        return ""
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
+    except (ValueError, OverflowError):
+        return ""
+
+
 def _row(entry: Entry) -> str:
     slash = "/" if entry.directory else ""
     href = f"./{quote_from_bytes(entry.name, safe='')}{slash}"
-    when = "" if entry.modified is None else f"{datetime.fromtimestamp(entry.modified, UTC):%Y-%m-%d %H:%M}"
     size = "" if entry.size is None else size_text(entry.size)
     return (
         f'<tr><td><a href="{href}">{escape(entry.name.decode("utf-8", "replace"))}{slash}</a></td>'
-        f"<td>{size}</td><td>{when}</td></tr>"
+        f"<td>{size}</td><td>{date_text(entry.modified)}</td></tr>"
     )
 
 

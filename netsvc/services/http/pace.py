@@ -67,7 +67,7 @@ class AnswerPace:
     def too_slow(self, now: float, transport: Any, sent: int) -> bool:
         """Whether less than the least was taken in the last whole window, through which something was owed.
 
-        :param sent: octets of the current answer given to the transport; used where the kernel keeps no count.
+        :param sent: octets of answers given to the transport so far; used where the kernel keeps no count.
         """
         taken = _taken(transport, sent)
         if self._since == FOREVER:

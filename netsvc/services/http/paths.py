@@ -133,6 +133,11 @@ def _refused(error: OSError) -> Refused:
     return Refused(_STATUS_OF_ERROR.get(error.errno or 0, 404), (error.strerror or "unknown error").lower())
 
 
+def can_be_asked_for(name: bytes) -> bool:
+    """Whether a name on disk can stand in a path that `split` accepts."""
+    return not (_CONTROL.search(name) or b"\\" in name)
+
+
 def split(raw: bytes) -> tuple[tuple[bytes, ...], bool] | Refused:
     """The names of a raw URL path, decoded once, dots resolved, empty ones dropped; and whether it ends as a directory.
 

@@ -67,6 +67,7 @@ class HttpProtocol(Protocol):
         self._body_pace = BodyPace(factory.settings.body_timeout, factory.settings.body_rate)
         self._answer_pace = AnswerPace(factory.settings.send_timeout, factory.settings.send_rate)
         self._discarded = 0
+        self._answered = 0  # octets of the bodies of earlier answers
 
     @property
     def peer(self) -> tuple[str, int]:
@@ -326,6 +327,7 @@ class HttpProtocol(Protocol):
 
     def answered(self, exchange: Http1Exchange) -> None:
         """The answer is complete."""
+        self._answered += exchange.sent
         self._record(exchange)
         if not exchange.keep_alive:
             if exchange.body_whole and not self._reader.buffered:
@@ -405,9 +407,14 @@ class HttpProtocol(Protocol):
         exchange = self._exchange
         if not queued(self.transport) and not (exchange is not None and exchange.sending_file):
             self._answer_pace.forgive()
-        elif self._answer_pace.too_slow(now, self.transport, exchange.sent if exchange is not None else 0):
+        elif self._answer_pace.too_slow(now, self.transport, self._sent()):
             log.info("{peer} reads too slowly", event="http-slow-reader", peer=self.peer[0])
             self.transport.abortConnection()
+
+    def _sent(self) -> int:
+        """Octets of bodies given to the transport so far."""
+        exchange = self._exchange
+        return self._answered + (exchange.sent if exchange is not None and not exchange.finished else 0)
 
     # The record
 

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from attrs import frozen
+from twisted.logger import Logger
 
 from netsvc.services.http.listing import listing_page, read_directory
 from netsvc.services.http.pages import PAGE_HEADERS, page
 from netsvc.services.http.paths import Directory, File, Policy, Redirect, Refused, Script, join, resolve, split
 from netsvc.services.http.static import StaticFiles
+
+log = Logger()
 
 ALLOWED = b"GET, HEAD, OPTIONS"  # for files and lists; scripts decide for themselves
 
@@ -65,6 +68,14 @@ class Routes:
                 self.run_script(exchange, found)
             return
         if isinstance(found, Refused):
+            if found.status >= 500:
+                log.error(
+                    "{path}: {reason}",
+                    event="http-path-failed",
+                    path=head.path.decode("latin-1"),
+                    reason=found.reason,
+                    request_id=exchange.request_id,
+                )
             exchange.refuse(found.status)
             return
         if head.method not in ("GET", "HEAD"):

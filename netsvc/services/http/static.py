@@ -7,9 +7,12 @@ import secrets
 from collections.abc import Callable, Generator
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from netsvc.net.sendfile import FileShrankError
 from netsvc.services.http.answer import field_lines, http_date
 from netsvc.services.http.conditional import Validators, precondition, range_applies
 from netsvc.services.http.exchange import Headers, RequestHead
@@ -21,8 +24,17 @@ from netsvc.services.http.ready import Ready, ReadyAnswers, identity
 
 log = Logger()
 
-TAIL = 16384  # octets of a large file that are sent only after a look whether the file is still the same
+TAIL = 16384  # octets of a large file that are sent only after a look whether its content is still the same
 _READS = 3  # tries to read a small file that changes meanwhile
+
+
+def _same_content(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether an open file still has what it had.
+
+    The change time would say too much: it moves with another mode or link, and when a new version is renamed into the
+    file's place; who was sent the old one still gets all of it.
+    """
+    return (one.st_mtime_ns, one.st_size) == (other.st_mtime_ns, other.st_size)
 
 
 def validators_of(found: os.stat_result, now: float) -> Validators:
@@ -63,8 +75,11 @@ class StaticFiles:
         if sending is not None:
             sending.addBoth(self._sent, exchange, file)
 
-    def _answer(self, exchange: Any, file: File, key: bytes | None) -> Deferred[None] | None:
-        """Answer at once (None), or begin to send from the file."""
+    def _answer(self, exchange: Any, file: File, key: bytes | None, reads: int = _READS) -> Deferred[None] | None:
+        """Answer at once (None), or begin to send from the file.
+
+        :param reads: how often a small file may yet be read.
+        """
         head: RequestHead = exchange.head
         now = self._now()
         length = file.stat.st_size
@@ -96,24 +111,20 @@ class StaticFiles:
             exchange.finish()
             return None
         if length <= self._small:
-            self._whole(exchange, file, headers, key, now)
+            body = os.pread(file.descriptor, length + 1, 0)
+            after = os.fstat(file.descriptor)
+            if identity(after) == identity(file.stat) and len(body) == length:
+                if key is not None and self._ready.may_keep(after, now):
+                    rest = b"%sContent-Length: %d\r\n\r\n%s" % (field_lines(headers), length, body)
+                    self._ready.add(key, Ready(file.path, identity(after), rest, length, now))
+                exchange.answer(200, headers, body)
+                return None
+            if reads > 1:  # all that was said of it is to be said anew
+                return self._answer(exchange, evolve(file, stat=after), key, reads - 1)
+            exchange.refuse(503, headers=((b"Retry-After", b"1"),))
             return None
         exchange.begin(200, headers, length)
         return self._parts(exchange, file, (Range(0, length),), [b""], b"")
-
-    def _whole(self, exchange: Any, file: File, headers: Headers, key: bytes | None, now: float) -> None:
-        for _ in range(_READS):
-            body = os.pread(file.descriptor, file.stat.st_size + 1, 0)
-            after = os.fstat(file.descriptor)
-            if identity(after) == identity(file.stat) and len(body) == after.st_size:
-                break
-        else:
-            exchange.refuse(503, headers=((b"Retry-After", b"1"),))
-            return
-        if key is not None and self._ready.may_keep(after, now):
-            rest = b"%sContent-Length: %d\r\n\r\n%s" % (field_lines(headers), len(body), body)
-            self._ready.add(key, Ready(file.path, identity(after), rest, len(body), now))
-        exchange.answer(200, headers, body)
 
     def _partial(
         self, exchange: Any, file: File, ranges: tuple[Range, ...], headers: Headers, kind: bytes
@@ -141,20 +152,29 @@ class StaticFiles:
             yield exchange.send_file(file.descriptor, one.start, one.length - held)
             if last:
                 end = os.pread(file.descriptor, held, one.stop - held)
-                if len(end) < held or identity(os.fstat(file.descriptor)) != identity(file.stat):
-                    log.warn(
-                        "{path} changed while it was sent",
-                        event="http-file-changed",
-                        path=os.fsdecode(file.path),
-                        request_id=exchange.request_id,
-                    )
-                    exchange.abort()
-                    return
+                if len(end) < held or not _same_content(os.fstat(file.descriptor), file.stat):
+                    raise FileShrankError("its content changed")
                 exchange.write(end + tail)
         exchange.finish()
 
-    def _sent(self, result: Any, exchange: Any, file: File) -> None:
-        """The connection ended before the file did, or all is well."""
+    def _sent(self, result: Failure | None, exchange: Any, file: File) -> None:
+        """All is well; or the peer left, or the file changed, or cannot be read: the answer is cut."""
         os.close(file.descriptor)
-        if result is not None:
-            exchange.abort()
+        if result is None:
+            return
+        exchange.abort()
+        if isinstance(result.value, FileShrankError):
+            log.warn(
+                "{path} changed while it was sent",
+                event="http-file-changed",
+                path=os.fsdecode(file.path),
+                request_id=exchange.request_id,
+            )
+        elif not isinstance(result.value, ConnectionError):
+            log.error(
+                "{path} could not be sent: {reason}",
+                event="http-file-failed",
+                path=os.fsdecode(file.path),
+                reason=result.getErrorMessage(),
+                request_id=exchange.request_id,
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from netsvc.services.http.answer import (
 )
 from netsvc.services.http.conditional import Validators, etag_matches, parse_date, precondition, range_applies
 from netsvc.services.http.exchange import RequestHead
-from netsvc.services.http.listing import Entry, listing_page, size_text
+from netsvc.services.http.listing import Entry, date_text, listing_page, size_text
 from netsvc.services.http.media_types import media_type
 from netsvc.services.http.pages import error_page
 from netsvc.services.http.ranges import Range, UnsatisfiableError, content_range, parse_ranges, part_heads
@@ -51,8 +52,10 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(reason_phrase(413), "Content Too Large")
 
     def test_core_08_date(self) -> None:
-        """A date is an IMF-fixdate."""
+        """A date is an IMF-fixdate; a time that none can say is the nearest that one can."""
         self.assertEqual(http_date(784111777), b"Sun, 06 Nov 1994 08:49:37 GMT")
+        self.assertEqual(http_date(-1e13), b"Mon, 01 Jan 0001 00:00:00 GMT")
+        self.assertEqual(http_date(1e13), b"Fri, 31 Dec 9999 23:59:59 GMT")
 
     def test_an_answer_is_never_split(self) -> None:
         """A field with CR, LF or NUL, or a name that is none, is not sent."""
@@ -133,6 +136,13 @@ class ConditionTests(SynchronousTestCase):
             self.assertIs(range_applies(asked(if_range=value), VALIDATORS, NOW), holds, value)
         self.assertIs(range_applies(asked(), VALIDATORS, NOW), True)
         self.assertIs(range_applies(asked(if_range=THEN), VALIDATORS, MODIFIED + 0.5), False)
+
+    def test_core_09_hostile_tags(self) -> None:
+        """A field of nothing but blanks between tags, as long as a head may be, takes no time."""
+        for value in ('"b",' + " " * 32_000 + "x", '"b"' + "\t" * 32_000 + "x", '"' + "a" * 32_000, "," * 32_000):
+            start = time.process_time()
+            self.assertIsNone(precondition(asked(if_none_match=value), VALIDATORS))
+            self.assertLess(time.process_time() - start, 1.0)
 
     def test_core_09_order(self) -> None:
         """If-Match comes before If-None-Match."""
@@ -285,6 +295,12 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(order(b"sort=nonsense;drop"), order(b""))
         self.assertIn("Only the first", listing_page((), entries, True, b"").decode())
         self.assertIn("empty", listing_page((), [], False, b"\xff").decode())
+
+    def test_times(self) -> None:
+        """Times are for people; one that no calendar has is left out."""
+        self.assertEqual(date_text(1_800_000_000), "2027-01-15 08:00")
+        for seconds in (None, -1e13, 1e13, 1e300):
+            self.assertEqual(date_text(seconds), "")
 
     def test_sizes(self) -> None:
         """Sizes are for people."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.services.http import static as static_module
@@ -111,6 +114,53 @@ class FileTests(StaticCase):
             self.assertLess(len(peer.received.partition(b"\r\n\r\n")[2]), len(BIG))
             write(self.root, "big.bin", BIG)
 
+    def test_static_download_while_replaced(self) -> None:
+        """A large file that is replaced, removed, linked or made unreadable while it is sent arrives as it was."""
+
+        def replace(path: Path) -> None:
+            os.replace(write(self.root, "new", b"x" * len(BIG)), path)
+
+        for change in (replace, Path.unlink, lambda path: path.chmod(0), lambda path: os.link(path, f"{path}.2")):
+            write(self.root, "big.bin", BIG)
+            peer = self.rig.connect()
+            peer.transport.blocked = True
+            peer.send(request("/big.bin"))
+            change(self.root / "big.bin")
+            peer.transport.unblock()
+            self.assertEqual(peer.answers()[0].body, BIG)
+            (self.root / "big.bin").unlink(missing_ok=True)
+
+    def test_static_unreadable_while_sent(self) -> None:
+        """A disk that fails in the middle of a file breaks the answer, and the log has the reason."""
+        peer = self.rig.connect()
+        peer.transport.blocked = True
+        peer.send(request("/big.bin"))
+        with (
+            mock.patch.object(static_module.os, "pread", side_effect=OSError(errno.EIO, "Input/output error")),
+            capturedLogs() as logs,
+        ):
+            peer.transport.unblock()
+        self.assertTrue(peer.transport.aborted)
+        (event,) = [one for one in logs if one.get("event") == "http-file-failed"]
+        self.assertIn("Input/output error", event["reason"])
+
+    def test_static_small_file_that_changes_once(self) -> None:
+        """A small file that changes while it is read is read again, and all fields are of what is sent."""
+        real = os.pread
+        states = iter((b"longer than before", None))
+
+        def moving(*arguments: int) -> bytes:
+            data = real(*arguments)
+            if (content := next(states, None)) is not None:
+                write(self.root, "a.txt", content, age=500.0)
+            return data
+
+        with mock.patch.object(static_module.os, "pread", moving):
+            answer = self.rig.get("/a.txt")
+        self.assertEqual((answer.status, answer.body), (200, b"longer than before"))
+        self.assertEqual(answer.headers[b"last-modified"], http_date(NOW - 500))
+        self.assertEqual(self.rig.get("/a.txt").headers[b"etag"], answer.headers[b"etag"])
+
     def test_static_small_file_that_never_rests(self) -> None:
         """A small file that changes with every look is 503."""
         count = 0
@@ -168,6 +218,31 @@ class FileTests(StaticCase):
         plain = Rig(self.root, listing=True, follow_symlinks="no").get("/list/").body.decode()
         self.assertNotIn("link", plain.partition("<table>")[2])
         self.assertIn("default-src 'none'", answer.headers[b"content-security-policy"].decode())
+
+    def test_listing_of_odd_names(self) -> None:
+        """Every name that is shown can be asked for; those that cannot, by control character or backslash, are not."""
+        hidden = (b"new\nline", b"esc\x1b[31m", b"back\\slash", b"del\x7f")
+        shown = (b"quo\"te'<b>", b"\xff\xfe", b"a%41", b"s;x ", b"q?x#y", b"-d", b"a&amp;b", b"dot.", b"\xe6\xb1\x87")
+        for name in hidden + shown:
+            write(self.root, "list/" + os.fsdecode(name), name)
+        rig = Rig(self.root, listing=True)
+        body = rig.get("/list/").body
+        self.assertNotRegex(body, rb"[\x00-\x09\x0b-\x1f\x7f]")
+        links = re.findall(rb'href="\./([^"]+)"', body)
+        self.assertEqual({rig.get("/list/" + link.decode()).body for link in links}, set(shown))
+
+    def test_listing_hides_cgi_directories_of_any_spelling(self) -> None:
+        """A CGI directory is hidden from lists in whatever case it was configured."""
+        (self.root / "list/Scripts").mkdir()
+        body = Rig(self.root, listing=True, cgi_directories=("Scripts",)).get("/list/").body
+        self.assertNotIn(b"Scripts", body)
+
+    def test_faults_of_ours_are_logged(self) -> None:
+        """A docroot that is gone is 500, and the log says why."""
+        with capturedLogs() as logs:
+            self.assertEqual(Rig(self.root / "gone").get("/").status, 500)
+        self.assertEqual([one["reason"] for one in logs if one.get("event") == "http-path-failed"],
+                         ["the docroot cannot be opened"])  # fmt: skip
 
     def test_listing_is_bounded(self) -> None:
         """A huge directory is shown in part; a name that vanishes meanwhile is left out."""

@@ -128,6 +128,23 @@ class TimeTests(SynchronousTestCase):
         for each in (one, other, server):
             each.close()
 
+    def test_core_11_reader_behind_the_end(self) -> None:
+        """Where the kernel keeps no count, a peer that reads on is not too slow when its answer ends meanwhile."""
+        rig = Rig(send_timeout=4.0, send_rate=100, route=wait)
+        peer = rig.connect()
+        peer.transport.blocked = True
+        peer.send(request() * 2)
+        rig.exchanges[0].begin(200, (), 200_000)
+        rig.exchanges[0].write(b"x" * 200_000)
+        peer.wait(2.0)
+        rig.exchanges[0].finish()
+        for _ in range(10):
+            peer.wait(1.0)
+            peer.transport.dataBuffer = peer.transport.dataBuffer[1000:]  # the peer reads a little
+        self.assertFalse(peer.transport.aborted)
+        peer.wait(10.0)
+        self.assertTrue(peer.transport.aborted)
+
     def test_core_11_after_the_end(self) -> None:
         """A connection that is being closed is cut when its peer does not close in its turn and owes nothing."""
         rig = Rig(route=hello)
@@ -233,8 +250,22 @@ class EndTests(SynchronousTestCase):
         peer.leave()
         peer.wait(2.0)
         self.assertEqual(rig.clock.getDelayedCalls(), [])
-        rig.connect()
         rig.factory.doStart()
         rig.factory.doStop()
         self.assertEqual(rig.clock.getDelayedCalls(), [])
         rig.factory.stopFactory()
+
+    def test_drain_has_deadlines(self) -> None:
+        """When nobody listens any more, deadlines hold on for those who are there, and the last answers are counted."""
+        rig = Rig(route=hello, head_timeout=5.0)
+        rig.factory.doStart()
+        peer = rig.connect()
+        peer.send(b"GET / HT")
+        rig.factory.doStop()
+        rig.factory.drain()
+        peer.wait(7.0)
+        self.assertEqual(peer.statuses, [408])
+        peer.leave()
+        self.assertEqual(rig.clock.getDelayedCalls(), [])
+        counted = rig.metrics.metrics["http_requests"].values
+        self.assertEqual(counted[(("service", "http"), ("status", "408"))], 1)

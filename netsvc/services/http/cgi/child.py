@@ -96,6 +96,8 @@ def _explain(error: OSError, script: str) -> ScriptStartError:
         return ScriptStartError("the request's header fields are more than the kernel passes to a program", 431)
     if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
         return ScriptStartError(f"the machine has no room for another process: {error.strerror}", 503)
+    if error.errno == errno.ETXTBSY:
+        return ScriptStartError("the script is being written", 503)
     return ScriptStartError(f"the script cannot be run: {error.strerror}", 500)
 
 

@@ -206,7 +206,7 @@ class ChildTest(ReactorCase):
 
     def test_failures(self) -> None:
         """Each reason for which a script does not start has its status."""
-        for error, status in ((13, 403), (8, 500), (2, 500), (7, 431), (12, 503), (24, 503), (40, 500)):
+        for error, status in ((13, 403), (8, 500), (2, 500), (7, 431), (12, 503), (24, 503), (26, 503), (40, 500)):
             self.assertEqual(self.failure(error).status, status)
 
     def test_gone(self) -> None:
