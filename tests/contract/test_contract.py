@@ -33,6 +33,7 @@ from netsvc.interfaces import IServiceKind
 from netsvc.registry import built_in, kinds
 from tests.contract.events import table
 from tests.fakes import FakeRuntime
+from tests.shared import SharedCase
 
 PACKAGE = Path(netsvc.__file__).parent
 SAMPLE = PACKAGE.parent / "etc" / "netsvc.ini"
@@ -73,16 +74,17 @@ class Transport(StringTransportWithDisconnection):
     def setTcpNoDelay(self, enabled: bool) -> None: ...
 
 
-class ContractTests(SynchronousTestCase):
+class ContractTests(SharedCase):
     """Every kind that comes with netsvc."""
 
     plan: Plan
 
     @classmethod
-    def setUpClass(cls) -> None:
+    def set_up_shared(cls) -> None:
         cls.plan = load(str(SAMPLE), kinds())
 
     def setUp(self) -> None:
+        super().setUp()
         self.directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.directory)
 

@@ -6,18 +6,19 @@ import hashlib
 import http.client
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from tests.live.daemon import Daemon
+from tests.shared import SharedCase
 
 SITE = Path(__file__).resolve().parents[2] / "etc" / "www"
 BOUND = 30.0  # seconds
@@ -48,7 +49,7 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-class Case(SynchronousTestCase):
+class Case(SharedCase):
     """Tests that share one daemon."""
 
     daemon: ClassVar[Daemon]
@@ -59,12 +60,12 @@ class Case(SynchronousTestCase):
         return SITE
 
     @classmethod
-    def setUpClass(cls) -> None:
+    def set_up_shared(cls) -> None:
         ini = f"[http]\nlisten = tcp:0:interface=127.0.0.1\ndocroot = {cls.docroot()}\n{cls.options}"
         cls.daemon = Daemon(ini).__enter__()
 
     @classmethod
-    def tearDownClass(cls) -> None:
+    def tear_down_shared(cls) -> None:
         cls.daemon.close()
 
     def tearDown(self) -> None:
@@ -205,19 +206,20 @@ class MisbehaviourTest(Case):
         return cls.place
 
     @classmethod
-    def setUpClass(cls) -> None:
-        import shutil
-        import tempfile
-
+    def set_up_shared(cls) -> None:
         cls.place = Path(tempfile.mkdtemp(prefix="netsvc-www-"))
-        cls.addClassCleanup(shutil.rmtree, cls.place)
         (cls.place / "page.txt").write_text("a file")
         (cls.place / "cgi-bin").mkdir()
         for name, text in cls.SCRIPTS.items():
             (cls.place / "cgi-bin" / name).write_text(text)
             (cls.place / "cgi-bin" / name).chmod(0o755)
         (cls.place / "cgi-bin" / "plain.sh").write_text("#!/bin/sh\n")
-        super().setUpClass()
+        super().set_up_shared()
+
+    @classmethod
+    def tear_down_shared(cls) -> None:
+        super().tear_down_shared()
+        shutil.rmtree(cls.place)
 
     def tearDown(self) -> None:
         self.assertNotRegex(self.daemon.log().replace("Traceback (most", "", 1), "Unhandled")

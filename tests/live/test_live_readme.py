@@ -33,7 +33,8 @@ class TourTests(SynchronousTestCase):
             script = "".join(blocks).replace(".venv/bin/netsvc", str(NETSVC))
             script = script.replace("~/.local/state/netsvc", str(daemon.directory / "xdg" / "netsvc"))
             look = f"{NETSVC} mail queue"  # a slow machine may look before the message has arrived
-            script = script.replace(look, f"timeout 30 sh -c 'until {look} | grep -q empty; do sleep 0.1; done'; {look}")
+            waiting = f"timeout 30 sh -c 'until {look} | grep -q empty; do sleep 0.1; done'; {look}"
+            script = script.replace(look, waiting)
             udp, tcp = self.ports(sample, daemon, "udp"), self.ports(sample, daemon, "tcp")
             script = _UDP.sub(lambda match: match[1] + udp[match[2]], script)
             script = _TCP.sub(lambda match: match[1] + tcp[match[2]], script)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.daemon import Daemon
+from tests.shared import SharedCase
 
 BOUND = 20.0  # seconds that any answer may take on a loaded machine
 
@@ -85,18 +86,18 @@ def read_all(connection: socket.socket) -> bytes:
     return found
 
 
-class ServiceTests(SynchronousTestCase):
+class ServiceTests(SharedCase):
     """One daemon for all."""
 
     daemon: Daemon
 
     @classmethod
-    def setUpClass(cls) -> None:
+    def set_up_shared(cls) -> None:
         cls.daemon = Daemon(INI)
         cls.daemon.__enter__()
 
     @classmethod
-    def tearDownClass(cls) -> None:
+    def tear_down_shared(cls) -> None:
         cls.daemon.close()
 
     @contextmanager

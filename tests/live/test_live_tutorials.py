@@ -26,6 +26,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.daemon import NETSVC, Daemon
 from tests.services.smtp_client.certs import authority, server
+from tests.shared import SharedCase
 
 ETC = Path(__file__).parents[2] / "etc"
 BOUND = 30.0  # seconds
@@ -66,14 +67,14 @@ class FileTransferTests(SynchronousTestCase):
                 )
 
 
-class WebTests(SynchronousTestCase):
+class WebTests(SharedCase):
     """Browsers and curl on 8000."""
 
     daemon: Daemon
     base: str
 
     @classmethod
-    def setUpClass(cls) -> None:
+    def set_up_shared(cls) -> None:
         cls.daemon = Daemon(
             f"[netsvc]\nstate_directory = state\n[http]\nlisten = tcp:0:interface=127.0.0.1\ndocroot = {ETC / 'www'}\n"
         )
@@ -81,7 +82,7 @@ class WebTests(SynchronousTestCase):
         cls.base = f"http://127.0.0.1:{cls.daemon.port('http')}"
 
     @classmethod
-    def tearDownClass(cls) -> None:
+    def tear_down_shared(cls) -> None:
         cls.daemon.close()
 
     def curl(self, *arguments: str) -> str:
