@@ -12,7 +12,7 @@ from typing import Literal
 import attrs
 from attrs import field, frozen
 
-from netsvc.outbox.model import Item, Lease, Outcome, Settlement, TargetState
+from netsvc.outbox.model import Lease, Outcome, Settlement, TargetState
 from netsvc.outbox.retry import RetryPolicy, lived
 
 AmbiguousPolicy = Literal["retry", "hold"]
@@ -88,8 +88,3 @@ def one_line(text: str) -> str:
     if len(text) <= MAX_TEXT and text.isprintable():
         return text
     return "".join(one if one.isprintable() else " " for one in text[:MAX_TEXT])
-
-
-def age(item: Item, now: float) -> float:
-    """Seconds since the item was accepted, by the wall clock; never negative."""
-    return max(0.0, now - item.accepted_at)

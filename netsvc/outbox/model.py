@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Literal
@@ -19,7 +18,6 @@ TARGET_STATES: tuple[TargetState, ...] = ("waiting", "delivered", "bounced", "ex
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _TIME_DIGITS = 9  # 45 bits of milliseconds since 1970: enough until the year 3084
 _RANDOM_DIGITS = 6  # 30 bits; the store's primary key makes a collision harmless
-_QUEUE_ID = re.compile(rf"[{_DIGITS}]{{{_TIME_DIGITS + _RANDOM_DIGITS}}}")
 
 
 def _base32(value: int, digits: int) -> str:
@@ -34,11 +32,6 @@ def make_queue_id(now: float, random: Callable[[], float]) -> str:
     """
     milliseconds = max(0, int(now * 1000)) & (1 << 5 * _TIME_DIGITS) - 1
     return _base32(milliseconds, _TIME_DIGITS) + _base32(int(random() * (1 << 5 * _RANDOM_DIGITS)), _RANDOM_DIGITS)
-
-
-def is_queue_id(text: str) -> bool:
-    """Whether the text has the form of a queue id."""
-    return _QUEUE_ID.fullmatch(text) is not None
 
 
 class OutboxError(Exception):
@@ -59,6 +52,10 @@ class DamagedError(OutboxError):
 
 class StoreFailedError(OutboxError):
     """The store could not write or read (disk full, I/O error): nothing of what was asked is kept; try again later."""
+
+
+class StoreFullError(StoreFailedError):
+    """There is no room for more: what is left of the disk is needed to deliver what is there."""
 
 
 class NoSuchItemError(OutboxError):

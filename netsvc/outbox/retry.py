@@ -55,8 +55,3 @@ def lived(waited: float, *, scheduled_at: float, next_at: float, now: float) -> 
     """
     planned = max(0.0, next_at - scheduled_at)
     return waited + min(max(0.0, now - scheduled_at), planned + SLACK)
-
-
-def is_due(*, scheduled_at: float, next_at: float, now: float) -> bool:
-    """Whether it is time: next_at has come, or the clock was set back behind the moment when that was decided."""
-    return now >= next_at or now < scheduled_at - CLOCK_STEP

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -361,6 +361,14 @@ def _item(row: Sequence[Any]) -> Item:
         submitter=submitter,
         sender=sender,
         key=key,
-        meta=MappingProxyType(json.loads(meta)),
+        meta=_meta(meta),
         **dict(zip(names, numbers, strict=True)),
     )
+
+
+def _meta(text: str) -> Mapping[str, str]:
+    """What the kind kept; nothing when it is damaged, because delivery does not hang on it."""
+    try:
+        return MappingProxyType(dict(json.loads(text)))
+    except (ValueError, TypeError):
+        return MappingProxyType({})

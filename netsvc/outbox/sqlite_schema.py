@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import sqlite3
@@ -12,9 +11,9 @@ from netsvc.errors import StartError
 
 APPLICATION_ID = 0x6E736F62  # "nsob", so that file(1) and we can tell it from another database
 VERSION = 1  # of the tables below, kept in PRAGMA user_version
-WAL_KEPT = (
-    64 << 20
-)  # octets of write-ahead log that stay allocated after a checkpoint; a large message grows it further
+FILE = "queue.sqlite"
+# Octets of write-ahead log that stay allocated after a checkpoint; a large message grows it further.
+WAL_KEPT = 64 << 20
 
 _SCHEMA = """
 CREATE TABLE item (
@@ -116,21 +115,27 @@ def connect(directory: Path) -> sqlite3.Connection:
 
     :raises StartError: it is no database, not ours, or of a version that we do not know.
     """
-    path = directory / "queue.sqlite"
+    path = directory / FILE
     connection: sqlite3.Connection | None = None
     try:
+        # Made by us and not by SQLite, which would let others read it; its log takes the mode of the database.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         _set_up(connection, path)
-    except (sqlite3.Error, StartError) as error:
+    except (sqlite3.Error, StartError, OSError) as error:
         if connection is not None:
             connection.close()
         if isinstance(error, StartError):
             raise
-        raise StartError(f"the queue {path} cannot be opened: {error}") from None
-    with contextlib.suppress(OSError):
-        path.chmod(0o600)
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StartError(f"the queue {path} cannot be opened: {reason}") from None
     sync_directory(directory)
     return connection
+
+
+def _text(octets: bytes) -> str:
+    """Text as it is stored; of a damaged row too, so that one address that is no UTF-8 stops only itself."""
+    return octets.decode("utf-8", "surrogateescape")
 
 
 def _set_up(connection: sqlite3.Connection, path: Path) -> None:
@@ -142,6 +147,7 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
         raise StartError(f"the queue {path} cannot be durable: its file system gives SQLite no write-ahead log")
     connection.execute("PRAGMA synchronous = FULL")  # fsync of the log at every commit
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.text_factory = _text
     connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT}")
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()

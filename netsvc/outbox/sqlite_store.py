@@ -34,16 +34,18 @@ from netsvc.outbox.model import (
     OutboxError,
     Settlement,
     StoreFailedError,
+    StoreFullError,
     Submission,
     Summary,
 )
 from netsvc.outbox.sqlite_database import Database
-from netsvc.outbox.sqlite_schema import connect, lock, make_directories
+from netsvc.outbox.sqlite_schema import FILE, connect, lock, make_directories
 from netsvc.outbox.store import IOutboxStore
 
 T = TypeVar("T")
 
 MAX_GROUP = 256  # jobs in one transaction, so that the first of them need not wait long for the last
+RESERVE = 8 << 20  # octets that submissions leave free: the log between two checkpoints (1,000 pages of 4 KiB), twice
 MAX_GROUP_OCTETS = 32 << 20  # of content in one transaction, for the same reason
 
 _RANDOM = random_module.SystemRandom().random
@@ -65,8 +67,12 @@ class SqliteStore:
     :param call_from_thread: runs a function in the reactor's thread: ``reactor.callFromThread``.
     """
 
-    def __init__(self, database: Database, lock_descriptor: int, call_from_thread: Callable[..., Any]) -> None:
+    def __init__(
+        self, database: Database, directory: Path, lock_descriptor: int, call_from_thread: Callable[..., Any]
+    ) -> None:
         self._database = database
+        self._directory = directory
+        self._arriving = 0  # octets of content in the group under way
         self._lock = lock_descriptor
         self._call_from_thread = call_from_thread
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -106,14 +112,22 @@ class SqliteStore:
         except BaseException as error:
             database.connection.close()
             os.close(descriptor)
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, sqlite3.Error | ValueError | TypeError):  # the last two: what a row holds is damaged
                 raise StartError(f"the queue {directory} cannot be written: {error}") from None
             raise
-        return cls(database, descriptor, call_from_thread), recovered
+        return cls(database, directory, descriptor, call_from_thread), recovered
 
     def accept(self, submission: Submission, now: float) -> Deferred[Accepted]:
-        """See :meth:`Database.accept`."""
-        return self._submit(lambda database: database.accept(submission, now), len(submission.content))
+        """See :meth:`Database.accept`.
+
+        :raises StoreFullError: (as a failure) the disk has no room but for what is there already.
+        """
+
+        def work(database: Database) -> Accepted:
+            self._check_room()
+            return database.accept(submission, now)
+
+        return self._submit(work, len(submission.content))
 
     def claim(self, owner: str, limit: int, octets: int, now: float) -> Deferred[tuple[Lease, ...]]:
         """See :meth:`Database.claim`."""
@@ -168,6 +182,15 @@ class SqliteStore:
             self._jobs.put(None)
         return self._closed
 
+    def _check_room(self) -> None:
+        """Without this, a disk that submissions have filled would let nothing out either: each step is a write."""
+        # What arrives is written into the log and then into the database, as what is in the log still may be.
+        needed = RESERVE + _size(self._directory / f"{FILE}-wal") + 2 * self._arriving
+        about = os.statvfs(self._directory)
+        free = about.f_bavail * about.f_frsize
+        if free < needed:
+            raise StoreFullError(f"the disk of the queue is full: {free >> 10} KiB free, {needed >> 10} KiB needed")
+
     def _submit(self, work: Callable[[Database], T], octets: int = 0) -> Deferred[T]:
         done: Deferred[T] = Deferred()
         if self._closed is not None:
@@ -207,6 +230,7 @@ class SqliteStore:
     def _do(self, jobs: list[_Job]) -> list[tuple[_Job, Any]]:
         """Do jobs in one transaction; each with its result or its Failure."""
         connection = self._database.connection
+        self._arriving = sum(job.octets for job in jobs)
         answers: list[tuple[_Job, Any]] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -241,6 +265,13 @@ class SqliteStore:
             connection.execute("ROLLBACK TO job")
         connection.execute("RELEASE job")
         return result
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _answer(answers: list[tuple[_Job, Any]]) -> None:

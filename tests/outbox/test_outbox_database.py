@@ -207,6 +207,16 @@ class Books(SynchronousTestCase):
         self.database.connection.execute("UPDATE content SET octets = 'text'")
         self.assertRaises(DamagedError, self.database.content, queue_id)
 
+    def test_damaged_row(self) -> None:
+        """A row with broken notes, or an address that is no text, stops neither the others nor itself."""
+        first, second = (self.database.accept(submission(), START).queue_id for _ in range(2))
+        self.database.connection.execute("UPDATE item SET meta = '{' WHERE id = ?", (first,))
+        self.database.connection.execute("UPDATE target SET address = CAST(x'ff40' AS TEXT) WHERE item = ?", (first,))
+        leases = self.database.claim("me", 9, 10**6, START)
+        self.assertEqual(sorted(one.item.queue_id for one in leases), sorted((first, second)))
+        summary, _ = self.database.show(first)
+        self.assertEqual((dict(summary.item.meta), summary.targets[0].address), ({}, "\udcff@"))
+
     def test_purge(self) -> None:
         """A purge forgets what was finished long ago, keeps what is held, and the books still balance."""
         for result in ("delivered", "permanent", "retry"):
@@ -284,6 +294,15 @@ class Opening(SynchronousTestCase):
         self.assertEqual((directory / "queue.sqlite").stat().st_mode & 0o777, 0o600)
         self.assertEqual(directory.stat().st_mode & 0o777, 0o700)
 
+    def test_private_from_the_start(self) -> None:
+        """Others can read neither the database nor its log, also in a directory that is open to them."""
+        directory = temporary(self)
+        directory.chmod(0o755)
+        database = open_database(self, directory)
+        database.accept(submission(), START)
+        modes = {one.name: one.stat().st_mode & 0o777 for one in directory.iterdir()}
+        self.assertEqual(modes, {"queue.sqlite": 0o600, "queue.sqlite-wal": 0o600})
+
     def test_lock(self) -> None:
         """A second process is refused with the number of the first."""
         directory = temporary(self)
@@ -312,7 +331,7 @@ class Opening(SynchronousTestCase):
 
     def test_unreachable(self) -> None:
         """A database that cannot be opened ends the start in one line."""
-        with self.assertRaisesRegex(StartError, "unable to open"):
+        with self.assertRaisesRegex(StartError, "cannot be opened: No such"):
             connect(Path("/nonexistent"))
 
     def foreign(self, sql: str) -> Path:

@@ -22,8 +22,8 @@ from zope.interface.verify import verifyObject
 from netsvc.errors import StartError
 from netsvc.outbox import sqlite_store
 from netsvc.outbox.custody import Custody
-from netsvc.outbox.model import KeyConflictError, Outcome, StoreFailedError
-from netsvc.outbox.sqlite_store import SqliteStore
+from netsvc.outbox.model import KeyConflictError, Outcome, StoreFailedError, StoreFullError
+from netsvc.outbox.sqlite_store import RESERVE, SqliteStore
 from netsvc.outbox.store import IOutboxStore
 from tests.outbox.kit import START, submission, temporary
 
@@ -168,6 +168,21 @@ class Stores(StoreCase):
         self.reactor.wait(store._submit(lambda _: connection.execute("PRAGMA max_page_count = 100000").fetchone()))
         self.reactor.wait(store.accept(submission(content=b"x" * 1_000_000), START))
 
+    def test_room_to_deliver(self) -> None:
+        """A submission is refused while the disk still has room to deliver what is there; then it is delivered."""
+        store = self.open()
+        self.reactor.wait(store.accept(submission(), START))
+        about = os.statvfs(self.directory)
+        fields = list(about)
+        fields[4] = (RESERVE + 2_000_000) // about.f_frsize  # f_bavail; the log has a little, too
+        with mock.patch("os.statvfs", return_value=os.statvfs_result(fields)):
+            with self.assertRaisesRegex(StoreFullError, "full"):
+                self.reactor.wait(store.accept(submission(content=b"x" * 1_000_000), START))
+            self.reactor.wait(store.accept(submission(content=b"x" * 1_000), START))
+            (lease, _) = self.reactor.wait(store.claim("me", 9, 10**9, START))
+            self.reactor.wait(store.release(lease))
+        self.assertEqual(self.reactor.wait(store.audit()).accepted, 2)
+
     def test_commit_fails(self) -> None:
         """When the commit itself fails, every job of the group is refused."""
         store = self.open()
@@ -239,7 +254,7 @@ CHILD = """
 import json, os, queue, sys, pathlib
 from netsvc.outbox.custody import Custody
 from netsvc.outbox.model import Submission
-from netsvc.outbox.sqlite_store import SqliteStore
+from netsvc.outbox.sqlite_store import RESERVE, SqliteStore
 
 calls = queue.Queue()
 store, _ = SqliteStore.open(

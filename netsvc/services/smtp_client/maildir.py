@@ -60,11 +60,12 @@ def _make(root: Path) -> None:
 
 
 def _write(root: Path, name: str, octets: Iterable[bytes]) -> None:
-    if _is_there(root, name):
-        return
     temporary = root / "tmp" / name
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()  # of an attempt of ours that died
+    if _is_there(root, name):
+        _sync(root / "new")  # the attempt that wrote it may have died before it did
+        return
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with open(descriptor, "wb", buffering=0) as file:

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import format_datetime, getaddresses
+from email.utils import format_datetime
 from html.parser import HTMLParser
 from mimetypes import MimeTypes
 from typing import NamedTuple
 
+from netsvc.services.smtp_client.domains import a_labels
 from netsvc.services.smtp_client.submission_wire import Refusal, check_address
 
 MAX_PLAIN_LINE = 900  # characters of text that is not encoded: below the 998 of RFC 5322 2.1.1
@@ -26,6 +27,10 @@ LINE = 78  # characters of a header line, RFC 5322 2.1.1
 _ENCODED_OCTETS = 42  # of UTF-8 in one encoded word: 56 of base64 and 12 around it stay under the 75 of RFC 2047 2
 
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")  # atext and space: a display name that needs no quotes
+_ADDRESS_TOKEN = re.compile(
+    r"""(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<comment>\((?:[^()\\]|\\.)*\))"""
+    r"""|(?P<angle><(?:[^"<>]|"(?:[^"\\]|\\.)*")*>)|(?P<comma>,)|(?P<text>[^"(<>,]+)"""
+)
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")  # RFC 5322 2.2
 _CONTENT_FIELDS = ("type", "transfer-encoding", "disposition", "id", "description")
 _OURS = frozenset(
@@ -101,15 +106,56 @@ class Draft(NamedTuple):
 def parse_mailboxes(text: str) -> tuple[Mailbox, ...]:
     """Read ``a@x``, ``Name <a@x>``, and several of them with commas between.
 
+    Not by email.utils: it makes two recipients of ``boss@x <me@x>``, or none, depending on the version of Python.
+
     :raises Refusal: it is not that, or an address is not valid.
     """
     _one_line(text, "the address")
-    found = tuple(Mailbox(name.strip(), _ascii_domain(address)) for name, address in getaddresses([text]))
-    if not found or any(not one.address for one in found):
-        raise Refusal("5.1.3", f"{text!r} is not an address such as a@example.com or Name <a@example.com>")
-    for one in found:
-        check_address(one.address)
+    found = tuple(_mailbox(tokens, text) for tokens in _between_commas(text))
+    if not found:
+        raise _no_address(text)
     return found
+
+
+def _no_address(text: str) -> Refusal:
+    return Refusal("5.1.3", f"{text!r} is not an address such as a@example.com or Name <a@example.com>")
+
+
+def _between_commas(text: str) -> list[list[tuple[str, str]]]:
+    """The tokens (kind, text) of each address of a list; an empty place in it is nothing (RFC 5322 4.4)."""
+    parts: list[list[tuple[str, str]]] = [[]]
+    at = 0
+    while at < len(text):
+        match = _ADDRESS_TOKEN.match(text, at)
+        if match is None:
+            raise _no_address(text)  # a quote, bracket or comment without its end
+        at = match.end()
+        if match.lastgroup == "comma":
+            parts.append([])
+        else:
+            parts[-1].append((str(match.lastgroup), match[0]))
+    return [part for part in parts if "".join(token for _, token in part).strip()]
+
+
+def _mailbox(tokens: list[tuple[str, str]], text: str) -> Mailbox:
+    while tokens[-1][0] == "text" and not tokens[-1][1].strip():
+        tokens.pop()
+    kinds = [kind for kind, _ in tokens]
+    if "angle" not in kinds:  # a@x, or the old a@x (Name)
+        name = " ".join(token[1:-1] for kind, token in tokens if kind == "comment")
+        address = "".join(token for kind, token in tokens if kind != "comment").strip()
+    elif kinds.count("angle") == 1 and kinds[-1] == "angle":
+        name = "".join(_unquoted(token) if kind == "quoted" else token for kind, token in tokens[:-1])
+        address = tokens[-1][1][1:-1].strip()
+    else:
+        raise _no_address(text)
+    if not address:
+        raise _no_address(text)
+    return Mailbox(name.strip(), check_address(_ascii_domain(address)))
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1])
 
 
 def build(draft: Draft, *, now: datetime) -> Built:
@@ -226,12 +272,12 @@ def _one_line(text: str, what: str) -> str:
 
 def _ascii_domain(address: str) -> str:
     """The address with an international domain in its A-label form, RFC 5890 2.3.2.1."""
-    local, at, domain = address.strip().rpartition("@")
-    if domain.isascii():
-        return local + at + domain
+    local, at, domain = address.rpartition("@")
+    if not at:
+        return address
     try:
-        return local + at + domain.encode("idna").decode("ascii")
-    except UnicodeError:
+        return local + at + a_labels(domain)
+    except ValueError:
         raise Refusal("5.1.3", f"{domain!r} is not a domain") from None
 
 
@@ -258,8 +304,10 @@ def _phrase(name: str) -> list[str]:
 def _unstructured(text: str, what: str) -> list[str]:
     _one_line(text, what)
     words = text.split(" ")
-    # Encoded as soon as folding could change it: not ASCII, space where a fold would eat it, a word too long to fold.
-    plain = text.isascii() and "=?" not in text and "\t" not in text and all(0 < len(one) < LINE - 20 for one in words)
+    # Encoded as soon as folding could change it: not ASCII, space where a fold would eat it, a word too long for a
+    # line. A shorter one stays whole: a Message-ID or a URL must not be encoded (RFC 2047 5).
+    plain = text.isascii() and "=?" not in text and "\t" not in text
+    plain = plain and all(0 < len(one) <= MAX_PLAIN_LINE for one in words)
     return words if plain or not text else _encoded_words(text)
 
 

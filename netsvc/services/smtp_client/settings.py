@@ -13,6 +13,7 @@ from netsvc.config import values
 from netsvc.config.options import Context, ValueType, option
 from netsvc.config.secrets import Secret, secret
 from netsvc.errors import BadValue
+from netsvc.services.smtp_client.domains import a_labels
 
 KIND_WORD = "smtp_client"
 MINUTE = 60.0
@@ -62,8 +63,8 @@ def _host(text: str, at: int) -> str:
     except ValueError:
         pass
     try:
-        ascii_name = text.encode("idna").decode("ascii")
-    except UnicodeError:
+        ascii_name = a_labels(text)
+    except ValueError:
         ascii_name = ""
     if not _HOST.fullmatch(ascii_name) or len(ascii_name) > 253:  # RFC 1035 2.3.4
         raise BadValue(f"{text!r} is neither a host name nor an address", at=at)

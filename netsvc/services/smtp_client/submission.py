@@ -26,6 +26,7 @@ from netsvc.outbox.model import (
     KeyConflictError,
     NoSuchItemError,
     OutboxError,
+    StoreFullError,
     Submission,
 )
 from netsvc.outbox.runner import Runner
@@ -111,6 +112,8 @@ class Desk:
             return self.refuse(Refusal("5.5.4", str(error)), peer)
         except NoSuchItemError as error:
             return refused(Refusal("5.0.0", str(error)))
+        except StoreFullError as error:
+            return self.refuse(Refusal("4.3.1", str(error)), peer)
         except OutboxError as error:
             return self.refuse(Refusal("4.3.0", str(error)), peer)
         except Exception:  # noqa: BLE001 - one request's fault must not become the daemon's

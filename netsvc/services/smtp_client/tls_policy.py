@@ -10,7 +10,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-import idna
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from service_identity import VerificationError
@@ -20,6 +19,7 @@ from twisted.internet import ssl
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
+from netsvc.services.smtp_client.domains import a_labels
 from netsvc.services.smtp_client.terms import Relay
 
 # X509_V_ERR_*, openssl-verification-options(1)
@@ -71,11 +71,11 @@ class RelayTLS:
             ip_address(relay.host)
         except ValueError:
             try:
-                name = idna.encode(relay.host.rstrip("."), uts46=True)
-                self._identity = DNS_ID(name.decode())
-            except (idna.IDNAError, ValueError):
+                name = a_labels(relay.host.rstrip("."))
+                self._identity = DNS_ID(name)
+            except ValueError:
                 raise TLSPolicyError(f"{relay.host!r} is not a name that a certificate can bear") from None
-            self._server_name = name
+            self._server_name = name.encode("ascii")
         else:
             self._identity = IPAddress_ID(relay.host)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import idna
+from netsvc.services.smtp_client.domains import a_labels
 
 BLOCK = 64 * 1024  # octets of content encoded at once, ours
 MAX_PATH = 254  # octets of an address without brackets, RFC 5321 4.5.3.1.3
@@ -86,8 +86,8 @@ def ascii_mailbox(address: str) -> str | None:
     if not at or not local.isascii():
         return None
     try:
-        return f"{local}@{idna.encode(domain, uts46=True).decode()}"
-    except idna.IDNAError:
+        return f"{local}@{a_labels(domain)}"
+    except ValueError:
         return None
 
 

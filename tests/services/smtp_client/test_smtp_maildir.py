@@ -77,6 +77,16 @@ class Maildirs(SynchronousTestCase):
         self.assertEqual(self.deliver()[0].result, "delivered")
         self.assertTrue(self.files()[0].read_bytes().startswith(b"Return-Path"))
 
+    def test_after_a_crash_between(self) -> None:
+        """What an attempt left that died after its link goes from tmp/, and new/ is synchronised."""
+        self.deliver()
+        name = self.files()[0].name
+        os.link(self.files()[0], self.root / "tmp" / name)
+        with mock.patch("os.fsync") as fsync:
+            self.assertEqual(self.deliver()[0].result, "delivered")
+        self.assertEqual((len(self.files()), list((self.root / "tmp").iterdir())), (1, []))
+        self.assertEqual(fsync.call_count, 1)
+
     def test_synchronised_first(self) -> None:
         """The octets are on the disk before the name is in new/, and the directory after it."""
         order: list[str] = []

@@ -106,6 +106,15 @@ class Headers(SynchronousTestCase):
         self.assertEqual(message["X-A"], "välue")
         self.assertEqual(message["Reply-To"].addresses[0].display_name, "Jö")
 
+    def test_long_words(self) -> None:
+        """A long Message-ID or URL in a further field is not encoded: nobody would decode it there."""
+        reference, url = f"<{'a' * 120}@x>", f"<https://example.com/{'u' * 300}>"
+        content = build(
+            Draft(ME, to=[YOU], headers=[("In-Reply-To", reference), ("List-Unsubscribe", url)]), now=NOW
+        ).content
+        for word in (reference, url):
+            self.assertIn(f" {word}\r\n".encode(), content)
+
     def test_ours(self) -> None:
         """The fields that the command writes, and names that are none, are refused as further ones."""
         for name in ("From", "BCC", "content-type", "", "X Y", "X:Y", "X-ü", "X\r\nBcc"):
@@ -154,9 +163,41 @@ class Mailboxes(SynchronousTestCase):
         self.assertEqual(parse_mailboxes("x@例子.公司")[0].address, "x@xn--fsqu00a.xn--55qx5d")
         self.assertRaises(Refusal, parse_mailboxes, "x@" + "é" * 300)
 
+    def test_of_today(self) -> None:
+        """International domains are of IDNA 2008: no other one's name comes out of it."""
+        self.assertEqual(parse_mailboxes("x@faß.example")[0].address, "x@xn--fa-hia.example")
+
+    def test_address_as_name(self) -> None:
+        """What stands before angle brackets is a name, whatever it looks like: the message goes to one address."""
+        for name in ("boss@example.com", "Doe @ Home", "Doe [x]", "Doe (x)"):
+            self.assertEqual(parse_mailboxes(f"{name} <a@x>"), (Mailbox(name, "a@x"),))
+        self.assertEqual(
+            parse_mailboxes('"\\"a\\" b" <a@x>, c@x (C, D),'), (Mailbox('"a" b', "a@x"), Mailbox("C, D", "c@x"))
+        )
+
+    def test_quoted_local_part(self) -> None:
+        """A quoted local part stays as it is, whatever it holds."""
+        for address in ('"a b"@x', '"a@b,c"@x', '"<a>"@x', '"a\\"b"@x'):
+            self.assertEqual(parse_mailboxes(address), (Mailbox("", address),))
+            self.assertEqual(parse_mailboxes(f"N <{address}> "), (Mailbox("N", address),))
+
     def test_bad(self) -> None:
         """What is no address is refused."""
-        for text in ("", "root", "a@", "<>", "a b", "a@x y@z", "a@x,,", "Name <a@x"[:6]):
+        for text in (
+            "",
+            "root",
+            "a@",
+            "<>",
+            "a b",
+            "a@x y@z",
+            ",",
+            "a <b@x> c",
+            '"a <b@x>',
+            "G: a@x;",
+            "<a@x> <b@x>",
+            "Jö, B <a@x>",
+            "Name <a@x"[:6],
+        ):
             self.assertRaises(Refusal, parse_mailboxes, text)
 
 

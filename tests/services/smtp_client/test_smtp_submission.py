@@ -13,7 +13,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.outbox.custody import Custody
-from netsvc.outbox.model import Lease, StoreFailedError
+from netsvc.outbox.model import Lease, StoreFailedError, StoreFullError
 from netsvc.outbox.runner import Limits, Runner
 from netsvc.services.smtp_client.memory import Budget
 from netsvc.services.smtp_client.submission import (
@@ -139,8 +139,9 @@ class Taking(SubmissionCase):
         self.assertEqual(replies[1]["code"], "5.5.4")
 
     def test_disk_full(self) -> None:
-        """A store that cannot write refuses for now."""
-        self.store.failures["accept"] = [StoreFailedError("database or disk is full")]
+        """A store that cannot write refuses for now, and says so when the disk is full (RFC 3463, 4.3.1)."""
+        self.store.failures["accept"] = [StoreFullError("full"), StoreFailedError("input/output error")]
+        self.assertEqual(self.exchange(send())[0]["code"], "4.3.1")
         (reply,) = self.exchange(send())
         self.assertEqual((reply["ok"], reply["code"]), (False, "4.3.0"))
         self.assertEqual(
