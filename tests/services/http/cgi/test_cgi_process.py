@@ -90,7 +90,9 @@ class SurroundingsTest(EngineCase):
     def test_signals(self) -> None:
         """A script gets no ignored and no blocked signals: SIGPIPE ends it as it would anywhere."""
         exchange = self.answer(PLAIN + "grep -E 'Sig(Blk|Ign)' /proc/self/status")
-        self.assertEqual([int(line.split()[1], 16) for line in exchange.body.splitlines()], [0, 0])
+        masks = [int(line.split()[1], 16) for line in exchange.body.splitlines()]
+        # Signals 32 and 33 are glibc's own; its posix_spawn, which make uses, leaves them ignored for all below.
+        self.assertEqual([mask & ~(0b11 << 31) for mask in masks], [0, 0])
 
     def test_arguments(self) -> None:
         """A query without "=" is arguments only when asked, and no shell reads it."""
