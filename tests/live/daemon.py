@@ -141,6 +141,8 @@ class Daemon:
         status = self._process.wait(bound)
         if self._reader is not None:
             self._reader.join(bound)
+        if self._process.stdout is not None:
+            self._process.stdout.close()  # it may be started again
         return status
 
     def log(self) -> str:

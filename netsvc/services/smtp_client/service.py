@@ -39,6 +39,8 @@ from netsvc.services.smtp_client.terms import Envelope, Relay
 from netsvc.services.smtp_client.terms import Outcome as DeliveryOutcome
 from netsvc.services.smtp_client.trace import stamp
 
+MAX_HOST = 100  # characters of our name in the name of a file, which has 255 octets at most on Linux
+
 log = Logger()
 
 
@@ -95,8 +97,9 @@ class Way:
         if self.smarthost is not None:
             delivery = deliver(self.runtime.reactor, self.smarthost, envelope, stamped, helo_name=self.host)
         else:
-            # A host name may hold neither of the two, but the rule is the Maildir's.
-            host = self.host.replace("/", r"\057").replace(":", r"\072")
+            # A host name may hold neither of the two, but the rule is the Maildir's. A long one would make the file's
+            # name too long; the queue id alone makes it unique.
+            host = self.host.replace("/", r"\057").replace(":", r"\072")[:MAX_HOST]
             delivery = self.runtime.in_thread(
                 deliver_to_maildir,
                 self.root,

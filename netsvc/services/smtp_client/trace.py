@@ -68,10 +68,12 @@ def split_head(content: bytes) -> Head:
 def examine(content: bytes) -> None:
     """Look at a message that is handed in.
 
-    :raises Refusal: it is empty, has a monstrous header section, or has gone in circles.
+    :raises Refusal: it is empty, holds a NUL, has a monstrous header section, or has gone in circles.
     """
     if not content:
         raise Refusal("5.6.0", "the message is empty")
+    if b"\0" in content:
+        raise Refusal("5.6.0", "the message holds a NUL octet, which mail cannot carry (RFC 5322 2.2)")
     head = split_head(content)
     if head.end > MAX_HEAD:
         raise Refusal("5.6.0", f"the header section is larger than {MAX_HEAD} octets")

@@ -16,11 +16,12 @@ from email.parser import BytesHeaderParser
 
 from attrs import frozen
 
+from netsvc.services.smtp_client import trace
 from netsvc.services.smtp_client.encoded_words import NotExpressibleError, ascii_field
 from netsvc.services.smtp_client.wire import canonical
 
 MAX_LINE = 998  # octets without CRLF, RFC 5321 4.5.3.1.6, RFC 5322 2.1.1
-MAX_RECEIVED = 100  # Received fields that prove a loop, RFC 5321 6.3
+MAX_RECEIVED = trace.MAX_RECEIVED + 1  # what was taken in has our own field on top
 MAX_CONTENT_TYPE = 4096  # characters, ours: the library reads parameters in quadratic time
 MAX_DEPTH = 32  # multiparts within each other, ours
 BASE64_OCTETS = 57  # octets that make a line of 76 characters, RFC 2045 6.8
@@ -63,8 +64,8 @@ def prepare(content: bytes, *, eight_bit_mime: bool, smtputf8: bool) -> Prepared
         raise UnsendableError("5.6.0", "the message holds a NUL octet, which SMTP cannot carry (RFC 5321 4.5.2)")
     content = canonical(content)
     head, rest = _split(content)
-    if len(_RECEIVED.findall(head)) >= MAX_RECEIVED:
-        raise UnsendableError("5.4.6", f"the message has {MAX_RECEIVED} or more Received fields: it is in a loop")
+    if len(_RECEIVED.findall(head)) > MAX_RECEIVED:
+        raise UnsendableError("5.4.6", f"the message has more than {MAX_RECEIVED} Received fields: it is in a loop")
     utf8_header = not head.isascii()
     mended = head
     if utf8_header and not (smtputf8 and eight_bit_mime and _is_utf8(head)):

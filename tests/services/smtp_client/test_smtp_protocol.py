@@ -619,8 +619,8 @@ class DataFaultTests(SynchronousTestCase):
         self.assertEqual((stage.only.result, stage.only.enhanced), ("permanent", "5.6.0"))
 
     def test_fault_52_received_fields(self) -> None:
-        """99 Received fields pass, 100 are a loop."""
-        for count, result in ((99, None), (100, "permanent")):
+        """101 Received fields pass, a hundred and our own; 102 are a loop."""
+        for count, result in ((101, None), (102, "permanent")):
             stage = Stage(content=b"Received: x\r\n" * count + b"\r\nhi")
             stage.say(GREETING, EHLO)
             self.assertEqual([outcome[0].result for outcome in stage.fired], [result] if result else [])

@@ -145,6 +145,12 @@ class Making(SynchronousTestCase):
         (file,) = (self.state / "mail" / "new").iterdir()
         self.assertEqual(file.name, f"{int(START)}.Q{'0' * 15}.h.exampleR0")
 
+    def test_long_name(self) -> None:
+        """A machine's name of the longest kind does not make the file's name too long."""
+        way = service_module._way(SmtpClientSettings(helo_name=".".join(["h" * 50] * 5)), self.runtime)
+        (outcome,) = self.successResultOf(way(lease("b@x"), b"Subject: x\r\n\r\nhello"))  # type: ignore[misc]
+        self.assertEqual(outcome.result, "delivered")
+
 
 class Sink:
     """An SMTP server that takes from good, refuses never, and defers everybody else."""

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.services.smtp_client.submission_wire import Refusal
 from netsvc.services.smtp_client.trace import MAX_RECEIVED, examine, split_head, stamp
+from netsvc.services.smtp_client.transcode import prepare
 
 
 def stamped(content: bytes) -> bytes:
@@ -103,6 +104,18 @@ class Examining(SynchronousTestCase):
                 examine(content)
             self.assertEqual(caught.exception.code, "5.6.0")
         examine(b"a: b\n\n" + b"c: d\n" * 300_000)
+
+    def test_nul(self) -> None:
+        """A message with a NUL, which no relay would take, is refused where somebody still hears it."""
+        with self.assertRaises(Refusal) as caught:
+            examine(b"Subject: x\r\n\r\na\0b")
+        self.assertEqual(caught.exception.code, "5.6.0")
+
+    def test_loop_after_acceptance(self) -> None:
+        """What was accepted is not called a loop on its way out, with our own field on top of a hundred."""
+        content = b"Received: x\r\n" * MAX_RECEIVED + b"\r\n"
+        examine(content)
+        prepare(stamped(content), eight_bit_mime=True, smtputf8=True)
 
     def test_loop(self) -> None:
         """A message with a hundred Received fields passes; one more is a loop."""
