@@ -18,6 +18,8 @@ from threading import Lock
 
 from attrs import frozen
 
+from netsvc.services.filetransfer.wire import usable_name
+
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _PASSED_OVER = frozenset({EACCES, ELOOP, ENOENT, ENXIO, EPERM})  # this entry cannot be had; the next one may
 
@@ -27,7 +29,7 @@ class NothingToOfferError(Exception):
 
 
 class FileShrankError(Exception):
-    """The file became shorter than it was when it was opened."""
+    """The file became shorter than it was when it was opened, or was written over: what was read is a mixture."""
 
 
 @frozen
@@ -37,16 +39,20 @@ class OpenFile:
     :param name: what the peer is told, one name without a directory.
     :param descriptor: open for reading.
     :param size: octets at the time of opening; no more than these are sent.
+    :param modified: nanoseconds since the epoch, at the time of opening.
     """
 
     name: str
     descriptor: int
     size: int
+    modified: int
 
     def blocks(self, length: int) -> Iterator[bytes]:
         """The file's octets in blocks of `length`, the last one shorter.
 
-        :raises FileShrankError: the file has become shorter, also where that was already read.
+        One that has grown is taken for one that was appended to, a log perhaps, and ends where it ended.
+
+        :raises FileShrankError: the file has become shorter, also where that was already read, or has other content.
         :raises OSError: it cannot be read.
         """
         position = 0
@@ -56,9 +62,11 @@ class OpenFile:
                 raise FileShrankError(f"it ends at octet {position} of {self.size}")
             position += len(block)
             yield block
-        now = os.fstat(self.descriptor).st_size
-        if now < self.size:
-            raise FileShrankError(f"it has {now} of {self.size} octets")
+        now = os.fstat(self.descriptor)
+        if now.st_size < self.size:
+            raise FileShrankError(f"it has {now.st_size} of {self.size} octets")
+        if now.st_size == self.size and now.st_mtime_ns != self.modified:
+            raise FileShrankError("it was written over")
 
     def close(self) -> None:
         """Close the descriptor."""
@@ -103,7 +111,8 @@ class Offer:
 
 def _regular(descriptor: int, name: str) -> OpenFile:
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-    return OpenFile(name, descriptor, os.fstat(descriptor).st_size)
+    found = os.fstat(descriptor)
+    return OpenFile(name, descriptor, found.st_size, found.st_mtime_ns)
 
 
 def _first(directory: int, names: Iterable[str]) -> OpenFile:
@@ -122,11 +131,10 @@ def _first(directory: int, names: Iterable[str]) -> OpenFile:
 
 
 def _candidates(directory: int) -> Iterator[os.DirEntry[str]]:
-    """Entries that look like files to offer: no hidden one, no link, no name that is not printable UTF-8."""
+    """Entries that look like files to offer: no hidden one, no link, no name that a peer could not use."""
     with os.scandir(directory) as entries:
         for entry in entries:
-            # What is no UTF-8 comes as surrogates, which are not printable either.
-            if not entry.name.startswith(".") and entry.name.isprintable() and entry.is_file(follow_symlinks=False):
+            if not entry.name.startswith(".") and usable_name(entry.name) and entry.is_file(follow_symlinks=False):
                 yield entry
 
 

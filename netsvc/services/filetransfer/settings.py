@@ -11,6 +11,7 @@ from attrs import frozen
 from netsvc.config import values
 from netsvc.config.options import option
 from netsvc.config.server import ServerSettings
+from netsvc.services.filetransfer.wire import usable_name
 
 
 @frozen(kw_only=True)
@@ -36,5 +37,5 @@ class FileTransferSettings(ServerSettings):
             yield "offer", f"{offer!r} is neither a file nor a directory"
         elif not os.access(self.offer, os.R_OK | (os.X_OK if self.offer.is_dir() else 0)):
             yield "offer", f"{offer!r} cannot be read"
-        elif self.offer.is_file() and not self.offer.name.isprintable():
+        elif self.offer.is_file() and not usable_name(self.offer.name):
             yield "offer", f"{offer!r} is not a name that a peer could use"

@@ -10,9 +10,23 @@ from __future__ import annotations
 import json
 from binascii import b2a_base64
 from collections.abc import Iterable, Iterator
+from unicodedata import category
 
 GROUP = 3  # octets that make four base64 digits, RFC 4648 section 4
 END = b'"}'
+
+
+# Turn the direction of what is shown after them, so that "exe.txt" may be read where "txt.exe" stands (Unicode TR 36).
+_TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_UNUSABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, octets that are no UTF-8, line separators
+
+
+def usable_name(name: str) -> bool:
+    """Whether a peer could save a file under this name: any script, spaces and emoji, but nothing that deceives.
+
+    A backslash is a directory to some peers.
+    """
+    return not any(one == "\\" or one in _TURNS or category(one) in _UNUSABLE for one in name)
 
 
 def encode(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -34,8 +48,3 @@ def encode(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
         if digits:
             yield digits
     yield b2a_base64(rest, newline=False) + END
-
-
-def encoded_size(name: str, size: int) -> int:
-    """How many octets the object has for a file of `size` octets."""
-    return len(json.dumps(name)) + len('{"filename": , "filedata": "') + (size + 2) // GROUP * 4 + len(END)

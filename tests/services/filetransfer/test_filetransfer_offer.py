@@ -67,13 +67,15 @@ class OfferTests(SynchronousTestCase):
         self.assertEqual([self.opened(offer) for _ in range(3)], ["c", "d", "a"])
 
     def test_passed_over(self) -> None:
-        """Hidden files, links, directories, FIFOs, sockets and names that are not printable UTF-8 are not offered."""
+        """Hidden files, links, directories, FIFOs, sockets and names that peers could not use are not offered."""
         outside = Path(self.mktemp())
         outside.write_bytes(b"secret")
         (self.directory / "link").symlink_to(outside.absolute())
         self.file(".hidden", changed=50)
         self.file("esc\x1b[2J", changed=50)
         self.file("line\nbreak", changed=50)
+        self.file("back\\slash", changed=50)
+        self.file("turned\u202etxt.exe", changed=50)
         (self.directory / os.fsdecode(b"\xff\xfe")).write_bytes(b"data")
         (self.directory / "directory").mkdir()
         os.mkfifo(self.directory / "fifo")
@@ -164,6 +166,24 @@ class OpenFileTests(SynchronousTestCase):
         self.assertEqual(next(blocks), b"abcd")
         with path.open("ab") as more:
             more.write(b"ghi")
+        self.assertEqual(list(blocks), [b"ef"])
+
+    def test_written_over(self) -> None:
+        """A file that is written over while it is read is at fault: what came would be a mixture."""
+        path, file = self.opened(b"abcdef")
+        blocks = file.blocks(4)
+        self.assertEqual(next(blocks), b"abcd")
+        path.write_bytes(b"ABCDEF")
+        os.utime(path, (1, 1))
+        self.assertEqual(next(blocks), b"EF")
+        self.assertRaises(FileShrankError, next, blocks)
+
+    def test_renamed(self) -> None:
+        """A file that gets another name or mode while it is read is read whole."""
+        path, file = self.opened(b"abcdef")
+        blocks = file.blocks(4)
+        next(blocks)
+        path.rename(path.with_name("other")).chmod(0)
         self.assertEqual(list(blocks), [b"ef"])
 
     def test_replaced(self) -> None:

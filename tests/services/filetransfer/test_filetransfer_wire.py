@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.services.filetransfer.wire import encode, encoded_size
+from netsvc.services.filetransfer.wire import encode, usable_name
 
 NAMES = ["picture.png", 'a "quoted" \\ name', "汇总数据.xlsx", "😀.txt", "tab\there"]
 
@@ -19,7 +19,7 @@ def dumped(name: str, data: bytes) -> bytes:
 
 
 class EncodeTests(SynchronousTestCase):
-    """encode and encoded_size."""
+    """encode."""
 
     def test_octets(self) -> None:
         """For every length from 0 to 10 and every name, the octets are json.dumps'."""
@@ -37,7 +37,6 @@ class EncodeTests(SynchronousTestCase):
         pieces = list(encode(name, blocks))
         data = b"".join(blocks)
         self.assertEqual(b"".join(pieces), dumped(name, data))
-        self.assertEqual(sum(map(len, pieces)), encoded_size(name, len(data)))
         self.assertTrue(all(pieces))
 
     def test_byte_by_byte(self) -> None:
@@ -59,3 +58,36 @@ class EncodeTests(SynchronousTestCase):
         self.assertEqual(asked, [])
         next(pieces)
         self.assertEqual(asked, [0])
+
+
+class NameTests(SynchronousTestCase):
+    """usable_name."""
+
+    def test_usable(self) -> None:
+        """Names of any script, with any spaces, quotes and joined emoji, are of use."""
+        for name in (
+            *NAMES[:1],
+            'a "quoted" name',
+            *NAMES[2:4],
+            "全角\u3000空格",
+            "no\u00a0break",
+            "👨\u200d👩",
+            "-rf",
+            "e\u0301",
+        ):
+            self.assertTrue(usable_name(name), name)
+
+    def test_of_no_use(self) -> None:
+        """Control characters, octets that are no UTF-8, backslashes and what turns the direction of text are not."""
+        for name in (
+            "a\nb",
+            "a\x1b[31m",
+            "a\x7f",
+            "a\x85b",
+            "a\u2028b",
+            "a\\b",
+            "a\u202egnp.exe",
+            "\udcff",
+            "a\u2066b",
+        ):
+            self.assertFalse(usable_name(name), name)
