@@ -106,8 +106,6 @@ def _refuse(error: StartError, twistd: Any, stderr: TextIO) -> NoReturn:
     """End a start that failed, with a status and clear lines: on the terminal, in the log, through twistd's pipe."""
     lines = str(error).splitlines()
     status_pipe = twistd.get("statusPipe")  # to the process in the foreground, when this one has become a daemon
-    if status_pipe is not None:
-        os.write(status_pipe, f"1 {lines[0]}".encode("ascii", "backslashreplace")[:STATUS_PIPE_OCTETS])
     if twistd.get("logfile") not in (None, "-") or status_pipe is not None:
         for line in lines:
             log.critical("cannot start: {reason}", event="start-failed", reason=line)
@@ -115,6 +113,8 @@ def _refuse(error: StartError, twistd: Any, stderr: TextIO) -> NoReturn:
     if pidfile:
         with contextlib.suppress(OSError):
             os.unlink(pidfile)
+    if status_pipe is not None:  # last: whoever waits for it then finds the log written and the pid file gone
+        os.write(status_pipe, f"1 {lines[0]}".encode("ascii", "backslashreplace")[:STATUS_PIPE_OCTETS])
     _end(error, stderr)
 
 
