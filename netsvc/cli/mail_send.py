@@ -10,9 +10,19 @@ import socket
 import sys
 from datetime import datetime
 
-from netsvc.cli.mail_socket import EX_DATAERR, EX_NOINPUT, EX_OK, Connection, MailError, add_where, find_socket
+from netsvc.cli.mail_socket import (
+    EX_DATAERR,
+    EX_NOINPUT,
+    EX_OK,
+    EX_PROTOCOL,
+    NO_SERVICE,
+    Connection,
+    MailError,
+    add_where,
+    find_socket,
+)
 from netsvc.services.smtp_client import message
-from netsvc.services.smtp_client.submission_wire import Refusal, check_address
+from netsvc.services.smtp_client.submission_wire import Refusal, check_address, is_id
 
 EPILOG = """\
 The text comes from standard input, UTF-8. Addresses may have names in any script, and
@@ -66,8 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.key is not None:
         request["key"] = arguments.key
     with Connection(find_socket(arguments)) as connection:
-        reply = connection.ask(request, built.content)
-    print(reply["id"])
+        queue_id = str(connection.ask(request, built.content).get("id"))
+    if not is_id(queue_id):
+        raise MailError(EX_PROTOCOL, NO_SERVICE)
+    print(queue_id)
     return EX_OK
 
 

@@ -25,6 +25,8 @@ EX_PROTOCOL = 76
 EX_NOPERM = 77
 EX_CONFIG = 78
 
+NO_SERVICE = "what answers there is no mail service of netsvc"
+
 TIMEOUT = 330.0  # seconds without any progress: more than the daemon's own 5 minutes for a submission
 MAX_REPLY = 64 << 20  # octets: a page of 1,000 items whose recipients have long reasons is far below
 
@@ -150,7 +152,7 @@ def _understood(line: bytes) -> dict[str, Any]:
             return dict(reply)
         code, text = str(reply["code"]), str(reply["text"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise MailError(EX_PROTOCOL, "what answers there is no mail service of netsvc") from None
+        raise MailError(EX_PROTOCOL, NO_SERVICE) from None
     if code.startswith("4"):
         raise MailError(EX_TEMPFAIL, f"{code} {text}")
     raise MailError(EX_NOPERM if code.startswith("5.7") else EX_DATAERR, f"{code} {text}")

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from netsvc.errors import StartError
+from netsvc.outbox.directories import sync_directory
 
 APPLICATION_ID = 0x6E736F62  # "nsob", so that file(1) and we can tell it from another database
 VERSION = 1  # of the tables below, kept in PRAGMA user_version
@@ -72,23 +73,6 @@ CREATE TABLE content (item TEXT PRIMARY KEY REFERENCES item (id), octets BLOB NO
 
 CREATE TABLE total (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 """
-
-
-def make_directories(directory: Path) -> None:
-    """Make a directory and its parents, private, so that they outlive a power cut."""
-    missing = [one for one in (directory, *directory.parents) if not one.exists()]
-    for one in reversed(missing):
-        one.mkdir(mode=0o700, exist_ok=True)
-        sync_directory(one.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Bring a directory's entries to the disk."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def lock(directory: Path) -> int:

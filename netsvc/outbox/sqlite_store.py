@@ -26,6 +26,7 @@ from zope.interface import implementer
 
 from netsvc.errors import StartError
 from netsvc.outbox.custody import Custody
+from netsvc.outbox.directories import make_directories
 from netsvc.outbox.model import (
     Accepted,
     Attempt,
@@ -39,7 +40,7 @@ from netsvc.outbox.model import (
     Summary,
 )
 from netsvc.outbox.sqlite_database import Database
-from netsvc.outbox.sqlite_schema import FILE, connect, lock, make_directories
+from netsvc.outbox.sqlite_schema import FILE, connect, lock
 from netsvc.outbox.store import IOutboxStore
 
 T = TypeVar("T")

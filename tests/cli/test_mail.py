@@ -226,7 +226,13 @@ class Sending(CommandCase):
 
     def test_stranger(self) -> None:
         """What answers in another way is no mail service: 76."""
-        for answer in (b"220 hello\n", b"[]\n", b'{"ok": false}\n'):
+        for answer in (
+            b"220 hello\n",
+            b"[]\n",
+            b'{"ok": false}\n',
+            b'{"ok": true}\n',
+            b'{"ok": true, "id": "\\u001b[m"}\n',
+        ):
             with contextlib.suppress(FileNotFoundError):
                 self.path.unlink()
             self.serve(answer)

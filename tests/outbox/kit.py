@@ -12,9 +12,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from netsvc.outbox.directories import make_directories
 from netsvc.outbox.model import OutboxError, StoreFailedError, Submission
 from netsvc.outbox.sqlite_database import Database
-from netsvc.outbox.sqlite_schema import connect, make_directories
+from netsvc.outbox.sqlite_schema import connect
 from netsvc.outbox.store import IOutboxStore
 
 START = 1_700_000_000.0  # seconds: any moment will do

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from netsvc.errors import StartError
 from netsvc.outbox import sqlite_schema
 from netsvc.outbox.custody import Custody
+from netsvc.outbox.directories import make_directories
 from netsvc.outbox.model import (
     DamagedError,
     KeyConflictError,
@@ -27,7 +28,7 @@ from netsvc.outbox.model import (
 )
 from netsvc.outbox.retry import DAY
 from netsvc.outbox.sqlite_database import Database
-from netsvc.outbox.sqlite_schema import connect, lock, make_directories
+from netsvc.outbox.sqlite_schema import connect, lock
 from tests.outbox.kit import START, open_database, submission, temporary
 
 

@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from netsvc.outbox.directories import make_directories, sync_directory
 from netsvc.services.smtp_client.terms import Envelope, Outcome
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -50,13 +51,10 @@ def deliver_to_maildir(
 def _make(root: Path) -> None:
     if all((root / name).is_dir() for name in ("tmp", "new", "cur")):
         return
-    missing = [one for one in (root, *root.parents) if not one.exists()]
-    for one in reversed(missing):
-        one.mkdir(mode=0o700, exist_ok=True)
-        _sync(one.parent)
+    make_directories(root)
     for name in ("tmp", "new", "cur"):
         (root / name).mkdir(mode=0o700, exist_ok=True)
-    _sync(root)
+    sync_directory(root)
 
 
 def _write(root: Path, name: str, octets: Iterable[bytes]) -> None:
@@ -64,7 +62,7 @@ def _write(root: Path, name: str, octets: Iterable[bytes]) -> None:
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()  # of an attempt of ours that died
     if _is_there(root, name):
-        _sync(root / "new")  # the attempt that wrote it may have died before it did
+        sync_directory(root / "new")  # the attempt that wrote it may have died before it did
         return
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -74,7 +72,7 @@ def _write(root: Path, name: str, octets: Iterable[bytes]) -> None:
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
             _link(temporary, root / "new" / name)
-        _sync(root / "new")
+        sync_directory(root / "new")
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
@@ -101,11 +99,3 @@ def _is_there(root: Path, name: str) -> bool:
         return True
     with os.scandir(root / "cur") as entries:
         return any(entry.name == name or entry.name.startswith(name + ":") for entry in entries)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -23,6 +23,7 @@ MAX_ADDRESS = 254  # octets: a path is 256 with its angle brackets, RFC 5321 4.5
 MAX_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
 MAX_DOMAIN = 255  # octets, RFC 5321 4.5.3.1.2
 MAX_KEY = 200  # characters of an idempotency key: a UUID, a URL, a Message-ID
+MAX_SHOWN_ID = 64  # characters of what is no queue id that are said back
 MAX_PAGE = 1000  # items in one answer to queue
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]|[^\x00-\x7f]"  # atext, RFC 5321 4.1.2, with dots anywhere, and RFC 6531 3.3
@@ -104,6 +105,11 @@ def check_address(address: str) -> str:
     return address
 
 
+def is_id(text: str) -> bool:
+    """Whether the text may be a queue id."""
+    return _ID.fullmatch(text) is not None
+
+
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -173,14 +179,16 @@ def _parse_query(command: str, head: dict[str, Any], known: frozenset[str]) -> Q
     query = Query(command, **{name: value for name, value in head.items() if name in known})
     if not (
         head.keys() <= known
-        and ("id" not in known or (isinstance(query.id, str) and _ID.fullmatch(query.id)))
+        and isinstance(query.id, str)
         and isinstance(query.after, str)
-        and (not query.after or _ID.fullmatch(query.after))
         and type(query.limit) is int
         and 1 <= query.limit <= MAX_PAGE
         and type(query.done) is bool
     ):
         raise MalformedError("a name or a type in the request is wrong")
+    for one in ((query.id,) if "id" in known else ()) + ((query.after,) if query.after else ()):
+        if not is_id(one):
+            raise MalformedError(f"{one[:MAX_SHOWN_ID]!a} is not a queue id")
     return query
 
 

@@ -104,8 +104,3 @@ class Outcome:
     enhanced: str | None
     text: str
     phase: str = ""
-
-    @property
-    def diagnostic(self) -> str:
-        """One line as the Diagnostic-Code field of RFC 3464 2.3.6 wants it: code, status, text."""
-        return " ".join(str(part) for part in (self.code, self.enhanced, self.text) if part)

@@ -32,7 +32,7 @@ class HappyTests(SynchronousTestCase):
             (stage.only.result, stage.only.code, stage.only.enhanced, stage.only.text, stage.only.phase),
             ("delivered", 250, "2.0.0", "queued as 1", "dot"),
         )
-        self.assertEqual(stage.only.diagnostic, "250 2.0.0 queued as 1")
+        self.assertEqual((stage.only.code, stage.only.enhanced, stage.only.text), (250, "2.0.0", "queued as 1"))
         self.assertTrue(stage.pipe.disconnecting)
         stage.lose(clean=True)
         self.assertEqual(stage.clock.getDelayedCalls(), [])

@@ -80,6 +80,8 @@ class Framing(SynchronousTestCase):
         st.binary(max_size=300)
         | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda v: json.dumps(v).encode())
     )
+    @settings(derandomize=True, deadline=None)
+    @given(st.text(max_size=30))
     def test_anything(self, octets: bytes) -> None:
         """Whatever comes, there is a request, a wait or a refusal, and never another error."""
         one = reader()
@@ -220,6 +222,13 @@ class Addresses(SynchronousTestCase):
             with self.assertRaises(Refusal, msg=repr(address)) as caught:
                 check_address(address)
             self.assertTrue(caught.exception.text.isprintable())
+
+    def test_no_queue_id(self) -> None:
+        """What is no queue id is said back, in ASCII and cut short, so that a person sees the slip."""
+        for text in ("../x", "A", "", "\x1b", "漢" * 1000):
+            line = json.dumps({"v": 1, "command": "show", "id": text}).encode()
+            with self.assertRaisesRegex(MalformedError, r"^5.5.2 '[ -~]{0,500}' is not a queue id$"):
+                parse_head(line)
 
     @settings(derandomize=True, deadline=None)
     @given(st.text(max_size=30))
