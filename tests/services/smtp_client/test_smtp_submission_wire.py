@@ -80,8 +80,6 @@ class Framing(SynchronousTestCase):
         st.binary(max_size=300)
         | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda v: json.dumps(v).encode())
     )
-    @settings(derandomize=True, deadline=None)
-    @given(st.text(max_size=30))
     def test_anything(self, octets: bytes) -> None:
         """Whatever comes, there is a request, a wait or a refusal, and never another error."""
         one = reader()
