@@ -59,7 +59,6 @@ class Http1Exchange:
     def __init__(self, connection: HttpProtocol, message: Message) -> None:
         self._connection = connection
         self._transport: Any = connection.transport
-        self.message = message
         self._request_id = ""
         self._lost: Deferred[None] | None = None
         self._gone = False
@@ -176,13 +175,13 @@ class Http1Exchange:
         self, status: int, headers: Iterable[tuple[bytes, bytes]], length: int | None, reason: str | None
     ) -> bytes:
         """The octets of the answer's head; decides what becomes of the connection."""
-        method, version = self.head.method, self.message.head.version
-        own, self._chunked, until_close = framing(self.message.head.method, status, length, version)
+        method, version = self.head.method, self.head.version
+        own, self._chunked, until_close = framing(method, status, length, version)
         fields = field_lines(headers)
         self._begun = True
         self.status = status
         self._length = length
-        self._has_body = may_have_body(self.message.head.method, status) and may_have_body(method, status)
+        self._has_body = may_have_body(method, status)
         if not self.body_whole and self._receiver is None:
             self.dropping = True
             left = self._connection.body_left()

@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from netsvc.net.fast_write import fast_write
 from netsvc.net.plain import is_plain
+from netsvc.services.http.access_log import log_bad_request, log_request
 from netsvc.services.http.answer import field_lines, status_line
 from netsvc.services.http.flow import Backlog, queued
 from netsvc.services.http.head import Message, RejectedError
@@ -137,7 +138,7 @@ class HttpProtocol(Protocol):
         self.deadline = factory.idle_deadline
         self._in_head = False
         if factory.access_log:
-            self._log(message, 200, ready.length)
+            log_request(self.peer[0], message.head, 200, ready.length)
         if not flushed and not self._advancing:
             self._advance()
         return True
@@ -219,14 +220,7 @@ class HttpProtocol(Protocol):
         fast_write(self.transport, head if method == "HEAD" else head + body)
         self.factory.count(status)
         if self.factory.access_log:
-            log.info(
-                "{peer} {status} {reason}",
-                event="http-bad-request",
-                peer=self.peer[0],
-                status=status,
-                reason=reason,
-                request_id=request_id,
-            )
+            log_bad_request(self.peer[0], status, reason, request_id)
         self._linger()
 
     def _settle(self) -> None:
@@ -423,17 +417,11 @@ class HttpProtocol(Protocol):
         factory.count(exchange.status)
         factory.observe(factory.clock.seconds() - self._started)
         if factory.access_log:
-            self._log(exchange.message, exchange.status, exchange.sent, exchange.request_id, aborted)
-
-    def _log(self, message: Message, status: int, octets: int, request_id: str = "", aborted: bool = False) -> None:
-        head = message.head
-        log.info(
-            "{peer} {method} {target} {status} {octets}" + (" aborted" if aborted else ""),
-            event="http-request-aborted" if aborted else "http-request",
-            peer=self.peer[0],
-            method=head.method,
-            target=head.target.decode("ascii", "backslashreplace"),
-            status=status,
-            octets=octets,
-            request_id=request_id,
-        )
+            log_request(
+                self.peer[0],
+                exchange.head,
+                exchange.status,
+                exchange.sent,
+                request_id=exchange.request_id,
+                aborted=aborted,
+            )
