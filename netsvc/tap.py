@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from typing import Any, NoReturn, TextIO
 
 from twisted.application.service import IService
@@ -67,6 +68,9 @@ def makeService(options: Options) -> IService:
     from netsvc.runtime.systemd_sockets import inherited
 
     raise_descriptor_limit()
+    # The reactor's own clock is the time of day: set forward, it would close every connection as idle; set back, it
+    # would hold every timer. Nothing is scheduled yet, so all its timers are on this one.
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
     twistd: Any = options.parent if options.parent is not None else {}
 
     stderr = sys.stderr  # twistd will replace it by one that logs

@@ -8,11 +8,13 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService, IServiceMaker
 from twisted.logger import globalLogPublisher
+from twisted.internet import reactor
 from twisted.plugin import getPlugins
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
@@ -29,6 +31,7 @@ class TapTests(SynchronousTestCase):
         self.directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.directory)
         self.file = self.directory / "netsvc.ini"
+        self.patch(reactor, "seconds", reactor.seconds)  # type: ignore[attr-defined]
 
     def options(self, text: str, **twistd: Any) -> tap.Options:
         self.file.write_text(text)
@@ -74,6 +77,13 @@ class TapTests(SynchronousTestCase):
         """A good file becomes one service; nothing is bound before it starts."""
         service = tap.makeService(self.options(GOOD.format(port=0)))
         self.assertTrue(IService.providedBy(service))
+
+    def test_timers_do_not_follow_the_time_of_day(self) -> None:
+        """A clock that is set closes no connection and holds no timer: the reactor counts monotonic seconds."""
+        tap.makeService(self.options(GOOD.format(port=0)))
+        call = reactor.callLater(100, lambda: None)  # type: ignore[attr-defined]
+        self.addCleanup(call.cancel)
+        self.assertAlmostEqual(call.getTime() - time.monotonic(), 100, delta=5)
 
     def test_a_failed_bind_in_the_foreground(self) -> None:
         """In the foreground a failed bind is a clear line and status 1, and twistd's pid file goes."""

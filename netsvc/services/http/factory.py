@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -28,11 +29,12 @@ class HttpFactory(ServerFactory):
     request. It runs only while there are connections. Times are rounded up to its step.
 
     :param settings: the service's options.
-    :param clock: IReactorTime; its seconds() is the time of day.
+    :param clock: IReactorTime, for deadlines; its seconds() need not be the time of day.
     :param metrics: an IMetrics.
     :param service: the section's name, a label of the metrics.
     :param ready: answers from memory.
     :param route: answers an IExchange.
+    :param wall_clock: seconds since the epoch, for Date and for the age of what is in memory.
     """
 
     noisy = False
@@ -46,8 +48,10 @@ class HttpFactory(ServerFactory):
         service: str,
         ready: ReadyAnswers,
         route: Callable[[Any], None],
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
+        self._wall_clock = wall_clock
         self.clock = clock
         self.ready = ready
         self.route = route
@@ -70,7 +74,7 @@ class HttpFactory(ServerFactory):
         self._call: Any = None
         self._server = field_lines(((b"Server", settings.server.encode("ascii")),)) if settings.server else b""
         times = (settings.head_timeout, settings.keepalive_timeout, settings.body_timeout, settings.send_timeout)
-        self._tick = min(TICK, max(0.05, min(time for time in times if time) / 4))
+        self._tick = min(TICK, max(0.05, min(one for one in times if one) / 4))
         self._second = -1
         self._fields = b""
         self.lead = b""
@@ -137,9 +141,10 @@ class HttpFactory(ServerFactory):
 
     def _keep_time(self) -> None:
         self.now: float = self.clock.seconds()
+        self.epoch: float = self._wall_clock()
         self.idle_deadline = self.after(self.settings.keepalive_timeout)
-        if int(self.now) != self._second:
-            self._second = int(self.now)
+        if int(self.epoch) != self._second:
+            self._second = int(self.epoch)
             self._fields = b"%sDate: %s\r\n" % (self._server, http_date(self._second))
             self.lead = status_line(200) + self._fields
 

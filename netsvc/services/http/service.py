@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import os
 from typing import Any
 
@@ -57,7 +58,7 @@ class HttpService(MultiService):
 def make_service(settings: HttpSettings, runtime: IRuntime) -> IService:
     """The service of one [http] section."""
     ready = ReadyAnswers(settings.cache)
-    static = StaticFiles(ready, settings.cache_file, runtime.reactor.seconds)
+    static = StaticFiles(ready, settings.cache_file, time.time)
     site = Site(settings.docroot.absolute(), policy_of(settings), settings.listing)
     routes = Routes(site, static)
     engine = None

@@ -148,6 +148,7 @@ class Rig:
             service="http",
             ready=self.ready,
             route=remember,
+            wall_clock=self.clock.seconds,
         )
 
     def connect(self) -> Peer:
