@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
@@ -65,6 +67,7 @@ class Case(SharedCase):
     SCRIPTS: ClassVar[dict[str, str]] = {
         "gate.sh": "#!/bin/sh\nprintf 'Content-Type: a/b\\n\\n'; echo $$; read line <../gate; echo done",
         "late.sh": "#!/bin/sh\n: >../late; read line <../gate; printf 'Content-Type: a/b\\n\\ndone'",
+        "deaf.sh": "#!/bin/sh\nprintf 'Content-Type: a/b\\n\\nanswer'",
         "env.sh": "#!/bin/sh\nprintf 'Content-Type: a/b\\n\\n'; env; ls /proc/self/fd",
     }
 
@@ -144,6 +147,13 @@ class PeerTest(Case):
         for connection in (plain, unix, tls):
             self.assertLess(len(read_all(connection)), LARGE)
         self.assertLess(self.daemon.resident() - before, 8 * MIB)
+
+    def test_upload_that_nobody_reads(self) -> None:
+        """A client that writes all of a large body before it reads gets the answer of a script that takes none."""
+        client = http.client.HTTPConnection("127.0.0.1", self.daemon.port("http"), timeout=BOUND)
+        with closing(client):
+            client.request("POST", "/cgi-bin/deaf.sh", b"x" * LARGE)
+            self.assertEqual(client.getresponse().read(), b"answer")
 
     def test_hostile_condition(self) -> None:
         """The longest and worst If-None-Match holds nobody up."""

@@ -33,7 +33,9 @@ log = Logger()
 READ_AHEAD = 1 << 16  # octets kept of requests whose turn has not come; also what Twisted reads at once
 BACKLOG = 1 << 16  # octets owed to a peer, past which its next request is not read
 LINGER = 5.0  # seconds that a connection is read on after its last answer (nginx's lingering_timeout)
-LINGER_OCTETS = 1 << 20  # octets read and dropped in that time; then the peer has to wait
+# Octets read and dropped in that time; then the peer has to wait. Many clients write a whole upload before they read
+# its answer, which came early and would be lost to them.
+LINGER_OCTETS = 1 << 26
 
 
 def host_and_port(address: Any) -> tuple[str, int]:

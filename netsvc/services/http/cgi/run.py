@@ -372,7 +372,7 @@ class Run:
 
     def _complain(self, line: str) -> None:
         log.warn(
-            "{script}: {line}",
+            "{script}: {line} (request {request_id})",
             event="cgi-stderr",
             script=self._script.script_name,
             line=line,
