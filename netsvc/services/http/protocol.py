@@ -132,7 +132,7 @@ class HttpProtocol(Protocol):
     def _quick(self, message: Message) -> bool:
         """Answer a plain GET from memory, if that can be done."""
         factory = self.factory
-        ready = factory.ready.find(message.head.path, factory.now)
+        ready = factory.ready.find(message.head.path, factory.epoch)
         if ready is None:
             return False
         flushed = fast_write(self.transport, ready.with_lead(factory.lead))
