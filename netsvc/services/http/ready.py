@@ -12,6 +12,7 @@ from collections import OrderedDict
 
 STILL = 2.1  # seconds since the last change; the coarsest file system clock (FAT) has steps of 2
 WALK_AGAIN = 1.0  # seconds
+LAG = 2.0  # seconds that the caller's time may be behind, and more than it is; a clock that was set back is further
 _OVERHEAD = 1024  # octets that an entry costs beside its answer, about
 
 Identity = tuple[int, int, int, int, int]
@@ -73,12 +74,12 @@ class ReadyAnswers:
     def find(self, path: bytes, now: float) -> Ready | None:
         """The answer to a plain GET of this raw path, if the file is what it was.
 
-        :param now: seconds; may lag a second behind.
+        :param now: seconds since the epoch; may lag a second behind.
         """
         entry = self._entries.get(path)
         if entry is None:
             return None
-        if now < entry.walked + WALK_AGAIN:
+        if -LAG < now - entry.walked < WALK_AGAIN:
             try:
                 found = os.stat(entry.path)
             except OSError:

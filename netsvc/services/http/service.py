@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import os
+import time
 from typing import Any
 
 from twisted.application.service import IService, MultiService

@@ -373,6 +373,14 @@ class MemoryTests(StaticCase):
         peer.send(request("/d/"))
         self.assertEqual(peer.statuses, [200, 404])
 
+    def test_the_way_is_walked_again_when_the_clock_was_set_back(self) -> None:
+        """A clock that jumps back an hour does not keep an answer for an hour without a look at the way to it."""
+        self.assertEqual(self.rig.get("/d/").status, 200)
+        entry = self.rig.ready.find(b"/d/", NOW)
+        assert entry is not None
+        self.assertIs(self.rig.ready.find(b"/d/", NOW - 1.5), entry)
+        self.assertIsNone(self.rig.ready.find(b"/d/", NOW - 3600.0))
+
     def test_one_spelling(self) -> None:
         """Other spellings of a path are answered and not kept."""
         for path in ("/./a.txt", "//a.txt", "/%61.txt"):
