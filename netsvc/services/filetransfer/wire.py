@@ -22,11 +22,8 @@ _UNUSABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, octets th
 
 
 def usable_name(name: str) -> bool:
-    """Whether a peer could save a file under this name: any script, spaces and emoji, but nothing that deceives.
-
-    A backslash is a directory to some peers.
-    """
-    return not any(one == "\\" or one in _TURNS or category(one) in _UNUSABLE for one in name)
+    """Whether a peer could save a file under this name: any script, spaces and emoji, but nothing that deceives."""
+    return not any(one in _TURNS or category(one) in _UNUSABLE for one in name)
 
 
 def encode(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:

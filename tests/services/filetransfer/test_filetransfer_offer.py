@@ -74,7 +74,6 @@ class OfferTests(SynchronousTestCase):
         self.file(".hidden", changed=50)
         self.file("esc\x1b[2J", changed=50)
         self.file("line\nbreak", changed=50)
-        self.file("back\\slash", changed=50)
         self.file("turned\u202etxt.exe", changed=50)
         (self.directory / os.fsdecode(b"\xff\xfe")).write_bytes(b"data")
         (self.directory / "directory").mkdir()
