@@ -213,6 +213,15 @@ class FileTest(Case):
         for change in (replace, Path.unlink, lambda path: path.rename(path.with_name("moved.bin"))):
             self.assertEqual(self.download(change), b"a" * LARGE)
 
+    def test_appended(self) -> None:
+        """A log that grows while it is sent arrives as far as was promised."""
+
+        def append(path: Path) -> None:
+            with path.open("ab") as file:
+                file.write(b"b" * 1000)
+
+        self.assertEqual(self.download(append), b"a" * LARGE)
+
     def test_changed(self) -> None:
         """One that is cut short or written over never arrives as if it were whole."""
 

@@ -28,13 +28,13 @@ TAIL = 16384  # octets of a large file that are sent only after a look whether i
 _READS = 3  # tries to read a small file that changes meanwhile
 
 
-def _same_content(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether an open file still has what it had.
+def _still_has(now: os.stat_result, before: os.stat_result) -> bool:
+    """Whether an open file still has what it had. One that has grown was appended to, as logs are.
 
     The change time would say too much: it moves with another mode or link, and when a new version is renamed into the
     file's place; who was sent the old one still gets all of it.
     """
-    return (one.st_mtime_ns, one.st_size) == (other.st_mtime_ns, other.st_size)
+    return now.st_size > before.st_size or (now.st_mtime_ns, now.st_size) == (before.st_mtime_ns, before.st_size)
 
 
 def validators_of(found: os.stat_result, now: float) -> Validators:
@@ -152,7 +152,7 @@ class StaticFiles:
             yield exchange.send_file(file.descriptor, one.start, one.length - held)
             if last:
                 end = os.pread(file.descriptor, held, one.stop - held)
-                if len(end) < held or not _same_content(os.fstat(file.descriptor), file.stat):
+                if len(end) < held or not _still_has(os.fstat(file.descriptor), file.stat):
                     raise FileShrankError("its content changed")
                 exchange.write(end + tail)
         exchange.finish()
