@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService, IServiceMaker
-from twisted.logger import globalLogPublisher
 from twisted.internet import reactor
+from twisted.logger import globalLogPublisher
 from twisted.plugin import getPlugins
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase

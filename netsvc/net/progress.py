@@ -20,6 +20,18 @@ _INT = struct.Struct("=i")
 
 def octets_moved(connection: socket.socket) -> int | None:
     """Octets received and acknowledged so far on a TCP connection; None where the kernel does not tell."""
+    counters = _counters(connection)
+    return None if counters is None else sum(counters)
+
+
+def octets_taken(connection: socket.socket) -> int | None:
+    """Octets that the peer has acknowledged so far on a TCP connection; None where the kernel does not tell."""
+    counters = _counters(connection)
+    return None if counters is None else counters[0]
+
+
+def _counters(connection: socket.socket) -> tuple[int, int] | None:
+    """Octets acknowledged and octets received."""
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_LENGTH)
     except OSError:
@@ -27,7 +39,7 @@ def octets_moved(connection: socket.socket) -> int | None:
     if len(info) < _TCP_INFO_LENGTH:
         return None
     acknowledged, received = _COUNTERS.unpack_from(info, _COUNTERS_AT)
-    return int(acknowledged + received)
+    return acknowledged, received
 
 
 def octets_unread(connection: socket.socket) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from netsvc.net.progress import octets_moved
+from netsvc.net.progress import octets_taken
 from netsvc.services.http.flow import queued
 
 FOREVER = float("inf")
@@ -84,7 +84,7 @@ def _taken(transport: Any, sent: int) -> int:
     """A number that grows by the octets that the peer takes."""
     connection = getattr(transport, "socket", None)
     if isinstance(connection, socket.socket):
-        moved = octets_moved(connection)
-        if moved is not None:
-            return moved
+        taken = octets_taken(connection)
+        if taken is not None:
+            return taken
     return sent - queued(transport)
