@@ -12,27 +12,18 @@ import socket
 import struct
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
 from tests.live.daemon import Daemon
 from tests.shared import SharedCase
+from tests.waiting import wait_until
 
 SITE = Path(__file__).resolve().parents[2] / "etc" / "www"
 BOUND = 30.0  # seconds
-LOOK = 0.01  # seconds between two looks
 MIB = 1 << 20
-
-
-def wait_until(holds: Callable[[], object]) -> None:
-    """Wait for something outside of this process, looking often."""
-    end = time.monotonic() + BOUND
-    while not holds():
-        if time.monotonic() > end:
-            raise AssertionError("it did not come to pass")
-        time.sleep(LOOK)
 
 
 def is_alive(pid: int) -> bool:

@@ -19,6 +19,7 @@ from typing import ClassVar
 
 from tests.live.daemon import Daemon
 from tests.shared import SharedCase
+from tests.waiting import wait_until
 
 BOUND = 30.0  # seconds
 LOOK = 0.01  # seconds between two looks
@@ -302,12 +303,3 @@ class EndTest(Case):
         self.assertLess(len(read_all(download)), LARGE)
         self.assertNotIn(b"\r\n0\r\n\r\n", read_all(script))
         self.assertRegex(daemon.log(), r"GET /large.bin 200 \d+ aborted")
-
-
-def wait_until(holds: Callable[[], object]) -> None:
-    """Wait for something outside of this process, looking often."""
-    end = time.monotonic() + BOUND
-    while not holds():
-        if time.monotonic() > end:
-            raise AssertionError("it did not come to pass")
-        time.sleep(LOOK)

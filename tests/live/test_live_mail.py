@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any, cast
@@ -26,20 +26,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from netsvc.cli.mail_socket import Connection, MailError
 from tests.live.daemon import NETSVC, Daemon
 from tests.services.smtp_client.certs import authority, server
+from tests.waiting import wait_until
 
 PATIENCE = 30.0  # seconds until a test that waits for something fails
 QUICK = "retry_first = 1s\nretry_longest = 1s\n"
 PASSWORD = "Tr0ub4dor&3-never-to-be-seen"
-
-
-def until(fact: Callable[[], Any]) -> Any:
-    """Wait until something is true, and return it."""
-    end = time.monotonic() + PATIENCE
-    while not (found := fact()):
-        if time.monotonic() > end:
-            raise AssertionError("it never came to be")
-        time.sleep(0.02)
-    return found
 
 
 class Sink:
@@ -186,7 +177,7 @@ class Mail(SynchronousTestCase):
                 start(one)
             for thread in senders:
                 thread.join(PATIENCE)
-            found = until(
+            found = wait_until(
                 lambda: (
                     (all_of := [books(one, name) for name in ("mail.sock", "mail-box.sock")])
                     and not any(each["waiting"] for each in all_of)
@@ -216,7 +207,7 @@ class Mail(SynchronousTestCase):
             self.assertIn("attempts cut at the end of the drain", one.log())
             sink.stalling = False
             start(one)
-            until(lambda: books(one)["delivered"] == 1)
+            wait_until(lambda: books(one)["delivered"] == 1)
         self.assertGreaterEqual(sink.taken["x", "b@example.com"], 1)
 
     def test_two_daemons(self) -> None:
@@ -250,7 +241,7 @@ class Mail(SynchronousTestCase):
         file.write_bytes(content)
         text = ".\n..\n.x\nFrom me\n漢字\n"
         send(one, "--subject", "数据", "--attach", str(file), "--cc", "汤众 <c@example.com>", text=text.encode())
-        until(lambda: books(one)["delivered"] == 2)
+        wait_until(lambda: books(one)["delivered"] == 2)
         for each in mailbox.Maildir(one.state / "mail", create=False):
             message: Any = message_from_bytes(each.as_bytes(), policy=policy.default)
             (part,) = message.iter_attachments()
@@ -281,7 +272,7 @@ class Mail(SynchronousTestCase):
             start(one)
             queue_id = send(one)
             one.wait_for("deferred: 4.7.5 TLS: .* CA that is not trusted here")
-            until(lambda: sink.connections >= 2)  # it was tried again
+            wait_until(lambda: sink.connections >= 2)  # it was tried again
             shown = mail(one, "show", queue_id).stdout + mail(one, "queue", "--json").stdout
             processes = Path(f"/proc/{one.pid}/cmdline").read_bytes() + Path(f"/proc/{one.pid}/environ").read_bytes()
         self.assertIn("4.7.5", shown)

@@ -13,13 +13,13 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.daemon import START_BOUND, TWISTD, Daemon
 from tests.runtime.certificates import make_certificate
+from tests.waiting import wait_until
 
 BOUND = 20.0  # seconds that any answer may take on a loaded machine
 
@@ -47,16 +47,6 @@ def read_all(connection: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return found
-
-
-def wait_until(true: object, what: str) -> None:
-    """Wait until a function says yes; fail with the words when it does not in time."""
-    assert callable(true)
-    deadline = time.monotonic() + BOUND
-    while not true():
-        if time.monotonic() > deadline:
-            raise AssertionError(what)
-        time.sleep(0.01)
 
 
 class RuntimeCase(SynchronousTestCase):

@@ -11,10 +11,8 @@ import socket
 import ssl
 import subprocess
 import tempfile
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
 from email import policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -27,22 +25,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.live.daemon import NETSVC, Daemon
 from tests.services.smtp_client.certs import authority, server
 from tests.shared import SharedCase
+from tests.waiting import wait_until
 
 ETC = Path(__file__).parents[2] / "etc"
 BOUND = 30.0  # seconds
 
 WORKBOOK = "汇总数据.xlsx"
 SENDER = "汤众 <tang@example.com>"
-
-
-def wait_until(holds: Callable[[], Any]) -> Any:
-    """Look until something holds; what it gave."""
-    end = time.monotonic() + BOUND
-    while not (found := holds()):
-        if time.monotonic() > end:
-            raise AssertionError("it did not come to pass")
-        time.sleep(0.02)
-    return found
 
 
 class FileTransferTests(SynchronousTestCase):
