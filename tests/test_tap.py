@@ -7,6 +7,8 @@ import io
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -58,6 +60,15 @@ class TapTests(SynchronousTestCase):
         root = Path(tap.__file__).parent.parent / "twisted"
         self.assertFalse((root / "__init__.py").exists())
         self.assertFalse((root / "plugins" / "__init__.py").exists())
+
+    def test_the_reactor_is_chosen_late(self) -> None:
+        """Neither the plugin nor tap installs a reactor when it is imported: --reactor would come too late."""
+        plugin = Path(tap.__file__).parent.parent / "twisted" / "plugins" / "netsvc_plugin.py"
+        code = (
+            f"import runpy, sys; runpy.run_path({str(plugin)!r}); import netsvc.tap; "
+            "sys.exit('twisted.internet.reactor' in sys.modules)"
+        )
+        self.assertEqual(subprocess.run([sys.executable, "-c", code], timeout=60).returncode, 0)
 
     def test_no_file(self) -> None:
         """Without --config the usage says what is missing."""
