@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from twisted.application.service import IService, MultiService
+from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
@@ -59,12 +59,14 @@ class Netsvc(MultiService):
             self._refuse(error)
 
     def startService(self) -> None:
-        try:
-            super().startService()  # type: ignore[no-untyped-call]
-        except StartError as error:
-            self._abandon()
-            self._refuse(error)
-            return
+        Service.startService(self)
+        for service in self:
+            try:
+                service.startService()
+            except Exception as error:  # noqa: BLE001 - as in assemble
+                self._abandon()
+                self._refuse(StartError(_told(service.name, error)))
+                return
         self.runtime.reactor.callWhenRunning(self._announce)
 
     def stopService(self) -> Deferred[Any]:
@@ -88,8 +90,8 @@ class Netsvc(MultiService):
         for service in self:
             try:
                 service.privilegedStartService()
-            except StartError as error:
-                errors.append(str(error))
+            except Exception as error:  # noqa: BLE001 - as in assemble
+                errors.append(_told(service.name, error))
         if errors:
             raise StartError("\n".join(errors))
 
@@ -131,10 +133,8 @@ def assemble(plan: Plan, runtime: Runtime, refuse: Callable[[StartError], None],
         try:
             make_service = instance.kind.load_make_service()
             service = make_service(instance.settings, runtime.for_section(instance.name))
-        except StartError as error:
-            errors.append(f"[{instance.name}] {error}")
         except Exception as error:  # noqa: BLE001 - a kind may be a third party's and fail in any way
-            errors.append(f"[{instance.name}] its kind has a fault: {_told(error)}")
+            errors.append(_told(instance.name, error))
         else:
             service.setName(instance.name)
             service.setServiceParent(top)
@@ -143,7 +143,10 @@ def assemble(plan: Plan, runtime: Runtime, refuse: Callable[[StartError], None],
     return top
 
 
-def _told(error: Exception) -> str:
-    """An exception and its place in a line."""
+def _told(name: str, error: Exception) -> str:
+    """What a section's kind raised, as a clear line: its own words, or else the exception and its place."""
+    if isinstance(error, StartError):
+        text = str(error)
+        return text if text.startswith(f"[{name}]") else f"[{name}] {text}"
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+    return f"[{name}] its kind has a fault: {type(error).__name__}: {error} ({place.filename}:{place.lineno})"

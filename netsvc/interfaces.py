@@ -101,7 +101,3 @@ class IRuntime(Interface):
 
     def in_thread(function, *args, **kwargs):
         """Run blocking work in the daemon's thread pool; a Deferred of its result."""
-
-
-class IOutbox(Interface):
-    """The durable queue of things to send: see :mod:`netsvc.outbox`."""

@@ -59,7 +59,13 @@ class Failing(Service):
     def __init__(self, at: str) -> None:
         self.at = at
 
+    def privilegedStartService(self) -> None:
+        if self.at == "bind-fault":
+            raise ZeroDivisionError("oh")
+
     def startService(self) -> None:
+        if self.at == "start-fault":
+            raise ZeroDivisionError("oh")
         if self.at == "start":
             raise StartError("[broken] the queue is locked")
         super().startService()  # type: ignore[no-untyped-call]
@@ -175,8 +181,19 @@ class AssemblyTests(SynchronousTestCase):
         top = self.assemble((serve, self.on()), (lambda settings, runtime: Failing("start"), self.on()))
         top.privilegedStartService()
         top.startService()
-        self.assertEqual(str(self.refused[0]), "[broken] the queue is locked")
+        self.assertEqual(str(self.refused[0]), "[test:1] [broken] the queue is locked")
         self.assertEqual(top.runtime.listening[0].where(), [])
+
+    def test_a_kind_with_a_fault_at_start(self) -> None:
+        """Whatever a kind raises while it binds or starts is one clear line with its place, and nothing stays bound."""
+        for at in ("bind-fault", "start-fault"):
+            self.refused.clear()
+            top = self.assemble((serve, self.on()), (lambda settings, runtime, at=at: Failing(at), self.on()))
+            top.privilegedStartService()
+            if at == "start-fault":
+                top.startService()
+            self.assertIn("[test:1] its kind has a fault: ZeroDivisionError: oh (", str(self.refused[0]))
+            self.assertEqual(top.runtime.listening[0].where(), [])
 
     def test_one_that_fails_to_stop_harms_no_other(self) -> None:
         """An error at stop is logged; the others stop, and the stop ends."""

@@ -13,7 +13,6 @@ from netsvc.config import values
 from netsvc.config.options import Context
 from netsvc.errors import BadValue
 
-HELP = "Check running services from the outside."
 EPILOG = """\
 URLs: echo, discard, chargen, qotd, daytime and time, each also with +udp
 (echo+udp://[::1]:9090); greeter, filetransfer, http, https; tcp only connects.

@@ -45,10 +45,3 @@ def prefix(address: Address | None) -> bytes:
     if address is None:
         return LOCAL
     return address.packed[:SOURCE_OCTETS]
-
-
-def show_prefix(source: bytes) -> str:
-    """A source in words, for logs: ``192.0.2.1``, ``2001:db8::/64``, ``local``."""
-    if len(source) == SOURCE_OCTETS:
-        return f"{ipaddress.IPv6Address(source.ljust(16, bytes(1)))}/{SOURCE_OCTETS * 8}"
-    return source.decode() if source == LOCAL else str(ipaddress.IPv4Address(source))

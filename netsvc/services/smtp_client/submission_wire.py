@@ -21,7 +21,6 @@ MAX_HEAD = 400_000  # octets of the JSON line: 1,000 recipients of 254 octets, s
 MAX_RECIPIENTS = 1000  # RFC 5321 4.5.3.1.8 asks for 100 at least
 MAX_ADDRESS = 254  # octets: a path is 256 with its angle brackets, RFC 5321 4.5.3.1.3
 MAX_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
-MAX_DOMAIN = 255  # octets, RFC 5321 4.5.3.1.2
 MAX_KEY = 200  # characters of an idempotency key: a UUID, a URL, a Message-ID
 MAX_SHOWN_ID = 64  # characters of what is no queue id that are said back
 MAX_PAGE = 1000  # items in one answer to queue
