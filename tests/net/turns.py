@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import select
 import socket
+import struct
+import termios
+import time
 from typing import Any
 
 from twisted.internet.posixbase import _DisconnectSelectableMixin
@@ -63,19 +67,27 @@ class Loopback:
     def read(self) -> bytes:
         """All that the peer can read, up to the end or until this end owes nothing more."""
         data = b""
+        last = time.monotonic() + 10
         while True:
             self.turns.turn()
             try:
                 more = self.peer.recv(1 << 20)
             except BlockingIOError:
-                # The kernel moves octets in its own time: long enough for any machine where some are owed.
-                owing = list(self.turns.writers)
-                if not any(select.select([self.peer], owing, [], 5 if owing else 0.02)):
+                # The kernel moves octets in its own time, so it is asked whether some are still on their way.
+                writers = list(self.turns.writers)
+                owing = writers or self.transport.disconnected or self._unacknowledged()
+                moved = any(select.select([self.peer], writers, [], 0.01 if owing else 0))
+                if not moved and (not owing or time.monotonic() > last):
                     return data
                 continue
             if not more:
                 return data
             data += more
+
+    def _unacknowledged(self) -> int:
+        """Octets written that the peer's kernel has not taken yet (SIOCOUTQ, tcp(7))."""
+        answer = fcntl.ioctl(self.transport.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
+        return int(struct.unpack("i", answer)[0])
 
     def at_end(self) -> bool:
         """Whether the peer has read all and sees the end."""
