@@ -70,6 +70,8 @@ class IExchange(Interface):
     secure = Attribute("True under TLS.")
     request_id = Attribute("A short unique word for logs and error pages.")
     body_length = Attribute("Declared length of the body in octets; 0 for none; None when it is chunked.")
+    style = Attribute("The AnswerStyle of the answer; routes may set another one before anything answers.")
+    user = Attribute("Whom netsvc has authenticated, as text; '' for nobody. Routes set it.")
     lost = Attribute("A Deferred that fires with None when the peer has left before the answer was finished.")
 
     def receive_body(receiver):
@@ -92,6 +94,14 @@ class IExchange(Interface):
             Content-Length and Transfer-Encoding: these are the exchange's.
         :param length: octets of the body, or None for an unknown length (chunked, or until close in 1.0).
         :param reason: the reason phrase, or None for the usual one.
+        """
+
+    def take_over():
+        """Instead of begin: every octet written from now on goes to the peer as it is, status line included (nph-).
+
+        The connection ends with finish. Not possible where answers share a connection (HTTP/2).
+
+        :return: whether it is so; when not, call begin.
         """
 
     def write(data):

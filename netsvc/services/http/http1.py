@@ -23,7 +23,7 @@ from netsvc.services.http.answer import (
     status_line,
 )
 from netsvc.services.http.exchange import IExchange
-from netsvc.services.http.pages import PAGE_HEADERS, error_page
+from netsvc.services.http.style import PLAIN, AnswerStyle
 
 if TYPE_CHECKING:
     from netsvc.services.http.head import Message
@@ -69,6 +69,8 @@ class Http1Exchange:
         self._continue_due = message.expects_continue
         self._receiver: Any = None
         self.head = message.head
+        self.style: AnswerStyle = PLAIN
+        self.user = ""
         self.body_length = message.body_length
         self.body_paused = False
         self.body_whole = message.body_length == 0
@@ -177,7 +179,7 @@ class Http1Exchange:
         """The octets of the answer's head; decides what becomes of the connection."""
         method, version = self.head.method, self.head.version
         own, self._chunked, until_close = framing(method, status, length, version)
-        fields = field_lines(headers)
+        fields = field_lines(self.style.dress(tuple(headers)))
         self._begun = True
         self.status = status
         self._length = length
@@ -229,6 +231,16 @@ class Http1Exchange:
             head += body
         fast_write(self._transport, head)
         self._complete()
+
+    def take_over(self) -> bool:
+        if self._closed or self._begun:
+            return False
+        self._begun = self._has_body = True
+        self.keep_alive = False
+        self.status = 200  # what the script says is between it and the peer
+        if not self.body_whole and self._receiver is None:
+            self.dropping = True
+        return True
 
     def _unsendable(self, error: ValueError) -> None:
         log.error(
@@ -303,8 +315,8 @@ class Http1Exchange:
         if self._begun:
             self.abort()
             return
-        page = error_page(status, reason, self.request_id)
-        self.answer(status, (*PAGE_HEADERS, *headers), page, reason)
+        fields, page = self.style.error_page(status, reason, self.request_id)
+        self.answer(status, (*fields, *headers), page, reason)
 
     # The connection's side
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from attrs import frozen
 
 from netsvc.config import values
 from netsvc.config.options import Context, ValueType, option
 from netsvc.config.server import DAY, HOUR, ServerSettings
 from netsvc.errors import BadValue
-from netsvc.services.http.cgi.settings import CgiSettings
-
-
-def index_name(text: str) -> str:
-    """One segment of a path: the name of a file."""
-    if "/" in text or "\0" in text or text in (".", ".."):
-        raise BadValue(f"{text!r} is not the name of a file, such as index.html")
-    return text
+from netsvc.services.http.access_log_settings import AccessLogSettings
+from netsvc.services.http.http2.settings import Http2Settings
+from netsvc.services.http.scope_settings import ScopeSettings
 
 
 def server_header() -> ValueType[str]:
@@ -34,24 +27,9 @@ def server_header() -> ValueType[str]:
 
 
 @frozen(kw_only=True)
-class HttpSettings(CgiSettings, ServerSettings):
+class HttpSettings(ScopeSettings, AccessLogSettings, Http2Settings, ServerSettings):
     """What is served, and how long and how large requests may be."""
 
-    docroot: Path = option(values.path(), help="The directory whose files are served.")
-    index: tuple[str, ...] = option(
-        values.items(index_name, name="names", bounds="names of files"),
-        default=("index.html", "index.htm"),
-        help="Files that answer for their directory; the first that exists does.",
-    )
-    listing: bool = option(values.boolean(), default=False, help="List directories that have no index file.")
-    dotfiles: bool = option(
-        values.boolean(), default=False, help="Serve names that begin with a dot; /.well-known is served anyway."
-    )
-    follow_symlinks: str = option(
-        values.choice("inside", "owner", "no", "yes"),
-        default="inside",
-        help="Symbolic links: 'inside' the docroot only; to what the link's 'owner' owns; 'no' link; 'yes', any.",
-    )
     cache: int = option(
         values.size(0, 1 << 34),
         default=16 << 20,

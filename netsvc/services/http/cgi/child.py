@@ -69,6 +69,9 @@ class Child(Protocol):
     def poll(self) -> int | None:
         """Reap it if it has exited: its exit status, or minus the signal that ended it; None while it runs."""
 
+    def watch(self, reactor: Any, exited: Callable[[], None]) -> object:
+        """Call `exited` once, in a later turn, when it has exited and before it is reaped."""
+
 
 Start = Callable[[Command, int, int, int], Child]
 
@@ -101,13 +104,21 @@ def _explain(error: OSError, script: str) -> ScriptStartError:
     return ScriptStartError(f"the script cannot be run: {error.strerror}", 500)
 
 
+class ExecChild(subprocess.Popen[bytes]):
+    """A child that was started with exec."""
+
+    def watch(self, reactor: Any, exited: Callable[[], None]) -> object:
+        """As Child."""
+        return ExitWatch(reactor, self.pid, exited)
+
+
 def start_child(command: Command, stdin: int, stdout: int, stderr: int) -> Child:
     """Start a process in a session of its own, with these three descriptors and no others.
 
     :raises ScriptStartError: with what to answer the peer.
     """
     try:
-        child = subprocess.Popen(
+        child = ExecChild(
             command.arguments,
             cwd=command.directory,
             env=command.environment,

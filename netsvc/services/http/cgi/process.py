@@ -18,7 +18,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from netsvc.services.http.cgi.child import Child, Command, ExitWatch, ScriptStartError, Start, group_lives, start_child
+from netsvc.services.http.cgi.child import Child, Command, ScriptStartError, Start, group_lives, start_child
 from netsvc.services.http.cgi.pipes import InputPipe, OutputPipe
 
 log = Logger()
@@ -111,7 +111,7 @@ class ScriptProcess:
         self.stdin = None if ours_in is None else InputPipe(reactor, ours_in, listener.stdin_full, self.touch)
         self._stdout = OutputPipe(reactor, ours_out, self._printed, self._output_over)
         self._stderr = OutputPipe(reactor, ours_err, listener.stderr_received, lambda: None)
-        ExitWatch(reactor, self._child.pid, self._exited)
+        self._child.watch(reactor, self._exited)
 
     @property
     def pid(self) -> int:

@@ -50,6 +50,12 @@ class RedirectedExchange:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._exchange, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("style", "user"):  # of the place that answers now; the exchange below sends it
+            setattr(self._exchange, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def receive_body(self, receiver: Any) -> None:
         """There is none: the script that redirected had it."""
         receiver.body_finished()

@@ -10,6 +10,7 @@ from netsvc.config import values
 from netsvc.config.options import Context, ValueType, option
 from netsvc.config.server import DAY, HOUR
 from netsvc.errors import BadValue
+from netsvc.services.http.cgi.warm.settings import WarmSettings
 
 # What login(1) and systemd give a process of the system; nothing of the daemon's own.
 SANE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -62,7 +63,7 @@ def assignments() -> ValueType[tuple[tuple[str, str], ...]]:
 
 
 @frozen(kw_only=True, slots=False)  # so that a class can inherit it beside ServerSettings
-class CgiSettings:
+class CgiSettings(WarmSettings):
     """How scripts are found, run and limited."""
 
     cgi_directories: tuple[str, ...] = option(

@@ -23,6 +23,7 @@ from netsvc.services.http.cgi.engine import CgiEngine
 from netsvc.services.http.cgi.settings import CgiSettings
 from netsvc.services.http.exchange import IExchange, RequestHead
 from netsvc.services.http.paths import Script
+from netsvc.services.http.style import PLAIN, AnswerStyle
 from tests.fakes import FakeMetrics
 
 BOUND = 30.0  # seconds until a test that waits has failed; nothing waits so long that works
@@ -53,6 +54,9 @@ class FakeExchange:
         self.peer = peer
         self.local = ("192.0.2.1", 8000)
         self.secure = False
+        self.style: AnswerStyle = PLAIN
+        self.user = ""
+        self.taken_over = False
         self.request_id = "rq1"
         self.body_length = body_length
         self.lost: Deferred[None] = Deferred()
@@ -81,6 +85,10 @@ class FakeExchange:
         if data:
             self.give(data)
         self.receiver.body_finished()
+
+    def take_over(self) -> bool:
+        self.taken_over = True
+        return True
 
     def leave(self) -> None:
         """The peer goes, as the core tells it."""

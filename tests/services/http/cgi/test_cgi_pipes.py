@@ -201,7 +201,7 @@ class ChildTest(ReactorCase):
         limit_process(child.pid, nice=5, cpu=7, memory=1 << 30)
 
     def failure(self, error: int) -> ScriptStartError:
-        with mock.patch("subprocess.Popen", side_effect=OSError(error, os.strerror(error))):
+        with mock.patch("netsvc.services.http.cgi.child.ExecChild", side_effect=OSError(error, os.strerror(error))):
             return self.assertRaises(ScriptStartError, self.start, "#!/bin/sh\n")
 
     def test_failures(self) -> None:
@@ -217,7 +217,7 @@ class ChildTest(ReactorCase):
         failure = self.assertRaises(ScriptStartError, start_child, command, -3, -3, -3)
         self.assertEqual(failure.status, 404)
         script.mkdir()
-        with mock.patch("subprocess.Popen", side_effect=OSError(2, "none")):
+        with mock.patch("netsvc.services.http.cgi.child.ExecChild", side_effect=OSError(2, "none")):
             failure = self.assertRaises(ScriptStartError, start_child, command, -3, -3, -3)
         self.assertEqual(failure.status, 500)
 

@@ -1,0 +1,1 @@
+"""The warm interpreter: Python scripts run in children of an interpreter that is there already."""

@@ -1,0 +1,1 @@
+"""HTTP/2 (RFC 9113) over TLS: the same exchanges for the same routes."""
