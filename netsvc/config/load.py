@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -24,6 +25,15 @@ from netsvc.config.listen import ListenAddress
 from netsvc.config.options import Context, Option, options
 from netsvc.config.overlap import Claim, Claims
 from netsvc.config.plan import Instance, Plan
+from netsvc.config.scopes import (
+    Prefix,
+    Scope,
+    inherited,
+    parse_prefix,
+    scope_class,
+    scope_field,
+    scope_options,
+)
 from netsvc.config.sections import Entry, Section
 from netsvc.config.values import nearest
 from netsvc.errors import BadValue, ConfigError, Fault, Origin
@@ -52,9 +62,10 @@ def load(
         for section in file.document.sections:
             loading.add(section, file.context)
     daemon = loading.daemon_settings(Origin(path), environ)
+    instances = loading.finish()
     if loading.faults:
         raise ConfigError(loading.faults)
-    return Plan(daemon, tuple(loading.instances), tuple(file.absolute for file in gathered.files))
+    return Plan(daemon, instances, tuple(file.absolute for file in gathered.files))
 
 
 def _shorten(text: str) -> str:
@@ -75,9 +86,14 @@ class _Loading:
     _first: dict[str, Origin] = field(factory=dict)  # of each section name: where it stands first
     _classes: dict[str, tuple[type[Any], dict[str, Option]]] = field(factory=dict)
     _claims: Claims = field(factory=Claims)
+    _scopes: list[tuple[str, Section, Context]] = field(factory=list)  # with the names of the sections they belong to
 
     def add(self, section: Section, context: Context) -> None:
-        """Take one section: its instance or its faults."""
+        """Take one section: its instance or its faults. Scopes wait for the sections that they belong to."""
+        name, _, rest = section.name.partition(" ")
+        if rest.lstrip().startswith("/") and name.partition(":")[0] in self.kinds:
+            self._scopes.append((name, section, context))
+            return
         word, colon, instance = section.name.partition(":")
         if word == SECTION and not colon:
             self._add_daemon(section, context)
@@ -97,6 +113,53 @@ class _Loading:
         settings = self._settings(section, context, settings_class, by_key, self._is_first(section))
         if settings is not None:
             self.instances.append(Instance(self.kinds[word], section.name, settings, section.origin))
+
+    def finish(self) -> tuple[Instance, ...]:
+        """Take the scopes, each into the settings that it belongs to; all instances."""
+        found: dict[str, dict[Prefix, tuple[Section, dict[str, Any]]]] = {}
+        for name, section, context in self._scopes:
+            self._add_scope(name, section, context, found.setdefault(name, {}))
+        return tuple(
+            attrs.evolve(one, settings=self._scoped(one.settings, found[one.name])) if found.get(one.name) else one
+            for one in self.instances
+        )
+
+    def _add_scope(
+        self, name: str, section: Section, context: Context, found: dict[Prefix, tuple[Section, dict[str, Any]]]
+    ) -> None:
+        known = self._class(name.partition(":")[0], section.origin)
+        if known is None:
+            return
+        by_key = scope_options(known[0])
+        if not by_key:
+            self._fault(section.origin, "unknown-section", f"[{name}] has no scopes; a kind's name stands alone", name)
+            return
+        if name not in self._first:
+            self._fault(section.origin, "unknown-section", f"[{section.name}] is a part of [{name}], which is nowhere")
+            return
+        try:
+            prefix = parse_prefix(section.name[len(name) :].strip())
+        except BadValue as bad:
+            self._fault(section.origin, "syntax", f"[{section.name}]: {bad.message}")
+            return
+        parsed = self._parsed(section, context, by_key)
+        if self._is_first(attrs.evolve(section, name=f"{name} {prefix}")) and parsed is not None:
+            found[prefix] = section, parsed
+
+    def _scoped(self, settings: Any, found: dict[Prefix, tuple[Section, dict[str, Any]]]) -> Any:
+        """Settings with their scopes, each of which has what the one around it has."""
+        settings_class: Any = scope_class(type(settings))
+        made: dict[Prefix, Scope] = {}
+        for prefix in sorted(found, key=lambda one: (len(one.names), one)):
+            section, parsed = found[prefix]
+            around = max(
+                (one for one in made if one.encloses(prefix)), key=lambda one: (one.host, len(one.names)), default=None
+            )
+            base = settings if around is None else made[around].settings
+            own = self._made(section, partial(inherited, base, settings_class), parsed)
+            if own is not None:
+                made[prefix] = Scope(prefix, frozenset(parsed), own)
+        return attrs.evolve(settings, **{scope_field(type(settings)): tuple(made.values())})
 
     def daemon_settings(self, origin: Origin, environ: Mapping[str, str]) -> DaemonSettings:
         """The options of [netsvc], or their defaults."""
@@ -153,6 +216,20 @@ class _Loading:
     ) -> Any:
         """An object of the settings class, or None when the section has a fault or is not the first of its name."""
         before = len(self.faults)
+        parsed = self._parsed(section, context, by_key)
+        given = {entry.key for entry in section.entries}
+        if not is_first:
+            return None
+        for key, option in by_key.items():
+            if option.required and key not in given:
+                self._fault(section.origin, "missing-key", f"[{section.name}] needs the key {key!r}")
+        if parsed is None or len(self.faults) > before:
+            return None
+        return self._made(section, lambda given: settings_class(**given), parsed)
+
+    def _parsed(self, section: Section, context: Context, by_key: dict[str, Option]) -> dict[str, Any] | None:
+        """The values of a section by key, or None when one has a fault."""
+        before = len(self.faults)
         parsed: dict[str, Any] = {}
         for entry in section.entries:
             option = by_key.get(entry.key)
@@ -160,18 +237,13 @@ class _Loading:
                 self._unknown_key(section, entry, list(by_key))
             elif not entry.faulty:
                 self._value(entry, option, context, parsed)
-        given = {entry.key for entry in section.entries}
-        if not is_first:
-            return None
-        for key, option in by_key.items():
-            if option.required and key not in given:
-                self._fault(section.origin, "missing-key", f"[{section.name}] needs the key {key!r}")
-        for entry in section.entries:
-            if entry.key in parsed:
-                self._claim(section, entry, parsed[entry.key])
+        if self._first.get(section.name, section.origin) is section.origin:
+            for entry in section.entries:
+                if entry.key in parsed:
+                    self._claim(section, entry, parsed[entry.key])
         if len(self.faults) > before or any(entry.faulty for entry in section.entries):
             return None
-        return self._made(section, settings_class, parsed)
+        return parsed
 
     def _unknown_key(self, section: Section, entry: Entry, known: list[str]) -> None:
         folded = re.sub("[^a-z0-9_]+", "_", entry.key.lower()).strip("_")
@@ -215,11 +287,11 @@ class _Loading:
                 message = f"{entry.key}: {address} is taken by [{taken.section}] at {taken.origin} ({taken.address})"
                 self._fault(origin, "conflict", message)
 
-    def _made(self, section: Section, settings_class: type[Any], parsed: dict[str, Any]) -> Any:
+    def _made(self, section: Section, make: Callable[[dict[str, Any]], Any], parsed: dict[str, Any]) -> Any:
         places = {entry.key: entry for entry in section.entries}
         before = len(self.faults)
         try:
-            settings = settings_class(**parsed)
+            settings = make(parsed)
             check = getattr(settings, "check", None)
             for key, message in check() if callable(check) else ():
                 origin = places[key].at(0) if key in places else section.origin

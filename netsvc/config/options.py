@@ -22,6 +22,7 @@ from attrs import field, frozen
 T = TypeVar("T")
 
 _KEY = "netsvc"
+_SCOPES = "netsvc-scopes"  # see :mod:`netsvc.config.scopes`: the field that takes a kind's scope sections is no option
 
 
 @frozen
@@ -113,5 +114,5 @@ def options(settings: type[Any]) -> tuple[Option, ...]:
         value, help_line = attribute.metadata[_KEY]
         return Option(key=attribute.name, value=value, default=attribute.default, help=help_line)
 
-    fields: Iterable[attrs.Attribute[Any]] = attrs.fields(settings)
+    fields: Iterable[attrs.Attribute[Any]] = (one for one in attrs.fields(settings) if _SCOPES not in one.metadata)
     return tuple(made(one) for one in sorted(fields, key=lambda one: one.inherited))  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from netsvc.config import values
 from netsvc.config.options import Context, ValueType, option
+from netsvc.config.scopes import Scope, scope_sections
 from netsvc.config.server import DAY, HOUR, ServerSettings
 from netsvc.errors import BadValue
 from netsvc.services.http.access_log_settings import AccessLogSettings
@@ -30,6 +31,7 @@ def server_header() -> ValueType[str]:
 class HttpSettings(ScopeSettings, AccessLogSettings, Http2Settings, ServerSettings):
     """What is served, and how long and how large requests may be."""
 
+    scopes: tuple[Scope, ...] = scope_sections(ScopeSettings)
     cache: int = option(
         values.size(0, 1 << 34),
         default=16 << 20,
