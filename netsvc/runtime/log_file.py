@@ -6,12 +6,10 @@ Only regular files: as root, ``-l /dev/null`` makes Twisted's own log file renam
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 from netsvc.errors import StartError, printable
-
-MODE = 0o640  # the group reads, as with syslog's files; the umask may take more away
+from netsvc.net.log_file import open_at_end
 
 
 class ReopeningFile:
@@ -25,7 +23,7 @@ class ReopeningFile:
         self.path = path
         self.write_errors = 0
         self._torn = False  # the last write ended within a line
-        self._descriptor = _opened(path)
+        self._descriptor = open_at_end(path)
 
     def write(self, text: str) -> None:
         """Append whole lines.
@@ -54,7 +52,7 @@ class ReopeningFile:
         :return: None, or in words why not; then the log goes on into the old file.
         """
         try:
-            fresh = _opened(self.path)
+            fresh = open_at_end(self.path)
         except OSError as error:
             self.write_errors += 1
             return _complaint(self.path, error)
@@ -84,16 +82,3 @@ def open_log_file(path: str | Path) -> ReopeningFile:
 
 def _complaint(path: str | Path, error: OSError) -> str:
     return printable(f"cannot log to {str(path)!r}: {error.strerror or error}")
-
-
-def _opened(path: Path) -> int:
-    # O_NOFOLLOW: root must not be led by a link that another user put into the log directory.
-    # O_NONBLOCK: a pipe without a reader fails at once instead of holding the start up.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY | os.O_NONBLOCK
-    if path.is_symlink():
-        raise OSError("is a symbolic link")
-    descriptor = os.open(path, flags, MODE)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError("is not a regular file")
-    return descriptor

@@ -12,6 +12,7 @@ from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
 from netsvc.interfaces import IMetrics
+from netsvc.services.http.access_log import AccessLog
 from netsvc.services.http.answer import field_lines, http_date, status_line
 from netsvc.services.http.protocol import HttpProtocol
 from netsvc.services.http.ready import ReadyAnswers
@@ -34,6 +35,7 @@ class HttpFactory(ServerFactory):
     :param service: the section's name, a label of the metrics.
     :param ready: answers from memory.
     :param route: answers an IExchange.
+    :param access_log: where requests are recorded.
     :param wall_clock: seconds since the epoch, for Date and for the age of what is in memory.
     """
 
@@ -48,6 +50,7 @@ class HttpFactory(ServerFactory):
         service: str,
         ready: ReadyAnswers,
         route: Callable[[Any], None],
+        access_log: AccessLog | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
@@ -59,7 +62,7 @@ class HttpFactory(ServerFactory):
         self.limits = Limits(
             target=settings.max_target, head=settings.max_head, fields=settings.max_headers, body=settings.max_body
         )
-        self.access_log = settings.access_log
+        self.access_log = access_log
         self.draining = False
         self.served = 0  # answers from memory since the last tick
         self._service = service

@@ -16,7 +16,6 @@ from zope.interface import implementer
 
 from netsvc.net.fast_write import fast_write
 from netsvc.net.plain import is_plain
-from netsvc.services.http.access_log import log_bad_request, log_request
 from netsvc.services.http.answer import field_lines, status_line
 from netsvc.services.http.flow import Backlog, queued
 from netsvc.services.http.head import Message, RejectedError
@@ -139,8 +138,9 @@ class HttpProtocol(Protocol):
         factory.served += 1
         self.deadline = factory.idle_deadline
         self._in_head = False
-        if factory.access_log:
-            log_request(self.peer[0], message.head, 200, ready.length)
+        if factory.access_log is not None:
+            host, port = self.peer
+            factory.access_log.request(host, message.head, 200, ready.length, port=port, secure=self.secure)
         if not flushed and not self._advancing:
             self._advance()
         return True
@@ -221,8 +221,8 @@ class HttpProtocol(Protocol):
         )
         fast_write(self.transport, head if method == "HEAD" else head + body)
         self.factory.count(status)
-        if self.factory.access_log:
-            log_bad_request(self.peer[0], status, reason, request_id)
+        if self.factory.access_log is not None:
+            self.factory.access_log.bad_request(self.peer[0], status, reason, request_id)
         self._linger()
 
     def _settle(self) -> None:
@@ -417,13 +417,19 @@ class HttpProtocol(Protocol):
     def _record(self, exchange: Http1Exchange, *, aborted: bool = False) -> None:
         factory = self.factory
         factory.count(exchange.status)
-        factory.observe(factory.clock.seconds() - self._started)
-        if factory.access_log:
-            log_request(
-                self.peer[0],
+        seconds = factory.clock.seconds() - self._started
+        factory.observe(seconds)
+        if factory.access_log is not None:
+            host, port = self.peer
+            factory.access_log.request(
+                host,
                 exchange.head,
                 exchange.status,
                 exchange.sent,
                 request_id=exchange.request_id,
                 aborted=aborted,
+                user=exchange.user,
+                seconds=seconds,
+                port=port,
+                secure=self.secure,
             )

@@ -11,6 +11,7 @@ from twisted.internet.defer import inlineCallbacks
 
 from netsvc.errors import StartError
 from netsvc.interfaces import IRuntime
+from netsvc.services.http.access_log import AccessLog, access_log
 from netsvc.services.http.cgi.engine import CgiEngine
 from netsvc.services.http.factory import HttpFactory
 from netsvc.services.http.paths import Policy
@@ -34,18 +35,24 @@ class HttpService(MultiService):
     """The listeners and the scripts: first the connections end, then what is left of the scripts.
 
     :param docroot: must be a directory when the service starts.
+    :param record: the access log.
     """
 
-    def __init__(self, settings: HttpSettings, listeners: Any, engine: CgiEngine | None) -> None:
+    def __init__(
+        self, settings: HttpSettings, listeners: Any, engine: CgiEngine | None, record: AccessLog | None = None
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._settings = settings
         self._engine = engine
+        self._record = record
         listeners.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
         docroot = self._settings.docroot
         if not docroot.is_dir():
             raise StartError(f"the docroot {docroot} is not a directory")
+        if self._record is not None:
+            self._record.open()
         super().privilegedStartService()  # type: ignore[no-untyped-call]
 
     @inlineCallbacks
@@ -53,6 +60,8 @@ class HttpService(MultiService):
         yield super().stopService()  # type: ignore[no-untyped-call]
         if self._engine is not None:
             yield self._engine.stop()
+        if self._record is not None:
+            yield self._record.close()
 
 
 def make_service(settings: HttpSettings, runtime: IRuntime) -> IService:
@@ -72,6 +81,9 @@ def make_service(settings: HttpSettings, runtime: IRuntime) -> IService:
             route=routes.route,
         )
         routes.run_script = engine.run
+    record = access_log(
+        settings, clock=runtime.reactor, in_thread=runtime.in_thread, metrics=runtime.metrics, service=runtime.name
+    )
     factory = HttpFactory(
         settings,
         clock=runtime.reactor,
@@ -79,5 +91,6 @@ def make_service(settings: HttpSettings, runtime: IRuntime) -> IService:
         service=runtime.name,
         ready=ready,
         route=routes.route,
+        access_log=record,
     )
-    return HttpService(settings, runtime.serve(settings, stream=factory), engine)
+    return HttpService(settings, runtime.serve(settings, stream=factory), engine, record)

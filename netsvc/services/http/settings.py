@@ -41,7 +41,6 @@ class HttpSettings(ScopeSettings, AccessLogSettings, Http2Settings, ServerSettin
         values.size(0, 16 << 20), default=64 << 10, help="The largest file that is kept in memory."
     )
     server: str = option(server_header(), default="netsvc", help="The Server field of answers; 'none' leaves it out.")
-    access_log: bool = option(values.boolean(), default=True, help="Log every request.")
     head_timeout: float = option(
         values.duration(0.1, HOUR), default=15.0, help="Time for the whole head of a request, from its first octet."
     )

@@ -8,10 +8,12 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
+from netsvc.services.http.access_log import access_log
 from netsvc.services.http.factory import HttpFactory
 from netsvc.services.http.http1 import Http1Exchange
 from netsvc.services.http.ready import ReadyAnswers
@@ -148,6 +150,13 @@ class Rig:
             service="http",
             ready=self.ready,
             route=remember,
+            access_log=access_log(
+                self.settings,
+                clock=self.clock,
+                in_thread=maybeDeferred,
+                metrics=self.metrics,
+                service="http",
+            ),
             wall_clock=self.clock.seconds,
         )
 

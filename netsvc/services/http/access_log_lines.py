@@ -1,0 +1,177 @@
+r"""One line for each request, in Apache's combined format, with more behind it, or in JSON. No I/O, no Twisted.
+
+    HOST - USER [TIME] "REQUEST LINE" STATUS OCTETS "REFERER" "USER-AGENT"
+
+What peers sent is escaped as Apache's mod_log_config does it (``\"``, ``\\``, ``\n``, ``\xhh`` for all that is not
+visible ASCII), so that nobody forges a line, a field of one, or moves a terminal's cursor.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from netsvc.services.http.exchange import RequestHead
+
+CLOSED_EARLY: Final = 499  # in combined lines, which have no other place to say it; nginx's number, known to analysers
+_REMEMBERED = 512  # heads whose escaped parts are kept; as many as wire.py remembers
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # in no locale
+_SAFE = re.compile(rb"[ !#-\[\]-~]*")
+_UNSAFE = re.compile(rb"[^ !#-\[\]-~]")
+_NAMED = {0x22: '\\"', 0x5C: "\\\\", 0x08: "\\b", 0x09: "\\t", 0x0A: "\\n", 0x0B: "\\v", 0x0D: "\\r"}
+
+
+class Record(NamedTuple):  # an attrs class takes five times as long to make
+    """What became of one request.
+
+    :param when: seconds since the epoch, at the end of the answer.
+    :param peer: its address; "" on UNIX sockets.
+    :param head: of the request; None when what came was none.
+    :param octets: of the answer's body that were sent, without framing.
+    :param request_id: the word by which other events name the request; "" when there can be none.
+    :param aborted: the answer is not whole; status 0 when none had begun.
+    :param seconds: from the head to the end of the answer; None when it was answered at once from memory.
+    :param reason: one phrase for what was no request, or "".
+    """
+
+    when: float
+    peer: str
+    status: int
+    head: RequestHead | None = None
+    octets: int = 0
+    request_id: str = ""
+    aborted: bool = False
+    user: str = ""
+    seconds: float | None = None
+    port: int = 0
+    secure: bool = False
+    reason: str = ""
+
+
+Format = Callable[[Record], str]
+
+
+def escaped(octets: bytes) -> str:
+    """Octets for between two quotation marks of a line."""
+    if _SAFE.fullmatch(octets):
+        return octets.decode("ascii")
+    return _UNSAFE.sub(lambda found: (_NAMED.get(found[0][0]) or f"\\x{found[0][0]:02x}").encode(), octets).decode()
+
+
+def escaped_word(text: str) -> str:
+    """Text for where a space would end it; "-" for none."""
+    return escaped(text.encode("utf-8", "surrogateescape")).replace(" ", "\\x20") or "-"
+
+
+def apache_time(when: float) -> str:
+    """Seconds since the epoch as ``[10/Oct/2000:13:55:36 -0700]``, local time."""
+    local = time.localtime(when)
+    minutes = local.tm_gmtoff // 60
+    sign = "-" if minutes < 0 else "+"
+    hours, minutes = divmod(abs(minutes), 60)
+    return (
+        f"[{local.tm_mday:02}/{_MONTHS[local.tm_mon - 1]}/{local.tm_year}:"
+        f"{local.tm_hour:02}:{local.tm_min:02}:{local.tm_sec:02} {sign}{hours:02}{minutes:02}]"
+    )
+
+
+def rfc3339(when: float) -> str:
+    """Seconds since the epoch as ``2000-10-10T20:55:36.250Z`` (RFC 3339), cut to milliseconds."""
+    milliseconds = int(when * 1000)
+    at = time.gmtime(milliseconds // 1000)
+    return (
+        f"{at.tm_year:04}-{at.tm_mon:02}-{at.tm_mday:02}T{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
+        f".{milliseconds % 1000:03}Z"
+    )
+
+
+def _version(head: RequestHead) -> str:
+    return f"{head.version[0]}.{head.version[1]}"
+
+
+class Combined:
+    """Makes combined lines. The text of a second, and that of a head that comes again, is made once."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._time = ""
+        self._parts: dict[int, tuple[RequestHead, str, str]] = {}
+
+    def __call__(self, record: Record) -> str:
+        """One line, without its end."""
+        return self.line(record, CLOSED_EARLY if record.aborted else record.status)
+
+    def line(self, record: Record, status: int) -> str:
+        """One line with a status of the caller's choice."""
+        second = int(record.when)
+        if second != self._second:
+            self._second, self._time = second, apache_time(second)
+        request, agents = self._of(record.head)
+        octets = record.octets or "-"
+        user = escaped_word(record.user) if record.user else "-"
+        return f"{record.peer or '-'} - {user} {self._time} {request} {status} {octets} {agents}"
+
+    def _of(self, head: RequestHead | None) -> tuple[str, str]:
+        """The quoted request line, and referer with user agent."""
+        if head is None:
+            return '"-"', '"-" "-"'
+        known = self._parts.get(id(head))
+        if known is not None and known[0] is head:
+            return known[1], known[2]
+        request = f'"{head.method} {escaped(head.target)} HTTP/{_version(head)}"'
+        agents = " ".join(f'"{escaped(head.first(name) or b"-")}"' for name in (b"referer", b"user-agent"))
+        if len(self._parts) >= _REMEMBERED:
+            del self._parts[next(iter(self._parts))]
+        self._parts[id(head)] = (head, request, agents)
+        return request, agents
+
+
+class Text(Combined):
+    """Combined lines, then request id, seconds, and ``aborted`` where it is so."""
+
+    def __call__(self, record: Record) -> str:
+        """One line, without its end."""
+        seconds = "-" if record.seconds is None else f"{record.seconds:.6f}"
+        line = f"{self.line(record, record.status)} {record.request_id or '-'} {seconds}"
+        return f"{line} aborted" if record.aborted else line
+
+
+def _text(octets: bytes | None) -> str | None:
+    return None if octets is None else octets.decode("utf-8", "backslashreplace")
+
+
+def json_line(record: Record) -> str:
+    """One JSON object, ASCII only, without the line's end; what is not known is null."""
+    head = record.head
+    found: dict[str, Any] = {
+        "time": rfc3339(record.when),
+        "request_id": record.request_id or None,
+        "peer": record.peer,
+        "port": record.port,
+        "user": record.user or None,
+        "method": head and head.method,
+        "target": head and _text(head.target),
+        "host": head and head.host,
+        "version": head and _version(head),
+        "status": record.status,
+        "octets": record.octets,
+        "seconds": None if record.seconds is None else round(record.seconds, 6),
+        "referer": head and _text(head.first(b"referer")),
+        "user_agent": head and _text(head.first(b"user-agent")),
+        "tls": record.secure,
+        "aborted": record.aborted,
+    }
+    if record.reason:
+        found["reason"] = record.reason
+    return json.dumps(found, separators=(",", ":")).replace("\x7f", "\\u007f")
+
+
+def line_format(name: str) -> Format:
+    """The format that an option's value names."""
+    if name == "json":
+        return json_line
+    return Text() if name == "text" else Combined()
