@@ -12,7 +12,7 @@ from datetime import time
 
 from netsvc.config.access_times import Span
 from netsvc.config.values import Network
-from netsvc.runtime.addresses import Address, canonical
+from netsvc.net.addresses import Address, canonical
 
 NOT_ALLOWED = "not in allow"
 

@@ -5,7 +5,7 @@ same time (of the service, then of the whole daemon, then of the source), rate o
 a refusal carries its reason for the counters and its rule for the log.
 
 A refused connection takes nothing: neither a place nor a token. Memory is bounded: a source without open connections
-has no entry, and rates are counted in :class:`netsvc.runtime.buckets.Buckets`.
+has no entry, and rates are counted in :class:`netsvc.net.buckets.Buckets`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from attrs import frozen
 
 from netsvc.config.server import ServerSettings
 from netsvc.config.values import Rate
+from netsvc.net.addresses import Address, canonical, prefix
+from netsvc.net.buckets import Buckets
 from netsvc.runtime.access import Access
-from netsvc.runtime.addresses import Address, canonical, prefix
-from netsvc.runtime.buckets import Buckets
 
 DENIED = "denied"
 ACCESS_TIMES = "access-times"

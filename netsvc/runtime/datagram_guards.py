@@ -12,8 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Container, Hashable
 from functools import lru_cache
 
-from netsvc.runtime.addresses import canonical
-from netsvc.runtime.buckets import never_back
+from netsvc.net.addresses import canonical
+from netsvc.net.buckets import never_back
 
 LOW_PORT = "low-port"
 OWN_PORT = "own-port"

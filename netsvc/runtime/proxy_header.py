@@ -21,7 +21,7 @@ import struct
 
 from attrs import frozen
 
-from netsvc.runtime.addresses import canonical
+from netsvc.net.addresses import canonical
 
 Endpoint = tuple[str, int]  # (host, port)
 

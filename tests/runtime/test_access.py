@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.config.access_times import Span
 from netsvc.config.values import Network, network
+from netsvc.net.addresses import Address, canonical
 from netsvc.runtime.access import Access
-from netsvc.runtime.addresses import Address, canonical
 
 NOON = time(12)
 

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.config.values import Rate
-from netsvc.runtime.buckets import Buckets, never_back
+from netsvc.net.buckets import Buckets, never_back
 
 
 class RateTests(SynchronousTestCase):
@@ -39,6 +39,19 @@ class RateTests(SynchronousTestCase):
             self.buckets.take("a")
         self.clock.advance(600)
         self.assertEqual([self.buckets.take("a") for _ in range(4)], [True, True, True, False])
+
+    def test_put_back(self) -> None:
+        """A token that is given back can be taken again; giving back to a full bucket changes nothing."""
+        for _ in range(3):
+            self.buckets.take("a")
+        self.buckets.put_back("a")
+        self.assertEqual([self.buckets.take("a") for _ in range(2)], [True, False])
+        self.buckets.put_back("b")
+        self.assertEqual([self.buckets.take("b") for _ in range(4)], [True, True, True, False])
+        self.buckets.take("c")
+        self.clock.advance(1.9)
+        self.buckets.put_back("c")
+        self.assertEqual([self.buckets.take("c") for _ in range(4)], [True, True, True, False])
 
     def test_apart(self) -> None:
         """One source's rate is not another's."""

@@ -76,6 +76,13 @@ class Buckets:
         self._put(key, full_at + self._token)
         return True
 
+    def put_back(self, key: Hashable) -> None:
+        """Give back one token that was taken."""
+        before = self._full_at.pop(key, None)
+        if before is not None:
+            del self._slots[int(before / self._width)][key]
+            self._put(key, before - self._token)
+
     def _put(self, key: Hashable, full_at: float) -> None:
         self._full_at[key] = full_at
         number = int(full_at / self._width)

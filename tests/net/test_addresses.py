@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.runtime.addresses import LOCAL, canonical, prefix
+from netsvc.net.addresses import LOCAL, canonical, prefix
 
 any_case = settings(derandomize=True, deadline=None)
 
