@@ -157,6 +157,10 @@ class _Loading:
             )
             base = settings if around is None else made[around].settings
             own = self._made(section, partial(inherited, base, settings_class), parsed)
+            check = getattr(own, "check_place", None)
+            for key, message in check(prefix, parsed) if callable(check) else ():
+                place = next((one.at(0) for one in section.entries if one.key == key), section.origin)
+                self._fault(place, "conflict", f"{key}: {message}")
             if own is not None:
                 made[prefix] = Scope(prefix, frozenset(parsed), own)
         return attrs.evolve(settings, **{scope_field(type(settings)): tuple(made.values())})

@@ -11,10 +11,11 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from attrs import frozen
+from attrs import field, frozen
 
 MAX_SEGMENTS = 256  # names in a path; PATH_MAX is 4,096 octets
 MAX_LINKS = 40  # symbolic links on one way, as the kernel's MAXSYMLINKS
@@ -52,11 +53,21 @@ class File:
     :param descriptor: open for reading; the caller closes it.
     :param stat: of the open file.
     :param path: where it was found, absolute; its last name tells the type.
+    :param names: its decoded URL path, with the name of the index file if that was found.
+    :param siblings: by coding, the files beside it that hold the same, compressed; see Policy.
     """
 
     descriptor: int
     stat: os.stat_result
     path: bytes
+    names: tuple[bytes, ...] = ()
+    siblings: Mapping[bytes, File] = field(factory=dict)
+
+    def close(self) -> None:
+        """Close it and its siblings."""
+        os.close(self.descriptor)
+        for sibling in self.siblings.values():
+            os.close(sibling.descriptor)
 
 
 @frozen(kw_only=True)
@@ -104,12 +115,15 @@ class Policy:
     :param dotfiles: whether names that begin with a dot are served.
     :param cgi: names of CGI directories.
     :param index: names of index files, in order.
+    :param siblings: (coding, suffix) of the files that are opened beside each file: regular ones, no links, that are no
+        older than it.
     """
 
     follow: str = "inside"
     dotfiles: bool = False
     cgi: frozenset[bytes] = frozenset()
     index: tuple[bytes, ...] = ()
+    siblings: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class _RefusedError(Exception):
@@ -177,23 +191,40 @@ def join(segments: tuple[bytes, ...], *, directory: bool) -> bytes:
     return b"/%s%s" % (encoded.encode("ascii"), b"/" if directory else b"")
 
 
-def resolve(docroot: Path, raw: bytes, policy: Policy) -> Decision:
-    """What a raw URL path leads to beneath docroot.
+@frozen(kw_only=True)
+class Way:
+    """A way to go: a decoded URL path, and the root that stands for the beginning of it.
 
     :param docroot: absolute; it may itself be a link, and may change between requests.
+    :param prefix: the names of the path that the docroot stands for.
+    :param names: the others.
+    :param directory: whether the path ends as a directory.
     """
+
+    docroot: Path
+    prefix: tuple[bytes, ...] = ()
+    names: tuple[bytes, ...]
+    directory: bool
+
+
+def resolve(docroot: Path, raw: bytes, policy: Policy) -> Decision:
+    """What a raw URL path leads to beneath a docroot that stands for all of it."""
     found = split(raw)
     if isinstance(found, Refused):
         return found
-    segments, directory = found
+    return go(Way(docroot=docroot, names=found[0], directory=found[1]), policy)
+
+
+def go(way: Way, policy: Policy) -> Decision:
+    """What stands at the end of a way."""
     try:
-        root = os.open(docroot, _PATH | os.O_DIRECTORY)
+        root = os.open(way.docroot, _PATH | os.O_DIRECTORY)
     except OSError as error:
         refused = _refused(error)
         return Refused(500 if refused.status == 404 else refused.status, "the docroot cannot be opened")
-    walk = _Walk(docroot, root, policy)
+    walk = _Walk(way, root, policy)
     try:
-        return walk.resolve(segments, directory)
+        return walk.resolve(way.names, way.directory)
     except _RefusedError as refusal:
         return refusal.refused
     except OSError as error:
@@ -205,8 +236,9 @@ def resolve(docroot: Path, raw: bytes, policy: Policy) -> Decision:
 class _Walk:
     """One way from the root to a file. Holds the directories on it open."""
 
-    def __init__(self, docroot: Path, root: int, policy: Policy) -> None:
-        self._docroot = docroot
+    def __init__(self, way: Way, root: int, policy: Policy) -> None:
+        self._docroot = way.docroot
+        self._prefix = way.prefix
         self._policy = policy
         self._variants = frozenset(name.lower() for name in policy.cgi)
         self._open = [root]
@@ -221,9 +253,9 @@ class _Walk:
 
     def resolve(self, segments: tuple[bytes, ...], directory: bool) -> Decision:
         """What the names lead to."""
-        in_cgi = False
+        in_cgi = any(name in self._policy.cgi for name in self._prefix)
         for at, name in enumerate(segments):
-            if name.startswith(b".") and not self._policy.dotfiles and (at or name != _WELL_KNOWN):
+            if name.startswith(b".") and not self._policy.dotfiles and (at or self._prefix or name != _WELL_KNOWN):
                 raise _RefusedError(404, "a hidden name")
             leaf = self._enter(name)
             if leaf is not None:
@@ -241,7 +273,7 @@ class _Walk:
         if in_cgi or self._in_cgi(self._open[-1], directory=True):
             raise _RefusedError(403, "CGI directories are not shown")
         if not directory:
-            return Redirect(join(segments, directory=True))
+            return Redirect(join((*self._prefix, *segments), directory=True))
         return self._directory(segments)
 
     def _directory(self, segments: tuple[bytes, ...]) -> Decision:
@@ -258,14 +290,14 @@ class _Walk:
             os.close(self._open.pop())
             self._names.pop()
         descriptor = os.open(b".", _READ | os.O_DIRECTORY, dir_fd=self._open[-1])
-        return Directory(descriptor=descriptor, segments=segments)
+        return Directory(descriptor=descriptor, segments=(*self._prefix, *segments))
 
     def _script(self, segments: tuple[bytes, ...], rest: tuple[bytes, ...], directory: bool) -> Script:
         info = b"".join(b"/" + name for name in rest) + (b"/" if directory else b"")
         names = [os.fsdecode(name) for name in segments]
         return Script(
             filename=self._docroot.joinpath(*names),
-            script_name="/" + "/".join(names),
+            script_name="/" + "/".join([*map(os.fsdecode, self._prefix), *names]),
             path_info=os.fsdecode(info),
             docroot=self._docroot,
         )
@@ -282,7 +314,31 @@ class _Walk:
             os.close(descriptor)
             raise _RefusedError(404, "the file was replaced while it was opened")
         path = b"/".join((os.fsencode(self._docroot), *segments))
-        return File(descriptor=descriptor, stat=found, path=path)
+        siblings = self._siblings(leaf, found)
+        return File(
+            descriptor=descriptor, stat=found, path=path, names=(*self._prefix, *segments), siblings=siblings
+        )
+
+    def _siblings(self, leaf: _Leaf, found: os.stat_result) -> dict[bytes, File]:
+        """What stands beside a file under its name with a suffix: where the file is, not where a link to it is."""
+        siblings: dict[bytes, File] = {}
+        for coding, suffix in self._policy.siblings:
+            name = leaf.name + suffix
+            try:
+                seen = os.stat(name, dir_fd=leaf.directory, follow_symlinks=False)
+                if not stat.S_ISREG(seen.st_mode) or seen.st_mtime_ns < found.st_mtime_ns:
+                    continue
+                if not leaf.no_follow and seen.st_uid != found.st_uid:
+                    continue  # the kernel followed a link here: an owner's link leads to the owner's files only
+                descriptor = os.open(name, _READ | os.O_NOFOLLOW, dir_fd=leaf.directory)
+            except OSError:  # the usual case: there is none
+                continue
+            opened = os.fstat(descriptor)
+            if (opened.st_dev, opened.st_ino, opened.st_mtime_ns) != (seen.st_dev, seen.st_ino, seen.st_mtime_ns):
+                os.close(descriptor)
+                continue
+            siblings[coding] = File(descriptor=descriptor, stat=opened, path=_real_path(descriptor))
+        return siblings
 
     def _in_cgi(self, descriptor: int, *, directory: bool = False) -> bool:
         """Whether the way has led into a CGI directory, by names or by links."""
@@ -367,6 +423,14 @@ class _Walk:
             if (target + b"/").startswith(start):
                 return target[len(start) :]
         raise _RefusedError(404, "a link leaves the root")
+
+
+def _real_path(descriptor: int) -> bytes:
+    """Where an open file is, absolute; b"" where that cannot be told."""
+    try:
+        return os.readlink(b"/proc/self/fd/%d" % descriptor)
+    except OSError:  # pragma: no cover  (no /proc)
+        return b""
 
 
 class _Leaf:

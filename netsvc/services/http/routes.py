@@ -1,10 +1,12 @@
-"""The one place that decides what answers a request: a file, a directory's list, a script, or a refusal."""
+"""Goes the way of a request: site, place, TLS, credentials, redirects, then what stands there.
+
+What a URL means is decided in :mod:`.sites`; here it is done.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from attrs import frozen
@@ -12,42 +14,45 @@ from twisted.logger import Logger
 
 from netsvc.services.http.listing import listing_page, read_directory
 from netsvc.services.http.pages import PAGE_HEADERS, page
-from netsvc.services.http.paths import Directory, File, Policy, Redirect, Refused, Script, join, resolve, split
+from netsvc.services.http.paths import Decision, Directory, File, Redirect, Refused, Script, join, split
+from netsvc.services.http.sites import Found, Moved, Place, Request, Sites, elsewhere, to_https
 from netsvc.services.http.static import StaticFiles
+from netsvc.services.http.style import AnswerStyle
 
 log = Logger()
 
 ALLOWED = b"GET, HEAD, OPTIONS"  # for files and lists; scripts decide for themselves
+ALLOWED_SCRIPT = b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"
 
 
-@frozen
-class Site:
-    """What is served where.
+@frozen(kw_only=True)
+class Equipment:
+    """What answers at a place.
 
-    :param docroot: absolute.
-    :param policy: what of it may be served.
-    :param listing: whether directories without an index are listed.
+    :param style: what every answer there has.
+    :param static: sends files.
+    :param run_script: called with (exchange, script); None where no scripts are run.
+    :param authenticator: admits an exchange or refuses it; None where everybody may come.
+    :param mounted: a mounted Twisted resource, if there is one.
     """
 
-    docroot: Path
-    policy: Policy
-    listing: bool
+    style: AnswerStyle
+    static: StaticFiles
+    run_script: Callable[[Any, Script], object] | None = None
+    authenticator: Any = None
+    mounted: Any = None
 
 
 class Routes:
     """Answers exchanges.
 
-    :param site: what is served.
-    :param static: sends files.
-    :param run_script: called with (exchange, script); None when no scripts are run.
+    :param sites: what URLs mean.
+    :param equipment: what answers, for each place.
     """
 
-    def __init__(
-        self, site: Site, static: StaticFiles, run_script: Callable[[Any, Script], object] | None = None
-    ) -> None:
-        self._site = site
-        self._static = static
-        self.run_script = run_script
+    def __init__(self, sites: Sites, equipment: Callable[[Place], Equipment]) -> None:
+        self._sites = sites
+        self._equipment = {place: equipment(place) for place in sites.places}
 
     def route(self, exchange: Any) -> None:
         """Answer an exchange."""
@@ -58,62 +63,136 @@ class Routes:
         if head.method == "OPTIONS" and head.path == b"*":
             exchange.answer(204, ((b"Allow", ALLOWED),), b"")
             return
-        found = resolve(self._site.docroot, head.path, self._site.policy)
-        if isinstance(found, Script):
-            if self.run_script is None:
-                exchange.refuse(403)
-            elif head.method == "TRACE":  # it would show a script's peer what proxies added (RFC 9110 9.3.8)
-                exchange.refuse(405, headers=((b"Allow", b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"),))
-            else:
-                self.run_script(exchange, found)
+        found = self._sites.find(head.host, head.path)
+        if isinstance(found, tuple):
+            place, refused = found
+            exchange.style = self._equipment[place].style
+            exchange.refuse(refused.status)
             return
-        if isinstance(found, Refused):
-            if found.status >= 500:
+        equipment = self._equipment[found.place]
+        exchange.style = equipment.style
+        moved = to_https(
+            found,
+            Request(
+                host=head.host or exchange.local[0],
+                path=head.path,
+                query=head.query,
+                secure=exchange.secure,
+                method=head.method,
+            ),
+        )
+        if moved is not None:
+            self._moved(exchange, moved)
+        elif equipment.authenticator is not None:
+            equipment.authenticator.admit(exchange, lambda admitted: self._enter(admitted, found))
+        else:
+            self._enter(exchange, found)
+
+    def _enter(self, exchange: Any, found: Found) -> None:
+        """Answer whoever may come in."""
+        other = elsewhere(found, exchange.head.query)
+        if isinstance(other, Moved):
+            self._moved(exchange, other)
+            return
+        if other is not None:
+            at = len(other.at)
+            mounted = self._equipment[found.place].mounted
+            mounted.answer(exchange, found.names[:at], found.names[at:], found.directory)
+            return
+        place, decision = self._sites.look(found)
+        if place is not found.place and not self._same_gate(place, found.place):
+            _close(decision)  # the index file has a gate of its own: go to it by its own name
+            self._redirect(exchange, join((*found.names, *place.prefix[len(found.names) :]), directory=False))
+            return
+        exchange.style = self._equipment[place].style
+        missing = isinstance(decision, Refused) and decision.status == 404
+        if missing and place.settings.fallback and exchange.head.method in ("GET", "HEAD"):
+            place, decision = self._fallback(found, place, decision)
+        self._answer(exchange, place, decision)
+
+    def _same_gate(self, one: Place, other: Place) -> bool:
+        return self._equipment[one].authenticator is self._equipment[other].authenticator
+
+    def _fallback(self, found: Found, place: Place, refused: Decision) -> tuple[Place, Decision]:
+        """What is sent where there is nothing."""
+        names = split(os.fsencode(place.settings.fallback))
+        if isinstance(names, Refused):
+            return place, refused
+        there = self._sites.look(Found(found.site, found.site.place(names[0]), *names))
+        if isinstance(there[1], File) and self._same_gate(there[0], place):
+            return there
+        _close(there[1])
+        return place, refused
+
+    def _answer(self, exchange: Any, place: Place, decision: Decision) -> None:
+        method = exchange.head.method
+        equipment = self._equipment[place]
+        if isinstance(decision, Script):
+            if equipment.run_script is None:
+                exchange.refuse(403)
+            elif method == "TRACE":  # it would show a script's peer what proxies added (RFC 9110 9.3.8)
+                exchange.refuse(405, headers=((b"Allow", ALLOWED_SCRIPT),))
+            else:
+                equipment.run_script(exchange, decision)
+            return
+        if isinstance(decision, Refused):
+            if decision.status >= 500:
                 log.error(
                     "{path}: {reason}",
                     event="http-path-failed",
-                    path=head.path.decode("latin-1"),
-                    reason=found.reason,
+                    path=exchange.head.path.decode("latin-1"),
+                    reason=decision.reason,
                     request_id=exchange.request_id,
                 )
-            exchange.refuse(found.status)
+            exchange.refuse(decision.status)
             return
-        if head.method not in ("GET", "HEAD"):
-            if isinstance(found, File | Directory):
-                os.close(found.descriptor)
-            if head.method == "OPTIONS":
+        if method not in ("GET", "HEAD"):
+            _close(decision)
+            if method == "OPTIONS":
                 exchange.answer(204, ((b"Allow", ALLOWED),), b"")
             else:
                 exchange.refuse(405, headers=((b"Allow", ALLOWED),))
-        elif isinstance(found, File):
-            self._static.answer(exchange, found, self._key(exchange))
-        elif isinstance(found, Redirect):
-            self._redirect(exchange, found)
+        elif isinstance(decision, File):
+            equipment.static.answer(exchange, decision, self._key(exchange, place))
+        elif isinstance(decision, Redirect):
+            self._redirect(exchange, decision.location)
         else:
-            self._list(exchange, found)
+            self._list(exchange, place, decision)
 
-    def _key(self, exchange: Any) -> bytes | None:
+    def _key(self, exchange: Any, place: Place) -> bytes | None:
         """The raw path when it is spelled the one canonical way, so that nobody fills the memory with spellings."""
+        if self._equipment[place].authenticator is not None:
+            return None
         raw: bytes = exchange.head.path
         found = split(raw)
         if isinstance(found, Refused) or join(found[0], directory=found[1]) != raw:
             return None
         return raw
 
-    def _redirect(self, exchange: Any, found: Redirect) -> None:
-        location = found.location
+    def _moved(self, exchange: Any, moved: Moved) -> None:
+        body = page(
+            f"{moved.status} Moved", "<h1>Moved</h1>\n<p>What you asked for has another address. Browsers go there.</p>"
+        )
+        exchange.answer(moved.status, (*PAGE_HEADERS, (b"Location", moved.location)), body)
+
+    def _redirect(self, exchange: Any, location: bytes) -> None:
         if exchange.head.query:
             location += b"?" + exchange.head.query
         body = page("301 Moved Permanently", "<h1>Moved</h1>\n<p>The address of a directory ends with a slash.</p>")
         exchange.answer(301, (*PAGE_HEADERS, (b"Location", location)), body)
 
-    def _list(self, exchange: Any, found: Directory) -> None:
+    def _list(self, exchange: Any, place: Place, found: Directory) -> None:
         try:
-            if not self._site.listing:
+            if not place.settings.listing:
                 exchange.refuse(403)
                 return
-            entries, more = read_directory(found.descriptor, self._site.policy)
+            entries, more = read_directory(found.descriptor, place.policy)
         finally:
             os.close(found.descriptor)
         body = listing_page(found.segments, entries, more, exchange.head.query)
         exchange.answer(200, (*PAGE_HEADERS, (b"Cache-Control", b"no-cache")), body)
+
+
+def _close(decision: Decision) -> None:
+    if isinstance(decision, File | Directory):
+        os.close(decision.descriptor)

@@ -2,55 +2,44 @@
 
 from __future__ import annotations
 
-import os
-import time
+from collections.abc import Collection
 from typing import Any
 
 from twisted.application.service import IService, MultiService
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import gatherResults, inlineCallbacks
 
 from netsvc.errors import StartError
 from netsvc.interfaces import IRuntime
 from netsvc.services.http.access_log import AccessLog, access_log
 from netsvc.services.http.cgi.engine import CgiEngine
+from netsvc.services.http.equipment import EquipmentMaker
 from netsvc.services.http.factory import HttpFactory
-from netsvc.services.http.paths import Policy
 from netsvc.services.http.ready import ReadyAnswers
-from netsvc.services.http.routes import Routes, Site
+from netsvc.services.http.routes import Routes
 from netsvc.services.http.settings import HttpSettings
-from netsvc.services.http.static import StaticFiles
-
-
-def policy_of(settings: HttpSettings) -> Policy:
-    """What may be served, by the settings."""
-    return Policy(
-        follow=settings.follow_symlinks,
-        dotfiles=settings.dotfiles,
-        cgi=frozenset(os.fsencode(name) for name in settings.cgi_directories),
-        index=tuple(os.fsencode(name) for name in settings.index),
-    )
+from netsvc.services.http.sites import Sites
 
 
 class HttpService(MultiService):
     """The listeners and the scripts: first the connections end, then what is left of the scripts.
 
-    :param docroot: must be a directory when the service starts.
+    :param sites: their docroots must be directories when the service starts.
+    :param engines: what runs scripts.
     :param record: the access log.
     """
 
-    def __init__(
-        self, settings: HttpSettings, listeners: Any, engine: CgiEngine | None, record: AccessLog | None = None
-    ) -> None:
+    def __init__(self, sites: Sites, listeners: Any, engines: Collection[CgiEngine], record: AccessLog | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._settings = settings
-        self._engine = engine
+        self._sites = sites
+        self._engines = engines
         self._record = record
         listeners.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
-        docroot = self._settings.docroot
-        if not docroot.is_dir():
-            raise StartError(f"the docroot {docroot} is not a directory")
+        for place in self._sites.places:
+            if not place.docroot.is_dir():
+                where = f" (of {place})" if place.prefix or place.host else ""
+                raise StartError(f"the docroot {place.docroot}{where} is not a directory")
         if self._record is not None:
             self._record.open()
         super().privilegedStartService()  # type: ignore[no-untyped-call]
@@ -58,8 +47,7 @@ class HttpService(MultiService):
     @inlineCallbacks
     def stopService(self) -> Any:
         yield super().stopService()  # type: ignore[no-untyped-call]
-        if self._engine is not None:
-            yield self._engine.stop()
+        yield gatherResults([engine.stop() for engine in self._engines])
         if self._record is not None:
             yield self._record.close()
 
@@ -67,20 +55,13 @@ class HttpService(MultiService):
 def make_service(settings: HttpSettings, runtime: IRuntime) -> IService:
     """The service of one [http] section."""
     ready = ReadyAnswers(settings.cache)
-    static = StaticFiles(ready, settings.cache_file, time.time)
-    site = Site(settings.docroot.absolute(), policy_of(settings), settings.listing)
-    routes = Routes(site, static)
-    engine = None
-    if settings.cgi_directories:
-        engine = CgiEngine(
-            settings,
-            runtime.reactor,
-            runtime.metrics,
-            service=runtime.name,
-            state_directory=runtime.state_directory,
-            route=routes.route,
-        )
-        routes.run_script = engine.run
+    sites = Sites(settings)
+
+    def route(exchange: Any) -> None:
+        routes.route(exchange)
+
+    maker = EquipmentMaker(settings, runtime, sites, ready, route)
+    routes = Routes(sites, maker)
     record = access_log(
         settings, clock=runtime.reactor, in_thread=runtime.in_thread, metrics=runtime.metrics, service=runtime.name
     )
@@ -93,4 +74,4 @@ def make_service(settings: HttpSettings, runtime: IRuntime) -> IService:
         route=routes.route,
         access_log=record,
     )
-    return HttpService(settings, runtime.serve(settings, stream=factory), engine, record)
+    return HttpService(sites, runtime.serve(settings, stream=factory), maker.engines.values(), record)

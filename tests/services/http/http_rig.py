@@ -17,10 +17,11 @@ from netsvc.services.http.access_log import access_log
 from netsvc.services.http.factory import HttpFactory
 from netsvc.services.http.http1 import Http1Exchange
 from netsvc.services.http.ready import ReadyAnswers
-from netsvc.services.http.routes import Routes, Site
-from netsvc.services.http.service import policy_of
+from netsvc.services.http.routes import Equipment, Routes
 from netsvc.services.http.settings import HttpSettings
+from netsvc.services.http.sites import Sites
 from netsvc.services.http.static import StaticFiles
+from netsvc.services.http.style import PLAIN
 from tests.fakes import FakeMetrics
 
 NOW = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC, a Friday
@@ -134,8 +135,9 @@ class Rig:
         self.settings = HttpSettings(listen=(), docroot=Path(root), **options)
         self.ready = ReadyAnswers(self.settings.cache)
         static = StaticFiles(self.ready, self.settings.cache_file, self.clock.seconds)
-        site = Site(self.settings.docroot, policy_of(self.settings), self.settings.listing)
-        self.routes = Routes(site, static, run_script)
+        self.routes = Routes(
+            Sites(self.settings), lambda _: Equipment(style=PLAIN, static=static, run_script=run_script)
+        )
         self.exchanges: list[Http1Exchange] = []
         chosen = route or self.routes.route
 

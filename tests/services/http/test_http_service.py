@@ -13,8 +13,9 @@ from netsvc.config.options import Context, options
 from netsvc.errors import BadValue, StartError
 from netsvc.services.http import KIND
 from netsvc.services.http.factory import HttpFactory
-from netsvc.services.http.service import HttpService, policy_of
+from netsvc.services.http.service import HttpService
 from netsvc.services.http.settings import HttpSettings
+from netsvc.services.http.sites import policy_of
 from tests.fakes import FakeRuntime
 
 CONTEXT = Context(Path("/etc"))

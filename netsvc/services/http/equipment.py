@@ -1,0 +1,79 @@
+"""Makes what answers at each place of an http section: each thing once, for as many places as share it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from netsvc.config.scopes import Prefix
+from netsvc.interfaces import IRuntime
+from netsvc.services.http.cgi.engine import CgiEngine
+from netsvc.services.http.error_pages import ErrorPages
+from netsvc.services.http.paths import Decision
+from netsvc.services.http.ready import ReadyAnswers
+from netsvc.services.http.routes import Equipment
+from netsvc.services.http.sites import Place, Sites
+from netsvc.services.http.static import StaticFiles
+from netsvc.services.http.style import AnswerStyle, own_error_page
+
+
+class EquipmentMaker:
+    """Called with a place, gives its Equipment.
+
+    :param settings: the HttpSettings of the section.
+    :param sites: what URLs mean.
+    :param ready: answers from memory.
+    :param route: answers an exchange anew, for local redirects of scripts.
+    """
+
+    def __init__(
+        self,
+        settings: Any,
+        runtime: IRuntime,
+        sites: Sites,
+        ready: ReadyAnswers,
+        route: Callable[[Any], None],
+    ) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._sites = sites
+        self._ready = ready
+        self._route = route
+        self.engines: dict[tuple[str, Prefix], CgiEngine] = {}
+
+    def __call__(self, place: Place) -> Equipment:
+        """What answers at a place."""
+        engine = self._engine(place)
+        return Equipment(
+            style=self._style(place),
+            static=StaticFiles(self._ready, self._settings.cache_file, time.time),
+            run_script=None if engine is None else engine.run,
+        )
+
+    def _style(self, place: Place) -> AnswerStyle:
+        fields = tuple((name.encode("ascii"), value.encode("ascii")) for name, value in place.settings.headers)
+        page = own_error_page
+        if place.settings.error_pages:
+            page = ErrorPages(place.settings.error_pages, lambda path: self._look(place, path)).page
+        return AnswerStyle(fields=fields, error_page=page)
+
+    def _look(self, place: Place, path: bytes) -> Decision:
+        found = self._sites.find(place.host, path)
+        return found[1] if isinstance(found, tuple) else self._sites.look(found)[1]
+
+    def _engine(self, place: Place) -> CgiEngine | None:
+        """The engine of the scope that said something of CGI last: its limits hold for all below it together."""
+        if not place.settings.cgi_directories:
+            return None
+        key = (place.host, place.cgi_at)
+        if key not in self.engines:
+            self.engines[key] = CgiEngine(
+                place.settings,
+                self._runtime.reactor,
+                self._runtime.metrics,
+                service=self._runtime.name,
+                state_directory=self._runtime.state_directory,
+                route=self._route,
+            )
+        return self.engines[key]

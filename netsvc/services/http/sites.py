@@ -1,0 +1,254 @@
+"""What a URL means: which host, which place of its site, and what stands there. No network, no Twisted.
+
+The way of a request: the path is decoded and its dots resolved once (:mod:`.paths`); the host chooses the site; the
+longest prefix among its scopes chooses the place, whose options then decide. ``netsvc explain`` prints this way and the
+routes go it: there is no second reading of a URL anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from netsvc.config.scopes import Prefix, Scope
+from netsvc.services.http.paths import Decision, File, Policy, Refused, Way, go, split
+from netsvc.services.http.redirects import redirect_to
+
+ACME = (b".well-known", b"acme-challenge")  # RFC 8555 8.3: asked for without TLS, and must be answered so
+
+
+@frozen(kw_only=True, eq=False)
+class Place:
+    """One scope of a site, with everything that it has from the scopes around it.
+
+    :param host: of the site; "" is the one that answers for all other hosts.
+    :param prefix: the names of the path where it begins.
+    :param settings: its options.
+    :param docroot: absolute.
+    :param docroot_at: the prefix that the docroot stands for: of the scope that set it.
+    :param mount_at: the prefix that the mounted resource stands for, likewise.
+    :param cgi_at: the scope that set an option of CGI last; places with the same one share their scripts' limits.
+    :param policy: what may be served.
+    """
+
+    host: str
+    prefix: tuple[bytes, ...]
+    settings: Any
+    docroot: Path
+    docroot_at: tuple[bytes, ...]
+    mount_at: tuple[bytes, ...]
+    cgi_at: Prefix
+    policy: Policy
+
+    def __str__(self) -> str:
+        return str(Prefix(self.host, tuple(os.fsdecode(name) for name in self.prefix)))
+
+
+@frozen(eq=False)
+class Site:
+    """The places of one host."""
+
+    places: dict[tuple[bytes, ...], Place]
+    depth: int
+
+    def place(self, names: tuple[bytes, ...]) -> Place:
+        """The place that a path belongs to."""
+        for length in range(min(len(names), self.depth), 0, -1):
+            found = self.places.get(names[:length])
+            if found is not None:
+                return found
+        return self.places[()]
+
+
+@frozen
+class Moved:
+    """The answer is another address.
+
+    :param location: URL or path, encoded.
+    :param reason: one phrase for ``netsvc explain``.
+    """
+
+    status: int
+    location: bytes
+    reason: str
+
+
+@frozen
+class Mounted:
+    """A Twisted resource answers.
+
+    :param at: the names of the path that lead to it.
+    """
+
+    at: tuple[bytes, ...]
+
+
+@frozen(kw_only=True)
+class Request:
+    """What of a request decides what it means."""
+
+    host: str
+    path: bytes
+    query: bytes = b""
+    secure: bool = False
+    method: str = "GET"
+
+
+@frozen
+class Found:
+    """What a URL means.
+
+    :param site: of the host.
+    :param place: whose options hold.
+    :param names: the decoded path.
+    :param directory: whether it ends as a directory.
+    """
+
+    site: Site
+    place: Place
+    names: tuple[bytes, ...]
+    directory: bool
+
+
+def host_of(authority: str) -> str:
+    """The host of an authority, without its port, in lower case, without the root's dot."""
+    if authority.startswith("["):
+        return authority.partition("]")[0] + "]"
+    return authority.partition(":")[0].lower().rstrip(".")
+
+
+def policy_of(settings: Any) -> Policy:
+    """What may be served, by the settings of a scope."""
+    return Policy(
+        follow=settings.follow_symlinks,
+        dotfiles=settings.dotfiles,
+        cgi=frozenset(os.fsencode(name) for name in settings.cgi_directories),
+        index=tuple(os.fsencode(name) for name in settings.index),
+    )
+
+
+@frozen
+class Sites:
+    """Every site of one http section.
+
+    :param settings: an HttpSettings.
+    """
+
+    settings: Any
+    _sites: dict[str, Site] = field(init=False, factory=dict)
+    _wild: dict[str, Site] = field(init=False, factory=dict)  # by what stands behind the "*"
+
+    def __attrs_post_init__(self) -> None:
+        for site in self._made():
+            root = site.places[()]
+            for name in (root.host, *root.settings.names) if root.host else root.settings.names:
+                known, key = (self._wild, name[1:]) if name.startswith("*.") else (self._sites, name)
+                known.setdefault(key, site)
+            if not root.host:
+                self._sites[""] = site
+
+    def _made(self) -> Iterable[Site]:
+        by_host: dict[str, list[Scope]] = {"": []}
+        for scope in self.settings.scopes:
+            by_host.setdefault(scope.prefix.host, []).append(scope)
+        for host, scopes in by_host.items():
+            yield self._site(host, scopes)
+
+    def _site(self, host: str, scopes: list[Scope]) -> Site:
+        root = Place(
+            host=host,
+            prefix=(),
+            settings=self.settings,
+            docroot=self.settings.docroot.absolute(),
+            docroot_at=(),
+            mount_at=(),
+            cgi_at=Prefix(),
+            policy=policy_of(self.settings),
+        )
+        site = Site({(): root}, max((len(scope.prefix.names) for scope in scopes), default=0))
+        for scope in sorted(scopes, key=lambda one: len(one.prefix.names)):
+            names = tuple(os.fsencode(name) for name in scope.prefix.names)
+            around = site.place(names)
+            settings = scope.settings
+            site.places[names] = Place(
+                host=host,
+                prefix=names,
+                settings=settings,
+                docroot=settings.docroot.absolute(),
+                docroot_at=names if "docroot" in scope.given else around.docroot_at,
+                mount_at=names if "mount" in scope.given else around.mount_at,
+                cgi_at=scope.prefix if any(key.startswith("cgi_") for key in scope.given) else around.cgi_at,
+                policy=policy_of(settings),
+            )
+        return site
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Every place of every site."""
+        sites = {id(site): site for site in (*self._sites.values(), *self._wild.values())}
+        return tuple(place for site in sites.values() for place in site.places.values())
+
+    def site(self, host: str) -> Site:
+        """The site of a host: its own name, the longest ``*.`` that fits, or the site that answers for all others."""
+        found = self._sites.get(host)
+        if found is not None:
+            return found
+        if self._wild:
+            rest = host
+            while rest:
+                _, dot, rest = rest.partition(".")
+                found = self._wild.get(dot + rest)
+                if found is not None:
+                    return found
+        return self._sites[""]
+
+    def find(self, host: str, path: bytes) -> Found | tuple[Place, Refused]:
+        """The place that a raw path leads to, or the refusal of the path, with the place that answers it."""
+        site = self.site(host_of(host))
+        names = split(path)
+        if isinstance(names, Refused):
+            return site.places[()], names
+        return Found(site, site.place(names[0]), *names)
+
+    def look(self, found: Found) -> tuple[Place, Decision]:
+        """What stands at a place, and the place whose options hold for it: an index file may lie in a scope of its own.
+
+        A decision may hold a descriptor, which the caller closes.
+        """
+        decision = _stands(found.place, found.names, found.directory)
+        if isinstance(decision, File) and decision.names != found.names:
+            inner = found.site.place(decision.names)
+            if inner is not found.place:
+                os.close(decision.descriptor)
+                return inner, _stands(inner, decision.names, False)
+        return found.place, decision
+
+
+def _stands(place: Place, names: tuple[bytes, ...], directory: bool) -> Decision:
+    at = len(place.docroot_at)
+    way = Way(docroot=place.docroot, prefix=names[:at], names=names[at:], directory=directory)
+    return go(way, place.policy)
+
+
+def to_https(found: Found, request: Request) -> Moved | None:
+    """Where a peer that came without TLS has to go, if the place wants it so."""
+    settings = found.place.settings
+    if settings.https != "redirect" or request.secure or found.names[:2] == ACME:
+        return None
+    port = "" if settings.https_port == 443 else f":{settings.https_port}"
+    query = b"?" + request.query if request.query else b""
+    location = f"https://{host_of(request.host)}{port}".encode("ascii") + request.path + query
+    return Moved(301 if request.method in ("GET", "HEAD") else 308, location, "https = redirect")
+
+
+def elsewhere(found: Found, query: bytes) -> Moved | Mounted | None:
+    """What answers before anything is looked for in the docroot."""
+    settings = found.place.settings
+    moved = redirect_to(settings.redirect, found.names, found.directory, query)
+    if moved is not None:
+        return Moved(*moved, "redirect")
+    return Mounted(found.place.mount_at) if settings.mount else None
