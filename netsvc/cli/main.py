@@ -25,6 +25,7 @@ EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "check": ("netsvc.cli.check", "check a configuration and list every fault of it"),
     "kinds": ("netsvc.cli.kinds", "list the kinds of service, or every option of one"),
+    "explain": ("netsvc.cli.explain", "tell what a URL means to a configuration"),
     "probe": ("netsvc.cli.probe", "check running services from the outside"),
     "mail": ("netsvc.cli.mail", "send mail through the queue, and look into it"),
 }

@@ -15,6 +15,7 @@ from typing import Any
 from attrs import field, frozen
 
 from netsvc.config.scopes import Prefix, Scope
+from netsvc.services.http.encodings import SUFFIXES
 from netsvc.services.http.paths import Decision, File, Policy, Refused, Way, go, split
 from netsvc.services.http.redirects import redirect_to
 
@@ -128,6 +129,7 @@ def policy_of(settings: Any) -> Policy:
         dotfiles=settings.dotfiles,
         cgi=frozenset(os.fsencode(name) for name in settings.cgi_directories),
         index=tuple(os.fsencode(name) for name in settings.index),
+        siblings=tuple(SUFFIXES.items()) if settings.precompressed else (),
     )
 
 
@@ -251,4 +253,4 @@ def elsewhere(found: Found, query: bytes) -> Moved | Mounted | None:
     moved = redirect_to(settings.redirect, found.names, found.directory, query)
     if moved is not None:
         return Moved(*moved, "redirect")
-    return Mounted(found.place.mount_at) if settings.mount else None
+    return Mounted(found.place.mount_at) if getattr(settings, "mount", None) else None

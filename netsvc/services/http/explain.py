@@ -1,0 +1,173 @@
+"""Tells what a URL means to a configuration, step by step, without a network and without a running daemon. No Twisted.
+
+The steps are those of :mod:`.sites`, which the routes go as well.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from attrs import field, frozen
+
+from netsvc.config.listen import TcpAddress
+from netsvc.errors import BadValue
+from netsvc.services.http.media_types import media_type
+from netsvc.services.http.paths import Decision, Directory, File, Redirect, Refused, Script, join
+from netsvc.services.http.sites import Found, Moved, Place, Request, Sites, elsewhere, to_https
+
+_URL = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]+)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?(?:#.*)?")
+_PORTS = {"http": 80, "https": 443}
+
+
+@frozen(kw_only=True)
+class Asked:
+    """A URL, taken apart.
+
+    :param port: that the URL says or means.
+    """
+
+    request: Request
+    port: int
+
+    @property
+    def scheme(self) -> str:
+        """Http or https."""
+        return "https" if self.request.secure else "http"
+
+
+@frozen
+class Explanation:
+    """What a URL means to one section.
+
+    :param steps: (word, text) for people, in order.
+    :param facts: the same for programs.
+    """
+
+    steps: list[tuple[str, str]] = field(factory=list)
+    facts: dict[str, Any] = field(factory=dict)
+
+    def say(self, word: str, text: str, **facts: Any) -> None:
+        """Add a step."""
+        self.steps.append((word, text))
+        self.facts.update(facts)
+
+
+def ask(url: str, method: str) -> Asked:
+    """Take a URL apart.
+
+    :raises BadValue: it is no http or https URL.
+    """
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise BadValue(f"{url!r} is not a URL such as http://localhost:8000/index.html")
+    authority = found["authority"].rpartition("@")[2]
+    port = re.search(r":([0-9]{1,5})\Z", authority)
+    # As a browser would send it: what is no ASCII, and blanks, percent-encoded.
+    path, query = (
+        re.sub(rb"[^!-~]", lambda one: b"%%%02X" % one[0], os.fsencode(part or ""))
+        for part in (found["path"] or "/", found["query"])
+    )
+    return Asked(
+        request=Request(host=authority, path=path, query=query, secure=found["scheme"] == "https", method=method),
+        port=int(port[1]) if port else _PORTS[found["scheme"]],
+    )
+
+
+def listens_for(settings: Any, asked: Asked) -> bool:
+    """Whether a section has a listener that this URL goes to."""
+    return any(
+        isinstance(one, TcpAddress) and one.port == asked.port and bool(one.tls) == asked.request.secure
+        for one in settings.listen
+    )
+
+
+def explain(settings: Any, asked: Asked) -> Explanation:
+    """What a URL means to one http section.
+
+    :param settings: an HttpSettings.
+    """
+    told = Explanation()
+    request = asked.request
+    found = Sites(settings).find(request.host, request.path)
+    if isinstance(found, tuple):
+        place, refused = found
+        _site(told, place)
+        told.say("answer", f"{refused.status}: {refused.reason}", status=refused.status, reason=refused.reason)
+        return told
+    _site(told, found.place)
+    told.say("path", os.fsdecode(join(found.names, directory=found.directory)), path=_text(found))
+    told.say("place", f"[http {found.place}]" if found.place.prefix else "the root of the site", place=str(found.place))
+    moved = to_https(found, request)
+    if moved is None:
+        _gate(told, found.place)
+        other = elsewhere(found, request.query)
+        if other is None:
+            _stands(told, Sites(settings), found, request.method)
+            return told
+        if not isinstance(other, Moved):
+            resource = str(found.place.settings.mount)
+            told.say("answer", f"the mounted resource {resource}", mount=resource)
+            return told
+        moved = other
+    location = moved.location.decode("latin-1")
+    told.say("answer", f"{moved.status} to {location} ({moved.reason})", status=moved.status, location=location)
+    return told
+
+
+def _text(found: Found) -> str:
+    return "/" + "/".join(map(os.fsdecode, found.names))
+
+
+def _site(told: Explanation, place: Place) -> None:
+    text = place.host or "the one that answers to every name that no other claims"
+    told.say("site", text, site=place.host)
+
+
+def _gate(told: Explanation, place: Place) -> None:
+    file = getattr(place.settings, "auth_file", None)
+    if file:
+        told.say("gate", f"a password of {file}", auth_file=str(file))
+
+
+def _stands(told: Explanation, sites: Sites, found: Found, method: str) -> None:
+    place, decision = sites.look(found)
+    if place is not found.place:
+        told.say("place", f"[http {place}], where the index file lies", place=str(place))
+    if isinstance(decision, File | Directory):
+        os.close(decision.descriptor)
+    if isinstance(decision, File | Directory | Redirect) and method not in ("GET", "HEAD", "OPTIONS"):
+        told.say("answer", f"405: {method} is for scripts", status=405)
+        return
+    told.say("docroot", str(place.docroot), docroot=str(place.docroot))
+    _decision(told, place, decision)
+    if isinstance(decision, Refused) and decision.status == 404 and place.settings.fallback:
+        told.say("fallback", f"{place.settings.fallback} is sent with 200", fallback=place.settings.fallback)
+
+
+def _decision(told: Explanation, place: Place, decision: Decision) -> None:
+    if isinstance(decision, Script):
+        file = str(decision.filename)
+        told.say("answer", f"runs {file}", script=file, script_name=decision.script_name, path_info=decision.path_info)
+        told.say("", f"SCRIPT_NAME {decision.script_name}")
+        if decision.path_info:
+            told.say("", f"PATH_INFO {decision.path_info}")
+        if not decision.filename.is_file():
+            told.say("but", "there is no such file: 404", status=404)
+        elif not os.access(decision.filename, os.X_OK):
+            told.say("but", "it has no execute bit: see cgi-check")
+    elif isinstance(decision, File):
+        kind = media_type(decision.path.rpartition(b"/")[2]).decode("latin-1")
+        file = os.fsdecode(decision.path)
+        size = decision.stat.st_size
+        told.say("answer", f"200: the file {file} ({kind}, {size} octets)", status=200, file=file, type=kind, size=size)
+    elif isinstance(decision, Redirect):
+        location = decision.location.decode("latin-1")
+        told.say("answer", f"301 to {location}: a directory ends with a slash", status=301, location=location)
+    elif isinstance(decision, Directory):
+        status = 200 if place.settings.listing else 403
+        text = "a list of the directory" if place.settings.listing else "a directory without index; listing = no"
+        told.say("answer", f"{status}: {text}", status=status)
+    else:
+        told.say("answer", f"{decision.status}: {decision.reason}", status=decision.status, reason=decision.reason)
