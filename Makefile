@@ -40,7 +40,10 @@ quick: $(READY_TEST)
 lint: $(READY_TEST)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-bench: $(READY_TEST) peers
+# With the peers of the benchmarks, servers and libraries.
+bench: $(READY_TEST)
+	benchmarks/install-peers
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
 clean:

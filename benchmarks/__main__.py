@@ -1,4 +1,4 @@
-"""The command: ``python -m benchmarks [--quick] [--json FILE] [--only SCENARIO] [--peers NAMES]``.
+"""The command: ``python -m benchmarks [--quick] [--json FILE] [--only PATTERN] [--peers NAMES]``.
 
 Exit status 0 when every target was reached, 1 when one was not, 2 when it was called wrongly.
 """
@@ -6,6 +6,7 @@ Exit status 0 when every target was reached, 1 when one was not, 2 when it was c
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import os
 import platform
@@ -14,8 +15,13 @@ import time
 from pathlib import Path
 
 from benchmarks import contestants, scenarios, table
+from benchmarks.http import contestants as http_contestants
+from benchmarks.http import scenarios as http_scenarios
 from benchmarks.processes import ServerFailedError, raise_file_limit
-from benchmarks.scenarios import Effort, Result
+from benchmarks.result import Effort, Result
+
+SCENARIOS = scenarios.ALL | http_scenarios.ALL
+PEERS = (*contestants.ALL, *(name for name in http_contestants.ALL if name not in contestants.ALL))
 
 
 def _arguments() -> argparse.Namespace:
@@ -24,17 +30,36 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="medians over so many rounds")
     parser.add_argument("--seconds", type=float, help="length of one round with one peer")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
-    parser.add_argument("--only", action="append", choices=list(scenarios.ALL), help="this scenario; may be repeated")
-    parser.add_argument("--peers", help=f"of {','.join(contestants.ALL)}, separated by commas")
+    parser.add_argument("--only", action="append", metavar="PATTERN", help="a scenario, or 'cgi-*'; may be repeated")
+    parser.add_argument("--peers", help=f"of {','.join(PEERS)}, separated by commas")
+    parser.add_argument("--list", action="store_true", help="name the scenarios, and end")
     return parser.parse_args()
+
+
+def _chosen(patterns: list[str] | None) -> list[str]:
+    """The names of scenarios, in their order; those of a pattern that matches none are its own."""
+    if not patterns:
+        return list(SCENARIOS)
+    unmatched = [one for one in patterns if not fnmatch.filter(SCENARIOS, one)]
+    return [name for name in SCENARIOS if any(fnmatch.fnmatch(name, one) for one in patterns)] + unmatched
+
+
+def _short(error: Exception) -> str:
+    """The first and the last line of what went wrong."""
+    lines = str(error).strip().splitlines() or [repr(error)]
+    return lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"
 
 
 def main() -> int:
     """Run the scenarios and print the table."""
     given = _arguments()
-    names = given.peers.split(",") if given.peers else list(contestants.ALL)
-    if unknown := [name for name in names if name not in contestants.ALL]:
-        print(f"benchmarks: no such peer: {', '.join(unknown)}", file=sys.stderr)
+    if given.list:
+        print("\n".join(SCENARIOS))
+        return 0
+    names = given.peers.split(",") if given.peers else list(PEERS)
+    chosen = _chosen(given.only)
+    if unknown := [name for name in names if name not in PEERS] + [name for name in chosen if name not in SCENARIOS]:
+        print(f"benchmarks: no such peer or scenario: {', '.join(unknown)}", file=sys.stderr)
         return 2
     effort = Effort(descriptors=raise_file_limit())
     if given.quick:
@@ -42,13 +67,15 @@ def main() -> int:
     effort.rounds = given.rounds or effort.rounds
     effort.seconds = given.seconds or effort.seconds
     results: list[Result] = []
-    for name in given.only or scenarios.ALL:
+    for name in chosen:
         began = time.monotonic()
         print(f"{name} ...", end="", file=sys.stderr, flush=True)
         try:
-            results.append(scenarios.ALL[name](effort, names))
+            known = contestants.ALL if name in scenarios.ALL else http_contestants.ALL
+            found = SCENARIOS[name](effort, [peer for peer in names if peer in known])
+            results += found if isinstance(found, list) else [found]
         except (ServerFailedError, RuntimeError, OSError) as error:
-            results.append(Result(name, "", faults=[str(error)]))
+            results.append(Result(name, "", faults=[_short(error)]))
         print(f" {time.monotonic() - began:.0f} s", file=sys.stderr)
     print(table.text(results))
     if given.json:

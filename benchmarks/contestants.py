@@ -34,12 +34,18 @@ class Running:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _started(
+def started(
     name: str,
     command: Callable[[dict[str, int], Path], list[str]],
     services: tuple[str, ...],
     files: int | None = None,
 ) -> Running:
+    """A peer, once it listens.
+
+    :param command: (ports, directory) -> argument list; it may write its configuration into the directory.
+    :param services: service words; each gets a free port.
+    :param files: the peer's limit of open files; None leaves it.
+    """
     directory = Path(tempfile.mkdtemp(prefix=f"netsvc-bench-{name}-"))
     try:
         ports = dict(zip(services, free_ports(len(services)), strict=True))
@@ -51,7 +57,8 @@ def _started(
     return Running(name, server, ports, directory)
 
 
-def _twistd() -> str:
+def twistd() -> str:
+    """The twistd of this environment."""
     return str(Path(sys.executable).parent / "twistd")
 
 
@@ -78,9 +85,9 @@ def netsvc() -> Running:
 
     def command(ports: dict[str, int], directory: Path) -> list[str]:
         (directory / "netsvc.ini").write_text(NETSVC_INI.format_map(ports))
-        return [_twistd(), "-n", "--pidfile=", "netsvc", "--config", "netsvc.ini"]
+        return [twistd(), "-n", "--pidfile=", "netsvc", "--config", "netsvc.ini"]
 
-    return _started("netsvc", command, ("echo", "daytime"))
+    return started("netsvc", command, ("echo", "daytime"))
 
 
 def netsvc_files(file: Path) -> Running:
@@ -88,9 +95,9 @@ def netsvc_files(file: Path) -> Running:
 
     def command(ports: dict[str, int], directory: Path) -> list[str]:
         (directory / "netsvc.ini").write_text(FILES_INI.format(file=file, **ports))
-        return [_twistd(), "-n", "--pidfile=", "netsvc", "--config", "netsvc.ini"]
+        return [twistd(), "-n", "--pidfile=", "netsvc", "--config", "netsvc.ini"]
 
-    return _started("netsvc", command, ("filetransfer",))
+    return started("netsvc", command, ("filetransfer",))
 
 
 def netsvc_sample() -> Running:
@@ -106,9 +113,9 @@ def netsvc_sample() -> Running:
         for one in ETC.iterdir():
             if one.name != "netsvc.ini":
                 (directory / one.name).symlink_to(one)
-        return [_twistd(), "-n", "--pidfile=", "netsvc", "--config", "netsvc.ini"]
+        return [twistd(), "-n", "--pidfile=", "netsvc", "--config", "netsvc.ini"]
 
-    return _started("netsvc", command, tuple(lines))
+    return started("netsvc", command, tuple(lines))
 
 
 def _xinetd_service(name: str, port: int, process: str) -> str:
@@ -152,14 +159,14 @@ def xinetd() -> Running:
         ]
 
     # Each child closes every descriptor up to the limit: with a server's limit it would fork 100 times a second.
-    return _started("xinetd", command, ("echo", "daytime"), files=1024)
+    return started("xinetd", command, ("echo", "daytime"), files=1024)
 
 
 def _python(name: str, script: str, *words: str) -> Running:
     def command(ports: dict[str, int], _: Path) -> list[str]:
         return [sys.executable, str(HERE / "peers" / script), *words, str(ports["echo"]), str(ports["daytime"])]
 
-    return _started(name, command, ("echo", "daytime"))
+    return started(name, command, ("echo", "daytime"))
 
 
 def twisted() -> Running:
@@ -183,7 +190,7 @@ def threaded_files(file: Path) -> Running:
     def command(ports: dict[str, int], _: Path) -> list[str]:
         return [sys.executable, str(HERE / "peers" / "threaded_files.py"), str(ports["filetransfer"]), str(file)]
 
-    return _started("threaded", command, ("filetransfer",))
+    return started("threaded", command, ("filetransfer",))
 
 
 ALL: dict[str, Callable[[], Running]] = {

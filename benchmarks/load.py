@@ -19,16 +19,16 @@ SOURCES = 100  # client addresses 127.0.0.1 to 127.0.0.100: 28,000 ports each
 PATIENCE = 660.0  # seconds; load.c stops by itself before
 
 
-def program() -> Path:
-    """The load generator, compiled into the user's cache."""
+def program(source: Path = SOURCE) -> Path:
+    """A load generator, compiled into the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netsvc-bench"
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    binary = cache / f"load-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}"
+    binary = cache / f"load-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
     if not binary.exists():
         compiler = os.environ.get("CC") or shutil.which("cc") or "gcc"
         with tempfile.TemporaryDirectory(dir=cache) as directory:
             fresh = Path(directory) / "load"
-            subprocess.run([compiler, "-O2", "-Wall", "-o", str(fresh), str(SOURCE)], check=True)
+            subprocess.run([compiler, "-O2", "-Wall", "-o", str(fresh), str(source)], check=True)
             fresh.replace(binary)
     return binary
 

@@ -43,6 +43,14 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third on; empty when the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
 class Server:
     """One running server.
 
@@ -115,10 +123,32 @@ class Server:
         """Begin a new peak: proc(5), clear_refs 5."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
+    def family(self) -> list[int]:
+        """The process and all that descend from it and live."""
+        children: dict[int, list[int]] = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+                children.setdefault(int(fields[1]), []).append(int(entry.name))
+        found = [self.pid]
+        for pid in found:  # it grows meanwhile
+            found += children.get(pid, [])
+        return found
+
     def processor_seconds(self) -> float:
-        """Processor time that it has used, with its children that have ended, seconds."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+        """Processor time that it and its descendants have used, with those that have ended, seconds."""
+        ticks = sum(sum(map(int, fields[11:15])) for pid in self.family() if (fields := _stat(pid)))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def proportional(self) -> int:
+        """Memory of it and its descendants now, each shared page divided by those who share it (PSS), octets."""
+        total = 0
+        for pid in self.family():
+            try:
+                text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            except OSError:
+                continue  # it has ended
+            total += sum(int(kib) * 1024 for kib in re.findall(r"^Pss:\s+(\d+) kB$", text, re.MULTILINE))
+        return total
 
     def _status(self, key: str) -> int:
         match = re.search(rf"^{key}:\s+(\d+) kB$", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
-from benchmarks.scenarios import Result, Target
+from benchmarks.result import Result, Target
 
-HEADINGS = ("scenario", "peer", "median", "lowest", "highest", "netsvc/peer", "target", "ok", "")
+HEADINGS = ("scenario", "peer", "median", "lowest", "highest", "netsvc/peer", "CPU us", "MiB", "target", "ok", "")
 
 
 def _number(value: float) -> str:
@@ -28,7 +29,10 @@ def rows(result: Result) -> list[tuple[str, ...]]:
         holds = None if target is None else result.holds(target)
         ok = {None: "", True: "yes", False: "NO"}[holds]
         bounds = "" if target is None else _bounds(target)
-        cells = (_number(result.median(peer)), _number(min(values)), _number(max(values)), ratio, bounds, ok)
+        processor = _number(median(result.processor[peer])) if peer in result.processor else ""
+        memory = _number(result.memory[peer]) if peer in result.memory else ""
+        rate = (_number(result.median(peer)), _number(min(values)), _number(max(values)), ratio)
+        cells = (*rate, processor, memory, bounds, ok)
         lines.append((f"{result.name} ({result.unit})", peer, *cells, result.notes.get(peer, "")))
     return lines
 
@@ -43,7 +47,7 @@ def text(results: list[Result]) -> str:
         shown = ("" if row[0] == previous else row[0], *row[1:])
         previous = row[0]
         aligned = [
-            cell.rjust(width) if 2 <= column <= 5 else cell.ljust(width)
+            cell.rjust(width) if 2 <= column <= 7 else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(shown, widths, strict=True))
         ]
         lines.append("  ".join(aligned).rstrip())
@@ -63,7 +67,13 @@ def as_json(results: list[Result]) -> list[dict[str, Any]]:
             "scenario": result.name,
             "unit": result.unit,
             "peers": {
-                peer: {"median": result.median(peer), "rounds": values, "note": result.notes.get(peer, "")}
+                peer: {
+                    "median": result.median(peer),
+                    "rounds": values,
+                    "note": result.notes.get(peer, ""),
+                    "cpu_us": median(result.processor[peer]) if peer in result.processor else None,
+                    "memory_mib": result.memory.get(peer),
+                }
                 for peer, values in result.values.items()
             },
             "targets": [
