@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +46,7 @@ class EquipmentMaker:
         engine = self._engine(place)
         return Equipment(
             style=self._style(place),
-            static=StaticFiles(self._ready, self._settings.cache_file, time.time),
+            static=StaticFiles(place.settings, self._ready, self._runtime.reactor),
             run_script=None if engine is None else engine.run,
         )
 

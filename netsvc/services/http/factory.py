@@ -58,7 +58,7 @@ class HttpFactory(ServerFactory):
         self.clock = clock
         self.ready = ready
         self.route = route
-        self.heads = Heads()
+        self.heads = Heads(ready.keys)
         self.limits = Limits(
             target=settings.max_target, head=settings.max_head, fields=settings.max_headers, body=settings.max_body
         )
@@ -80,7 +80,7 @@ class HttpFactory(ServerFactory):
         self._tick = min(TICK, max(0.05, min(one for one in times if one) / 4))
         self._second = -1
         self._fields = b""
-        self.lead = b""
+        self.lead = self.lead_not_modified = b""
         self._keep_time()
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: ARG002  (Twisted's signature)
@@ -150,6 +150,7 @@ class HttpFactory(ServerFactory):
             self._second = int(self.epoch)
             self._fields = b"%sDate: %s\r\n" % (self._server, http_date(self._second))
             self.lead = status_line(200) + self._fields
+            self.lead_not_modified = status_line(304) + self._fields
 
     def _publish(self) -> None:
         """Bring what was counted to the metrics, which cost more than a count."""

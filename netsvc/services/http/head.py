@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 from attrs import frozen
@@ -34,10 +35,9 @@ _HOST = re.compile(r"(?:([A-Za-z0-9._~-]+)|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5})
 _DIGITS = re.compile(rb"[0-9]{1,18}")  # 18 digits always fit 63 bits
 _CODINGS_KNOWN = frozenset((b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"))  # RFC 9112 7.2; none is taken
 
-# Any of these makes an answer depend on more than method and path.
-_CONDITIONS = frozenset(
-    (b"range", b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range")
-)
+# Any of these makes an answer depend on more than host, path and codings.
+_CONDITIONS = frozenset((b"range", b"if-match", b"if-unmodified-since", b"if-range"))
+_ONE_TAG = re.compile(rb'(?:W/)?("[!#-~\x80-\xff]*+")')  # RFC 9110 8.8.3
 _PERSONAL = frozenset((b"authorization", b"proxy-authorization", b"cookie"))
 
 _FIRST_LINE = b"GET / HTTP/1.1\r\n"  # stands in for the real one, which was matched here, so that llhttp has a message
@@ -66,8 +66,11 @@ class Message:
     :param body_length: octets of the body, 0 for none, None when it is chunked.
     :param keep_alive: whether the peer lets the connection persist.
     :param expects_continue: whether the peer waits for 100 Continue.
-    :param plain: GET over HTTP/1.1 with no body, condition or range: method and path decide the answer.
+    :param plain: GET over HTTP/1.1 with no body, no range, and at most the condition that browsers send.
     :param cacheable: whether the parse may be remembered: no body, no credentials.
+    :param keys: what its answer is kept by, in the clear and over TLS, when it is plain.
+    :param tag: the one entity tag of If-None-Match when it is plain, opaque part only, or b"".
+    :param date: the value of If-Modified-Since when it is plain and has no tag, or b"".
     """
 
     head: RequestHead
@@ -76,6 +79,9 @@ class Message:
     expects_continue: bool
     plain: bool
     cacheable: bool
+    keys: tuple[bytes, bytes] = (b"", b"")
+    tag: bytes = b""
+    date: bytes = b""
 
 
 class _Fields:
@@ -189,11 +195,28 @@ def _words(fields: Headers, name: bytes) -> list[bytes]:
     return [word.strip(b" \t").lower() for word in joined.split(b",")] if joined else []
 
 
-def parse_head(octets: bytes, line_end: int) -> Message:
+def _known_to_peer(fields: Headers, names: set[bytes]) -> tuple[bytes, bytes] | None:
+    """(tag, date) of the version that the peer has, b"" for none; None when it takes more than a look to say."""
+    if names.isdisjoint((b"if-none-match", b"if-modified-since")):
+        return b"", b""
+    wanted = b"if-none-match" if b"if-none-match" in names else b"if-modified-since"  # RFC 9110 13.2.2: the tag wins
+    values = [value for name, value in fields if name == wanted]
+    if len(values) != 1 or not values[0]:
+        return None
+    if wanted == b"if-modified-since":
+        return b"", values[0]
+    match = _ONE_TAG.fullmatch(values[0])
+    return None if match is None else (match[1], b"")
+
+
+def parse_head(
+    octets: bytes, line_end: int, keys_of: Callable[[RequestHead], tuple[bytes, bytes]] | None = None
+) -> Message:
     """Parse a whole request head.
 
     :param octets: the head, from the method to the empty line, inclusive; every line ends with CRLF.
     :param line_end: where the CRLF of the request line is.
+    :param keys_of: gives the keys of a plain message.
     :raises RejectedError: whatever is wrong with it.
     """
     method, target, version = request_line(octets[:line_end])
@@ -217,15 +240,19 @@ def parse_head(octets: bytes, line_end: int) -> Message:
     if expectations not in ([], [b"100-continue"]):
         raise RejectedError(417, "unknown expectation", method)
     keep_alive = b"close" not in options and (version == (1, 1) or b"keep-alive" in options)
+    head = RequestHead(method=method, target=target, path=path, query=query, version=version, headers=fields, host=host)
+    plain = method == "GET" and version == (1, 1) and keep_alive and length == 0 and names.isdisjoint(_CONDITIONS)
+    known = _known_to_peer(fields, names) if plain else None
     return Message(
-        head=RequestHead(
-            method=method, target=target, path=path, query=query, version=version, headers=fields, host=host
-        ),
+        head=head,
         body_length=length,
         keep_alive=keep_alive,
         expects_continue=bool(expectations) and length != 0,
-        plain=method == "GET" and version == (1, 1) and keep_alive and length == 0 and names.isdisjoint(_CONDITIONS),
+        plain=known is not None,
         cacheable=length == 0 and names.isdisjoint(_PERSONAL),
+        keys=(b"", b"") if keys_of is None or known is None else keys_of(head),
+        tag=known[0] if known else b"",
+        date=known[1] if known else b"",
     )
 
 

@@ -81,6 +81,10 @@ class Directory:
     descriptor: int
     segments: tuple[bytes, ...]
 
+    def close(self) -> None:
+        """Close it."""
+        os.close(self.descriptor)
+
 
 @frozen
 class Redirect:

@@ -65,6 +65,7 @@ class HttpProtocol(Protocol):
         self._eof = False  # the peer has closed its half
         self._paused = False  # reading is paused
         self._backlog: Backlog | None = None
+        self._over_tls = False
         self._in_head = True  # the head of a request is awaited or has begun: head_timeout counts
         self._body_pace = BodyPace(factory.settings.body_timeout, factory.settings.body_rate)
         self._answer_pace = AnswerPace(factory.settings.send_timeout, factory.settings.send_rate)
@@ -90,6 +91,7 @@ class HttpProtocol(Protocol):
 
     def connectionMade(self) -> None:
         self.factory.opened(self)
+        self._over_tls = self.secure
         self.deadline = self.factory.after(self.factory.settings.head_timeout)
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
@@ -131,16 +133,23 @@ class HttpProtocol(Protocol):
     def _quick(self, message: Message) -> bool:
         """Answer a plain GET from memory, if that can be done."""
         factory = self.factory
-        ready = factory.ready.find(message.head.path, factory.epoch)
+        ready = factory.ready.find(message.keys[self._over_tls], factory.epoch)
         if ready is None:
             return False
-        flushed = fast_write(self.transport, ready.with_lead(factory.lead))
-        factory.served += 1
+        if message.tag or message.date:
+            if not ready.is_known(message.tag, message.date):
+                return False
+            status, octets, length = 304, factory.lead_not_modified + ready.unchanged, 0
+            factory.count(304)
+        else:
+            status, octets, length = 200, ready.with_lead(factory.lead), ready.length
+            factory.served += 1
+        flushed = fast_write(self.transport, octets)
         self.deadline = factory.idle_deadline
         self._in_head = False
         if factory.access_log is not None:
             host, port = self.peer
-            factory.access_log.request(host, message.head, 200, ready.length, port=port, secure=self.secure)
+            factory.access_log.request(host, message.head, status, length, port=port, secure=self.secure)
         if not flushed and not self._advancing:
             self._advance()
         return True

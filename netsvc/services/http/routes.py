@@ -153,7 +153,7 @@ class Routes:
             else:
                 exchange.refuse(405, headers=((b"Allow", ALLOWED),))
         elif isinstance(decision, File):
-            equipment.static.answer(exchange, decision, self._key(exchange, place))
+            equipment.static.answer(exchange, decision, keep=self._key(exchange, place) is not None)
         elif isinstance(decision, Redirect):
             self._redirect(exchange, decision.location)
         else:
@@ -195,4 +195,4 @@ class Routes:
 
 def _close(decision: Decision) -> None:
     if isinstance(decision, File | Directory):
-        os.close(decision.descriptor)
+        decision.close()

@@ -54,8 +54,8 @@ class HttpService(MultiService):
 
 def make_service(settings: HttpSettings, runtime: IRuntime) -> IService:
     """The service of one [http] section."""
-    ready = ReadyAnswers(settings.cache)
     sites = Sites(settings)
+    ready = ReadyAnswers(settings.cache, settings.cache_file, sites.name_of)
 
     def route(exchange: Any) -> None:
         routes.route(exchange)

@@ -208,6 +208,10 @@ class Sites:
                     return found
         return self._sites[""]
 
+    def name_of(self, authority: str) -> bytes:
+        """The name of the site of an authority: the same for all hosts that it answers for."""
+        return self.site(host_of(authority)).places[()].host.encode("ascii")
+
     def find(self, host: str, path: bytes) -> Found | tuple[Place, Refused]:
         """The place that a raw path leads to, or the refusal of the path, with the place that answers it."""
         site = self.site(host_of(host))
@@ -225,7 +229,7 @@ class Sites:
         if isinstance(decision, File) and decision.names != found.names:
             inner = found.site.place(decision.names)
             if inner is not found.place:
-                os.close(decision.descriptor)
+                decision.close()
                 return inner, _stands(inner, decision.names, False)
         return found.place, decision
 

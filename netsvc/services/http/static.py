@@ -1,31 +1,40 @@
-"""Answers GET and HEAD of a file: validators, conditions, ranges; small files from memory, others from the kernel."""
+"""Answers GET and HEAD of a file: codings, conditions, ranges; from memory, by the kernel, or compressed in blocks."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Callable, Generator
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from netsvc.errors import StartError
 from netsvc.net.sendfile import FileShrankError
-from netsvc.services.http.answer import field_lines, http_date
-from netsvc.services.http.conditional import Validators, precondition, range_applies
+from netsvc.services.http.answer import http_date
+from netsvc.services.http.cache_control import CacheRules
+from netsvc.services.http.compress import GzipSender, gzipped
+from netsvc.services.http.conditional import precondition, range_applies
+from netsvc.services.http.encodings import accepted_codings
 from netsvc.services.http.exchange import Headers, RequestHead
-from netsvc.services.http.media_types import media_type
+from netsvc.services.http.media_types import MediaTypes, read_types_file
 from netsvc.services.http.pages import NOSNIFF
 from netsvc.services.http.paths import File
 from netsvc.services.http.ranges import Range, UnsatisfiableError, content_range, parse_ranges, part_heads
 from netsvc.services.http.ready import Ready, ReadyAnswers, identity
+from netsvc.services.http.representation import Representation, choose
+from netsvc.services.http.static_settings import StaticSettings
 
 log = Logger()
 
 TAIL = 16384  # octets of a large file that are sent only after a look whether its content is still the same
 _READS = 3  # tries to read a small file that changes meanwhile
+_RANGES: Headers = ((b"Accept-Ranges", b"bytes"),)
+_VARY: Headers = ((b"Vary", b"Accept-Encoding"),)
 
 
 def _still_has(now: os.stat_result, before: os.stat_result) -> bool:
@@ -37,41 +46,77 @@ def _still_has(now: os.stat_result, before: os.stat_result) -> bool:
     return now.st_size > before.st_size or (now.st_mtime_ns, now.st_size) == (before.st_mtime_ns, before.st_size)
 
 
-def validators_of(found: os.stat_result, now: float) -> Validators:
-    """What tells versions of a file apart: its identity, length and modification time in nanoseconds.
+@frozen(kw_only=True)
+class _Plan:
+    """What is said of a file to one exchange.
 
-    :param now: seconds since the epoch: Last-Modified is never later (RFC 9110 8.8.2.1).
-    """
-    return Validators(
-        etag=b'"%x-%x-%x"' % (found.st_ino, found.st_size, found.st_mtime_ns & 0xFFFFFFFFFFFFFFFF),
-        modified=int(min(found.st_mtime, now)),
-    )
-
-
-class StaticFiles:
-    """Sends files.
-
-    :param ready: where whole answers of small files are kept.
-    :param small: octets; files up to this length are read as a whole.
+    :param file: what was found.
+    :param sent: what is sent of it.
+    :param headers: the fields of a 200 or 206.
+    :param known: those of a 304.
+    :param key: what the answer may be kept by, or None.
     :param now: seconds since the epoch.
     """
 
-    def __init__(self, ready: ReadyAnswers, small: int, now: Callable[[], float]) -> None:
-        self._ready = ready
-        self._small = small
-        self._now = now
+    exchange: Any
+    file: File
+    sent: Representation
+    headers: Headers
+    known: Headers
+    key: bytes | None
+    now: float
 
-    def answer(self, exchange: Any, file: File, key: bytes | None = None) -> None:
+
+class _ChangedError(Exception):
+    """A small file changed while it was read.
+
+    :param stat: of what it is now.
+    """
+
+    def __init__(self, stat: os.stat_result) -> None:
+        super().__init__(stat)
+        self.stat = stat
+
+
+class StaticFiles:
+    """Sends the files of one scope.
+
+    :param settings: what to add to them, and how to compress them.
+    :param ready: where whole answers of small files are kept, for all scopes of a service.
+    :param clock: IReactorTime.
+    :param now: seconds since the epoch.
+    :raises StartError: the file of types cannot be read.
+    """
+
+    def __init__(
+        self, settings: StaticSettings, ready: ReadyAnswers, clock: Any, now: Callable[[], float] = time.time
+    ) -> None:
+        self._settings = settings
+        self._ready = ready
+        self._clock = clock
+        self._now = now
+        self._cache_rules = CacheRules(settings.cache_control)
+        others = {}
+        if settings.types_file is not None:
+            try:
+                others = read_types_file(settings.types_file)
+            except OSError as error:
+                raise StartError(f"the types_file {settings.types_file} cannot be read: {error.strerror}") from error
+        self._types = MediaTypes(dict(settings.types), others)
+
+    def answer(self, exchange: Any, file: File, *, keep: bool = False) -> None:
         """Answer an exchange whose method is GET or HEAD. Closes the file.
 
-        :param key: the raw path under which the answer may be kept, or None.
+        :param keep: whether the answer may be kept and given to everybody who asks this site for this path: not where
+            it depends on who asks, nor where the path is spelled in one of many ways.
         """
         sending: Deferred[None] | None = None
         try:
+            key = self._ready.keys(exchange.head)[exchange.secure] if keep else None
             sending = self._answer(exchange, file, key)
         finally:
             if sending is None:
-                os.close(file.descriptor)
+                file.close()
         if sending is not None:
             sending.addBoth(self._sent, exchange, file)
 
@@ -82,49 +127,112 @@ class StaticFiles:
         """
         head: RequestHead = exchange.head
         now = self._now()
-        length = file.stat.st_size
-        validators = validators_of(file.stat, now)
+        kind = self._types.of(file.path.rpartition(b"/")[2])
+        accepted = accepted_codings(head.all(b"accept-encoding"))
+        asked = head.all(b"range") if head.method == "GET" else []
+        sent = choose(file, kind, accepted, self._settings, whole=not asked)
+        if sent is None:
+            exchange.refuse(406, headers=_VARY)
+            return None
+        validators = sent.validators(now)
+        cache = self._cache_rules.value(b"/" + b"/".join(file.names))
         known: Headers = (
             (b"Last-Modified", http_date(validators.modified)),
             (b"ETag", validators.etag),
+            *(((b"Cache-Control", cache),) if cache is not None else ()),
+            *(_VARY if sent.varies else ()),
         )
+        headers: Headers = (
+            (b"Content-Type", kind),
+            *(((b"Content-Encoding", sent.coding),) if sent.coding else ()),
+            *known,
+            *(() if sent.packs else _RANGES),
+            NOSNIFF,
+        )
+        plan = _Plan(exchange=exchange, file=file, sent=sent, headers=headers, known=known, key=key, now=now)
         status = precondition(head, validators)
-        if status == 304:
-            exchange.answer(304, known, b"")
-            return None
-        if status is not None:
-            exchange.refuse(status)
-            return None
-        kind = media_type(file.path.rpartition(b"/")[2])
-        headers: Headers = ((b"Content-Type", kind), *known, (b"Accept-Ranges", b"bytes"), NOSNIFF)
-        asked = head.all(b"range") if head.method == "GET" else []
-        if len(asked) == 1 and range_applies(head, validators, now):
-            try:
-                ranges = parse_ranges(asked[0], length)
-            except UnsatisfiableError:
-                exchange.refuse(416, headers=((b"Content-Range", b"bytes */%d" % length), *known))
+        small = sent.file.stat.st_size <= self._ready.largest
+        try:
+            if status == 304:
+                if small and key is not None:  # so that the next one costs a look
+                    self._whole(plan)
+                exchange.answer(304, known, b"")
                 return None
-            if ranges is not None:
-                return self._partial(exchange, file, ranges, headers, kind)
-        if head.method == "HEAD":
-            exchange.begin(200, headers, length)
-            exchange.finish()
-            return None
-        if length <= self._small:
-            body = os.pread(file.descriptor, length + 1, 0)
-            after = os.fstat(file.descriptor)
-            if identity(after) == identity(file.stat) and len(body) == length:
-                if key is not None and self._ready.may_keep(after, now):
-                    rest = b"%sContent-Length: %d\r\n\r\n%s" % (field_lines(headers), length, body)
-                    self._ready.add(key, Ready(file.path, identity(after), rest, length, now))
-                exchange.answer(200, headers, body)
+            if status is not None:
+                exchange.refuse(status)
                 return None
-            if reads > 1:  # all that was said of it is to be said anew
-                return self._answer(exchange, evolve(file, stat=after), key, reads - 1)
+            if len(asked) == 1 and range_applies(head, validators, now):
+                try:
+                    ranges = parse_ranges(asked[0], sent.file.stat.st_size)
+                except UnsatisfiableError:
+                    exchange.refuse(416, headers=((b"Content-Range", b"bytes */%d" % sent.file.stat.st_size), *known))
+                    return None
+                if ranges is not None:
+                    return self._partial(exchange, sent.file, ranges, headers, kind)
+            if small and (head.method == "GET" or sent.packs):
+                exchange.answer(200, headers, self._whole(plan))
+                return None
+        except _ChangedError as changed:
+            if reads > 1 and sent.file is file:  # all that was said of it is to be said anew
+                return self._answer(exchange, evolve(file, stat=changed.stat), key, reads - 1)
             exchange.refuse(503, headers=((b"Retry-After", b"1"),))
             return None
-        exchange.begin(200, headers, length)
+        return self._large(exchange, sent, headers)
+
+    def _whole(self, plan: _Plan) -> bytes:
+        """The body of a small file, from memory if it is there; and kept, if it may be.
+
+        :raises _ChangedError: it changed meanwhile.
+        """
+        file, sent, key = plan.file, plan.sent, plan.key
+        style = plan.exchange.style
+        headers = style.dress(plan.headers)
+        beside = None if sent.file is file else identity(sent.file.stat)
+        if key is not None:
+            entry = self._ready.renew(key, identity(file.stat), beside, headers, plan.now)
+            if entry is not None:
+                return entry.body
+        length = sent.file.stat.st_size
+        body = os.pread(sent.file.descriptor, length + 1, 0)
+        after = os.fstat(sent.file.descriptor)
+        if identity(after) != identity(sent.file.stat) or len(body) != length:
+            raise _ChangedError(after)
+        if sent.packs:
+            body = gzipped(body, self._settings.compress_level)
+        if key is not None and self._ready.may_keep(file.stat, plan.now) and self._ready.may_keep(after, plan.now):
+            fields = dict(plan.known)
+            entry = Ready(
+                file.path,
+                identity(file.stat),
+                headers=headers,
+                body=body,
+                walked=plan.now,
+                not_modified=style.dress(plan.known),
+                etag=fields[b"ETag"],
+                modified=fields[b"Last-Modified"],
+                beside=None if beside is None else (sent.file.path, beside),
+            )
+            self._ready.add(key, entry)
+        return body
+
+    def _large(self, exchange: Any, sent: Representation, headers: Headers) -> Deferred[None] | None:
+        file, length = sent.file, sent.file.stat.st_size
+        exchange.begin(200, headers, None if sent.packs else length)
+        if exchange.head.method == "HEAD":
+            exchange.finish()
+            return None
+        if sent.packs:
+            return self._packed(exchange, file)
         return self._parts(exchange, file, (Range(0, length),), [b""], b"")
+
+    @inlineCallbacks
+    def _packed(self, exchange: Any, file: File) -> Generator[Deferred[None], None, None]:
+        """Send a file compressed. It has no last chunk unless its content is still the same."""
+        sender = GzipSender(exchange, self._clock, file.descriptor, file.stat.st_size, self._settings.compress_level)
+        yield sender.send()
+        if not _still_has(os.fstat(file.descriptor), file.stat):
+            raise FileShrankError("its content changed")
+        exchange.finish()
 
     def _partial(
         self, exchange: Any, file: File, ranges: tuple[Range, ...], headers: Headers, kind: bytes
@@ -159,7 +267,7 @@ class StaticFiles:
 
     def _sent(self, result: Failure | None, exchange: Any, file: File) -> None:
         """All is well; or the peer left, or the file changed, or cannot be read: the answer is cut."""
-        os.close(file.descriptor)
+        file.close()
         if result is None:
             return
         exchange.abort()

@@ -7,12 +7,14 @@ that is broken in the order of the octets is the one that is reported, once, and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
 from attrs import frozen
 
 from netsvc.services.http.chunked import ChunkedDecoder
+from netsvc.services.http.exchange import RequestHead
 from netsvc.services.http.head import Message, RejectedError, parse_head, request_line
 
 MAX_LEADING_LINES = 2  # empty lines ignored before a request line; RFC 9112 2.2 wants at least one
@@ -44,16 +46,19 @@ class Heads:
 
     A parse is a function of the octets alone, so a remembered one is as good as a new one. Heads with credentials or
     bodies are not kept. Bounded: the oldest goes first.
+
+    :param keys_of: see :func:`netsvc.services.http.head.parse_head`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keys_of: Callable[[RequestHead], tuple[bytes, bytes]] | None = None) -> None:
         self.known: dict[bytes, Message] = {}
+        self._keys_of = keys_of
 
     def parse(self, octets: bytes, line_end: int) -> Message:
         """As :func:`netsvc.services.http.head.parse_head`."""
         message = self.known.get(octets)
         if message is None:
-            message = parse_head(octets, line_end)
+            message = parse_head(octets, line_end, self._keys_of)
             if message.cacheable and len(octets) <= REMEMBERED_HEAD:
                 if len(self.known) >= REMEMBERED_HEADS:
                     del self.known[next(iter(self.known))]

@@ -133,8 +133,8 @@ class Rig:
         self.clock.advance(NOW)
         self.metrics = FakeMetrics()
         self.settings = HttpSettings(listen=(), docroot=Path(root), **options)
-        self.ready = ReadyAnswers(self.settings.cache)
-        static = StaticFiles(self.ready, self.settings.cache_file, self.clock.seconds)
+        self.ready = ReadyAnswers(self.settings.cache, self.settings.cache_file)
+        static = StaticFiles(self.settings, self.ready, self.clock, self.clock.seconds)
         self.routes = Routes(
             Sites(self.settings), lambda _: Equipment(style=PLAIN, static=static, run_script=run_script)
         )

@@ -1,0 +1,77 @@
+"""Chooses in which coding a file is sent: as it is, from a compressed file beside it, or compressed as it is sent."""
+
+from __future__ import annotations
+
+import os
+
+from attrs import frozen
+
+from netsvc.services.http.conditional import Validators
+from netsvc.services.http.encodings import CODINGS, Accepted
+from netsvc.services.http.media_types import shrinks
+from netsvc.services.http.paths import File
+from netsvc.services.http.static_settings import StaticSettings
+
+
+@frozen(kw_only=True)
+class Representation:
+    """What is sent of a file.
+
+    :param file: the open file whose octets these are: the file itself, or one of its siblings.
+    :param coding: its Content-Encoding, or b"" for none.
+    :param packs: whether it is compressed as it is sent.
+    :param varies: whether another request could get another one.
+    """
+
+    file: File
+    coding: bytes = b""
+    packs: bool = False
+    varies: bool = False
+
+    def validators(self, now: float) -> Validators:
+        """What tells versions of it apart: its file's identity, length and time in nanoseconds, and its coding.
+
+        :param now: seconds since the epoch: Last-Modified is never later (RFC 9110 8.8.2.1).
+        """
+        found: os.stat_result = self.file.stat
+        return Validators(
+            etag=b'"%x-%x-%x%s"'
+            % (
+                found.st_ino,
+                found.st_size,
+                found.st_mtime_ns & 0xFFFFFFFFFFFFFFFF,
+                b"-" + self.coding if self.coding else b"",
+            ),
+            modified=int(min(found.st_mtime, now)),
+        )
+
+
+def choose(
+    file: File, kind: bytes, accepted: Accepted, settings: StaticSettings, *, whole: bool
+) -> Representation | None:
+    """The representation that a peer likes best, the shortest of those that it likes as much; None: it takes none.
+
+    :param kind: the file's media type.
+    :param whole: whether all of it is asked for: a range is one of octets that stay the same, so not of what is
+        compressed anew each time.
+    """
+    packs = settings.compress and shrinks(kind) and settings.compress_min <= file.stat.st_size <= settings.compress_max
+    varies = packs or bool(file.siblings)
+    plain = accepted.weight(b"identity")
+    found = [
+        (-accepted.weight(coding), sibling.stat.st_size, CODINGS.index(coding), Representation(
+            file=sibling, coding=coding, varies=True
+        ))
+        for coding, sibling in file.siblings.items()
+        if accepted.weight(coding) >= max(1, plain)
+    ]  # fmt: skip
+    if found:
+        found.sort(key=lambda one: one[:3])
+        best = found[0]
+        if not (packs and whole and b"gzip" not in file.siblings and accepted.weight(b"gzip") > -best[0]):
+            return best[3]
+    if packs and whole and b"gzip" not in file.siblings and accepted.weight(b"gzip") >= max(1, plain):
+        return Representation(file=file, coding=b"gzip", packs=True, varies=True)
+    if plain:
+        return Representation(file=file, varies=varies)
+    return None
