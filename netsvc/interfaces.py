@@ -59,6 +59,9 @@ class IGauge(Interface):
     def inc(amount=1, **labels):
         """Add to it."""
 
+    def remove(**labels):
+        """Forget one series: what it was about is no more."""
+
 
 class IHistogram(Interface):
     """One Prometheus histogram."""

@@ -29,6 +29,9 @@ class FakeMetric:
 
     observe = set
 
+    def remove(self, **labels: Any) -> None:
+        self.values.pop(tuple(sorted(labels.items())), None)
+
 
 @implementer(IMetrics)
 class FakeMetrics:

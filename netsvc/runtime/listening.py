@@ -11,12 +11,15 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
 from netsvc.config.listen import DEFAULT_BACKLOG, ListenAddress, SystemdAddress
+from netsvc.config.tls import TlsPlace
 from netsvc.errors import StartError
+from netsvc.interfaces import IMetrics
+from netsvc.runtime.certificate_watch import CertificateWatch
 from netsvc.runtime.datagrams import DatagramAdmission, DatagramGate
 from netsvc.runtime.gate import Door, Gate, GateFactory
 from netsvc.runtime.ports import adopt_datagram_port, adopt_stream_port
 from netsvc.runtime.sockets import BoundSocket, bind
-from netsvc.runtime.tls import tls_factory
+from netsvc.runtime.tls import context_maker, tls_factory
 
 log = Logger()
 
@@ -47,6 +50,7 @@ class Listening(Service):
         take_inherited: Callable[[SystemdAddress], list[int]],
         own_udp_ports: MutableSet[int],
         reactor: Any,
+        metrics: IMetrics,
         streams: Any = None,
     ) -> None:
         self.service = service
@@ -57,7 +61,9 @@ class Listening(Service):
         self._take_inherited = take_inherited
         self._own_udp_ports = own_udp_ports
         self._reactor = reactor
+        self._metrics = metrics
         self._streams = reactor if streams is None else streams
+        self._certificates: dict[TlsPlace, CertificateWatch] = {}
         self._bound: list[tuple[BoundSocket, Door | None]] = []
         self._ports: list[Any] = []
 
@@ -75,12 +81,14 @@ class Listening(Service):
                     self._bound[-1] = (bound, self._door(bound))
         except StartError as error:
             self.abandon()
-            raise StartError(f"[{self.service}] {error}") from None
+            raise StartError("\n".join(f"[{self.service}] {line}" for line in str(error).splitlines())) from None
         self._own_udp_ports |= {bound.socket.getsockname()[1] for bound, _ in self._bound if bound.datagram}
 
     def startService(self) -> None:
         self.privilegedStartService()  # a service added to a running daemon is started without it
         super().startService()  # type: ignore[no-untyped-call]
+        for watch in self._certificates.values():
+            watch.start()
         for bound, door in self._bound:
             self._ports.append(self._adopt(bound, door))
             log.info("listening on {where}", event="listening", service=self.service, where=bound.where())
@@ -99,6 +107,9 @@ class Listening(Service):
         for bound, _ in self._bound:
             bound.close()
         self._bound = []
+        for watch in self._certificates.values():
+            watch.stop()
+        self._certificates = {}
 
     def _note(self, failure: Any) -> None:
         log.failure("a listener did not stop", failure, event="stop-failed", service=self.service)
@@ -113,8 +124,17 @@ class Listening(Service):
         counted = bound.socket.family != socket.AF_UNIX
         if bound.tls is None:
             return Door(self._factory, haproxy=bound.haproxy, counted=counted)
-        wrapped = tls_factory(bound.tls, self._factory, self._reactor)
+        wrapped = tls_factory(self._certificates_in(bound.tls), self._factory, self._reactor)
         return Door(wrapped, tls=True, haproxy=bound.haproxy, counted=counted)
+
+    def _certificates_in(self, place: TlsPlace) -> CertificateWatch:
+        """The certificates of one place, read once however many listeners have them."""
+        watch = self._certificates.get(place)
+        if watch is None:
+            watch = CertificateWatch(place, service=self.service, reactor=self._reactor, metrics=self._metrics)
+            watch.load(context_maker(self._factory, watch.context))
+            self._certificates[place] = watch
+        return watch
 
     def _adopt(self, bound: BoundSocket, door: Door | None) -> Any:
         """Hand a duplicate of the socket to the reactor; ours stays, so that a reload can hand it on."""

@@ -115,6 +115,10 @@ class Gauge(_Metric):
         """Add to the series with these labels; a negative amount takes away."""
         self.bind(**labels).inc(amount)
 
+    def remove(self, **labels: Any) -> None:
+        """Forget the series with these labels: what it was about is no more."""
+        self.series.pop(tuple(labels[name] for name in self._labels), None)
+
 
 @implementer(IHistogram)
 class Histogram(_Metric):
@@ -257,6 +261,12 @@ DATAGRAMS_ANSWERED = Declared("counter", "datagrams_answered", "Datagrams that w
 DATAGRAMS_DROPPED = Declared(
     "counter", "datagrams_dropped", "Datagrams that were dropped unread, by reason.", ("service", "reason")
 )
+TLS_CERTIFICATE_EXPIRY_TIMESTAMP_SECONDS = Declared(
+    "gauge",
+    "tls_certificate_expiry_timestamp_seconds",
+    "When a certificate in use expires, in seconds since the epoch.",
+    ("service", "certificate"),
+)
 LOG_WRITE_ERRORS = Declared("counter", "log_write_errors", "Log lines that could not be written.")
 
 RUNTIME_METRICS = (
@@ -268,5 +278,6 @@ RUNTIME_METRICS = (
     DATAGRAMS_RECEIVED,
     DATAGRAMS_ANSWERED,
     DATAGRAMS_DROPPED,
+    TLS_CERTIFICATE_EXPIRY_TIMESTAMP_SECONDS,
     LOG_WRITE_ERRORS,
 )

@@ -109,6 +109,7 @@ class SectionRuntime:
             take_inherited=daemon.inherited.take,
             own_udp_ports=daemon.udp_ports,
             reactor=daemon.reactor,
+            metrics=daemon.metrics,
             streams=daemon.streams,
         )
         daemon.listening.append(made)

@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from netsvc.config.listen import ListenAddress, SystemdAddress, TcpAddress, Tls, UdpAddress, UnixAddress
+from netsvc.config.listen import ListenAddress, SystemdAddress, TcpAddress, UdpAddress, UnixAddress
+from netsvc.config.tls import TlsPlace
 from netsvc.errors import StartError
 
 _HINTS = {
@@ -44,7 +45,7 @@ class BoundSocket:
         return self.socket.type == socket.SOCK_DGRAM
 
     @property
-    def tls(self) -> Tls | None:
+    def tls(self) -> TlsPlace | None:
         """The certificates, for a TLS listener."""
         return getattr(self.address, "tls", None)
 

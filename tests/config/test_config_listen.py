@@ -15,7 +15,6 @@ from netsvc.config.listen import (
     ListenAddress,
     SystemdAddress,
     TcpAddress,
-    Tls,
     UdpAddress,
     UnixAddress,
     endpoints,
@@ -23,6 +22,7 @@ from netsvc.config.listen import (
 )
 from netsvc.config.options import Context
 from netsvc.config.overlap import Claim, Claims
+from netsvc.config.tls import Tls
 from netsvc.errors import BadValue, Origin
 
 WORDS = (*re.findall(r"\w+|\W", "tcp udp unix systemd haproxy interface mode index name tls 80 0:\\=~/"), "::1")

@@ -22,15 +22,15 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from netsvc.config.listen import TcpAddress, Tls
+from netsvc.config.listen import TcpAddress
 from netsvc.config.server import ServerSettings
+from netsvc.config.tls import Tls
 from netsvc.config.values import Rate
 from netsvc.runtime.admission import Admission
 from netsvc.runtime.connections import Admitted
 from netsvc.runtime.gate import Door, Gate, GateFactory
-from netsvc.runtime.tls import tls_factory
 from tests.fakes import FakeMetrics
-from tests.runtime.certificates import make_certificate
+from tests.runtime.certificates import make_certificate, secured
 
 ALICE = IPv4Address("TCP", "192.0.2.1", 40000)
 BOB = IPv4Address("TCP", "192.0.2.2", 40000)
@@ -377,8 +377,8 @@ class ProxyTests(GateCase):
         self.proxied()
         directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, directory)
-        secured: Any = tls_factory(Tls(*make_certificate(directory, "one")), self.factory, self.clock)
-        wire = self.connected(door=Door(secured, tls=True, haproxy=True))
+        wrapped: Any = secured(Tls(*make_certificate(directory, "one")), self.factory, self.clock)
+        wire = self.connected(door=Door(wrapped, tls=True, haproxy=True))
         self.clock.advance(2)
         wire.protocol.dataReceived(b"PROXY TCP4 198.51.100.7 192.0.2.9 5000 80\r\n")
         self.clock.advance(0.9)
@@ -448,8 +448,8 @@ class DrainTests(GateCase):
         self.build()
         directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, directory)
-        secured: Any = tls_factory(Tls(*make_certificate(directory, "one")), self.factory, self.clock)
-        wire = self.connected(door=Door(secured, tls=True))
+        wrapped: Any = secured(Tls(*make_certificate(directory, "one")), self.factory, self.clock)
+        wire = self.connected(door=Door(wrapped, tls=True))
         self.gate.drain()
         self.assertTrue(wire.aborting)
 

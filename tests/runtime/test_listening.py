@@ -15,8 +15,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.config.daemon import DaemonSettings
-from netsvc.config.listen import ListenAddress, TcpAddress, Tls, UdpAddress, UnixAddress
+from netsvc.config.listen import ListenAddress, TcpAddress, UdpAddress, UnixAddress
 from netsvc.config.server import ServerSettings
+from netsvc.config.tls import Tls
 from netsvc.errors import StartError
 from netsvc.runtime.listening import Listening
 from netsvc.runtime.runtime import Runtime, local_time

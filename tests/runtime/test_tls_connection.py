@@ -16,9 +16,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from netsvc.config.listen import Tls
-from netsvc.runtime.tls import tls_factory
-from tests.runtime.certificates import make_certificate
+from netsvc.config.tls import Tls
+from tests.runtime.certificates import make_certificate, secured
 
 
 class Answering(Protocol):
@@ -72,7 +71,7 @@ class Negotiating(Factory):
 
 
 class TlsConnectionTests(SynchronousTestCase):
-    """TlsConnection, as tls_factory makes it."""
+    """TlsConnection, as tls_factory has it made."""
 
     def setUp(self) -> None:
         directory = Path(tempfile.mkdtemp())
@@ -85,7 +84,7 @@ class TlsConnectionTests(SynchronousTestCase):
         inner = Factory() if factory is None else factory
         self.protocol = kind()
         inner.buildProtocol = lambda addr: self.protocol  # type: ignore[method-assign]
-        made: Any = tls_factory(Tls(*self.files), inner, self.clock).buildProtocol(None)
+        made: Any = secured(Tls(*self.files), inner, self.clock).buildProtocol(None)
         self.server = made
         self.transport: Any = StringTransport()
         self.transport.abortConnection = self.transport.loseConnection
