@@ -74,7 +74,7 @@ class Routes:
         moved = to_https(
             found,
             Request(
-                host=head.host or exchange.local[0],
+                host=head.host or _bracketed(exchange.local[0]),
                 path=head.path,
                 query=head.query,
                 secure=exchange.secure,
@@ -191,6 +191,10 @@ class Routes:
             os.close(found.descriptor)
         body = listing_page(found.segments, entries, more, exchange.head.query)
         exchange.answer(200, (*PAGE_HEADERS, (b"Cache-Control", b"no-cache")), body)
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _close(decision: Decision) -> None:
