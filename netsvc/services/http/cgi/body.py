@@ -11,13 +11,13 @@ Three ways, by what the peer declared:
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
 from zope.interface import implementer
 
 from netsvc.services.http.cgi.pipes import InputPipe
+from netsvc.services.http.cgi.spool import Spool, SpoolFile, SpoolFullError
 from netsvc.services.http.exchange import IBodyReceiver
 
 IN_MEMORY = 1 << 16  # octets kept in memory for one request; what a pipe takes at once, pipe(7)
@@ -30,7 +30,8 @@ class Intake:
     :param exchange: whose body it is.
     :param most: the longest body, octets, for those of unknown length.
     :param ready: called once, when a script may start: `length` is known then.
-    :param refused: called instead, with a status: 413 too long, 503 no room on the disk.
+    :param spool: where a body of unknown length goes that is longer than IN_MEMORY.
+    :param refused: called instead, with a status: 413 too long, 503 no room for it.
     :param lost: called when the body will never be whole, before or after ready.
     """
 
@@ -39,18 +40,20 @@ class Intake:
         exchange: Any,
         *,
         most: int,
+        spool: Spool,
         ready: Callable[[], None],
         refused: Callable[[int], None],
         lost: Callable[[], None],
     ) -> None:
         self._exchange = exchange
         self._most = most
+        self._spool = spool
         self._ready = ready
         self._refused = refused
         self._lost = lost
         self._streams = exchange.body_length is not None and exchange.body_length > IN_MEMORY
         self._waiting = bytearray()
-        self._file: Any = None
+        self._file: SpoolFile | None = None
         self._position = 0
         self._pipe: InputPipe | None = None
         self._paused = False
@@ -149,14 +152,12 @@ class Intake:
     def _collect(self, data: bytes) -> None:
         try:
             if self._file is None and self.received > IN_MEMORY:
-                self._file = tempfile.TemporaryFile(prefix="netsvc-cgi-", buffering=0)  # noqa: SIM115
+                self._file = self._spool.open()
                 data = bytes(self._waiting) + data
                 self._waiting.clear()
             if self._file is None:
                 self._waiting += data
-                return
-            rest = memoryview(data)
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        except OSError:  # the disk is full, or no descriptor is left
+            else:
+                self._file.write(data)
+        except (OSError, SpoolFullError):  # no room in the spool, on the disk, or for another descriptor
             self._refuse(503)

@@ -8,7 +8,7 @@ yield engine.stop()               # nothing of any script is left
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,12 @@ from netsvc.net.environment import clean_environment
 from netsvc.services.http.cgi import legacy
 from netsvc.services.http.cgi.child import Start, start_child
 from netsvc.services.http.cgi.house import House
+from netsvc.services.http.cgi.remains import Remains, remains_of
 from netsvc.services.http.cgi.run import Run
 from netsvc.services.http.cgi.settings import CgiSettings
+from netsvc.services.http.cgi.source import show_source
+from netsvc.services.http.cgi.spool import Spool
+from netsvc.services.http.cgi.turns import Turns, source_of
 from netsvc.services.http.paths import Script
 
 log = Logger()
@@ -32,7 +36,7 @@ MAX_ANNOUNCED = 1000  # script names remembered as announced; the names are the 
 
 
 class CgiEngine:
-    """The scripts of one http service.
+    """The scripts of one http service, or of one scope of it: several engines stand side by side.
 
     :param settings: its options.
     :param reactor: an IReactorFDSet and IReactorTime.
@@ -43,6 +47,7 @@ class CgiEngine:
         as redirects of the client (302).
     :param environ: the daemon's environment, for `cgi_pass_env`.
     :param start: starts a child; see :mod:`netsvc.services.http.cgi.child`.
+    :param remains: ends what scripts leave behind; the one of the reactor's engines when it is None.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class CgiEngine:
         route: Callable[[Any], object] | None = None,
         environ: Mapping[str, str] = os.environ,
         start: Start = start_child,
+        remains: Remains | None = None,
     ) -> None:
         self._settings = settings
         self._reactor = reactor
@@ -63,20 +69,26 @@ class CgiEngine:
         self._state_directory = state_directory
         self._offered: str | None = None
         self._announced: set[str] = set()
+        self._remains = remains_of(reactor) if remains is None else remains
         self._house = House(
             settings=settings,
             reactor=reactor,
             inherited=clean_environment(environ),
             python_path=self._python_path,
             start=start,
+            remains=self._remains,
+            spool=Spool(settings.cgi_max_spool, None if state_directory is None else state_directory / "cgi-spool"),
             route=route,
             announce=self._announce,
         )
         self._all: dict[Run, Deferred[None]] = {}
-        self._running: dict[Run, float] = {}
-        self._queue: OrderedDict[Run, Any] = OrderedDict()
+        self._running: dict[Run, tuple[float, str]] = {}  # since when, and for whom
+        self._sources: Counter[str] = Counter()  # how many of them for whom
+        self._queue: Turns[Run] = Turns()
+        self._waits: dict[Run, Any] = {}  # the calls that end the wait in the queue
         self._dequeues = False
         self._stopping = False
+        # Engines of one service share these: gauges are only added to.
         self._finished = metrics.counter("cgi_scripts", "Runs of CGI scripts by their outcome.", ("service", "outcome"))
         self._count = metrics.gauge("cgi_running", "CGI scripts that run now.", ("service",))
         self._waiting = metrics.gauge("cgi_queued", "Requests that wait for a CGI script to end.", ("service",))
@@ -86,6 +98,12 @@ class CgiEngine:
 
     def run(self, exchange: Any, script: Script) -> None:
         """Answer an IExchange with what a script prints. Never raises; the exchange is the engine's from now on."""
+        if self._settings.cgi_source == "text" and not self._stopping and not os.access(script.filename, os.X_OK):
+            if script.path_info:
+                exchange.refuse(404)
+            else:
+                show_source(exchange, script.filename)
+            return
         run = Run(self._house, exchange, script, ready=self._admit, over=self._over)
         self._all[run] = Deferred()
         if self._stopping:
@@ -104,7 +122,7 @@ class CgiEngine:
         everything = DeferredList(list(self._all.values()))
         for run in tuple(self._all):
             run.stop()
-        return everything.addCallback(lambda _: None)
+        return everything.addCallback(lambda _: self._remains.settle())
 
     def _python_path(self) -> str:
         """Where scripts find what `cgi_legacy` offers. Made at the first script: then the state directory is there."""
@@ -129,40 +147,53 @@ class CgiEngine:
             self._announced.add(script_name)
         return first
 
+    def _may_start(self, source: str) -> bool:
+        most = self._settings.cgi_max_scripts_per_source
+        return not most or self._sources[source] < most
+
     def _admit(self, run: Run) -> None:
-        """A run wants to start: now, later, or not at all."""
-        if len(self._running) < self._settings.cgi_max_scripts and not self._queue:
-            self._start(run)
+        """A run wants to start: now, later, or not at all. Those in the queue can then not start, or are about to."""
+        source = source_of(run.peer)
+        if len(self._running) < self._settings.cgi_max_scripts and not self._dequeues and self._may_start(source):
+            self._start(run, source)
         elif len(self._queue) < self._settings.cgi_queue:
-            self._queue[run] = self._reactor.callLater(self._settings.cgi_queue_timeout, self._turn_away, run)
-            self._waiting.set(len(self._queue), service=self._service)
+            self._queue.add(run, source)
+            self._waits[run] = self._reactor.callLater(self._settings.cgi_queue_timeout, self._turn_away, run)
+            self._waiting.inc(1, service=self._service)
         else:
             self._turn_away(run)
 
     def _turn_away(self, run: Run) -> None:
-        self._unqueue(run)
+        self._queue.remove(run)
+        self._wait_is_over(run)
         log.warn("a script is refused: {running} run already", event="cgi-busy", running=len(self._running))
         run.refuse(503, "busy", ((b"Retry-After", b"%d" % RETRY_AFTER),))
 
-    def _unqueue(self, run: Run) -> None:
-        call = self._queue.pop(run, None)
-        if call is not None and call.active():
-            call.cancel()
-        self._waiting.set(len(self._queue), service=self._service)
+    def _wait_is_over(self, run: Run) -> None:
+        call = self._waits.pop(run, None)
+        if call is not None:
+            self._waiting.inc(-1, service=self._service)
+            if call.active():
+                call.cancel()
 
-    def _start(self, run: Run) -> None:
-        self._running[run] = self._reactor.seconds()
-        self._count.set(len(self._running), service=self._service)
+    def _start(self, run: Run, source: str) -> None:
+        self._running[run] = (self._reactor.seconds(), source)
+        self._sources[source] += 1
+        self._count.inc(1, service=self._service)
         run.start()
 
     def _over(self, run: Run, outcome: str) -> None:
         self._finished.inc(service=self._service, outcome=outcome)
-        self._unqueue(run)
-        started = self._running.pop(run, None)
+        if self._queue.remove(run):
+            self._wait_is_over(run)
+        started, source = self._running.pop(run, (None, ""))
         if started is not None:
             self._seconds.observe(self._reactor.seconds() - started, service=self._service)
-            self._count.set(len(self._running), service=self._service)
-        if self._queue and not self._dequeues and not self._stopping:
+            self._count.inc(-1, service=self._service)
+            self._sources[source] -= 1
+            if not self._sources[source]:
+                del self._sources[source]
+        if len(self._queue) and not self._dequeues and not self._stopping:
             # In a turn of its own: a run that fails to start ends in here again.
             self._dequeues = True
             self._reactor.callLater(0, self._dequeue)
@@ -170,7 +201,9 @@ class CgiEngine:
 
     def _dequeue(self) -> None:
         self._dequeues = False
-        while self._queue and len(self._running) < self._settings.cgi_max_scripts and not self._stopping:
-            run = next(iter(self._queue))
-            self._unqueue(run)
-            self._start(run)
+        while len(self._running) < self._settings.cgi_max_scripts and not self._stopping:
+            run = self._queue.next(self._may_start)
+            if run is None:
+                break
+            self._wait_is_over(run)
+            self._start(run, source_of(run.peer))

@@ -16,6 +16,7 @@ from netsvc.services.http.cgi.settings import CgiSettings
 from netsvc.services.http.exchange import RequestHead
 from netsvc.services.http.paths import Script
 
+MARK = "UNIQUE_ID"
 SOFTWARE = f"netsvc/{netsvc.__version__}"
 
 # A name with "_" would collide with the same name with "-"; the rest of RFC 9110's tchar is no variable to a shell.
@@ -81,6 +82,8 @@ def script_environment(
     body_length: int | None,
     settings: CgiSettings,
     inherited: Mapping[str, str],
+    request_id: str,
+    user: str = "",
 ) -> dict[str, str]:
     """Every variable that the script sees, and no other.
 
@@ -88,6 +91,8 @@ def script_environment(
     :param local: as peer.
     :param body_length: octets of the body that the script will read; None as 0.
     :param inherited: what `cgi_pass_env` chooses from.
+    :param request_id: as the log has it, so that a script's own log can name the request (Apache: mod_unique_id).
+    :param user: whom netsvc has authenticated, "" for nobody. Basic is the only scheme that netsvc has.
     """
     variables = {"PATH": settings.cgi_path}
     variables.update((name, inherited[name]) for name in settings.cgi_pass_env if name in inherited)
@@ -121,7 +126,11 @@ def script_environment(
     if script.path_info:
         variables["PATH_INFO"] = script.path_info
         variables["PATH_TRANSLATED"] = str(script.docroot).rstrip("/") + script.path_info
+    if user:
+        variables["AUTH_TYPE"] = "Basic"
+        variables["REMOTE_USER"] = user
     variables.update(settings.cgi_env)
+    variables[MARK] = request_id  # by it a run's processes are found: nothing replaces it
     return variables
 
 

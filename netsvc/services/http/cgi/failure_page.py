@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import shlex
+from collections.abc import Mapping
 from html import escape
 
 from netsvc.services.http.cgi.child import Command
@@ -14,6 +16,17 @@ _STYLE = (
     "pre{margin:0;padding:.75rem;border:1px solid var(--line);border-radius:.4rem;"
     "white-space:pre-wrap;overflow-wrap:anywhere}"
 )
+
+HIDDEN = "[hidden]"
+# Credentials of the peer, and what the names of variables of `cgi_env` say of their values.
+_SECRET = re.compile(
+    r"HTTP_COOKIE|HTTP_(?:PROXY_)?AUTHORIZATION|.*(?:SECRET|PASSW|TOKEN|API_?KEY|PRIVATE|CREDENTIAL).*", re.I
+)
+
+
+def shown(environment: Mapping[str, str]) -> list[str]:
+    """The variables as NAME=value, sorted, without secrets: pages end up in screenshots and bug reports."""
+    return [f"{name}={HIDDEN if _SECRET.fullmatch(name) else value}" for name, value in sorted(environment.items())]
 
 
 def is_loopback(host: str) -> bool:
@@ -26,8 +39,10 @@ def is_loopback(host: str) -> bool:
 
 def replay_command(command: Command) -> str:
     """A shell command that runs a script as it was run, but for its body and its limits."""
-    assignments = " ".join(shlex.quote(f"{name}={value}") for name, value in sorted(command.environment.items()))
-    return f"cd {shlex.quote(str(command.directory))} && env -i {assignments} {shlex.join(command.arguments)}"
+    return (
+        f"cd {shlex.quote(str(command.directory))} && umask {command.umask:04o} && "
+        f"env -i {shlex.join(shown(command.environment))} {shlex.join(command.arguments)}"
+    )
 
 
 def failure_page(
@@ -43,7 +58,7 @@ def failure_page(
     sections = (
         ("The end of stderr", stderr or "(nothing)"),
         ("Run it again", replay_command(command)),
-        ("Its environment", "\n".join(f"{name}={value}" for name, value in sorted(command.environment.items()))),
+        ("Its environment", "\n".join(shown(command.environment))),
     )
     body = "\n".join(f"<h2>{title}</h2>\n<pre>{escape(text)}</pre>" for title, text in sections)
     return page(

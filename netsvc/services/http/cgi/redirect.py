@@ -51,7 +51,7 @@ class RedirectedExchange:
         return getattr(self._exchange, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("style", "user"):  # of the place that answers now; the exchange below sends it
+        if name in ("style", "user", "status"):  # of the place that answers now; the exchange below sends it
             setattr(self._exchange, name, value)
         else:
             super().__setattr__(name, value)

@@ -22,6 +22,7 @@ from netsvc.services.http.cgi.deadlines import Deadlines
 from netsvc.services.http.cgi.environment import script_arguments, script_environment
 from netsvc.services.http.cgi.failure_page import failure_page, is_loopback
 from netsvc.services.http.cgi.house import House
+from netsvc.services.http.cgi.nph import PREFIX, StatusLineParser
 from netsvc.services.http.cgi.output import BadOutputError, HeadParser, ScriptHead
 from netsvc.services.http.cgi.process import Ending, ScriptProcess
 from netsvc.services.http.cgi.redirect import MAX_REDIRECTS, RedirectedExchange
@@ -61,7 +62,10 @@ class Run:
         self._intake: Intake | None = None
         self._process: ScriptProcess | None = None
         self._command: Command | None = None
-        self._parser = HeadParser()
+        self._parser: HeadParser | StatusLineParser = HeadParser()
+        if script.filename.name.startswith(PREFIX):
+            self._parser = StatusLineParser()
+        self._mark = exchange.request_id.encode()
         self._complaints = Complaints(self._complain)
         self._answering = True  # the exchange still waits for something from this run
         self._begun = False
@@ -70,6 +74,12 @@ class Run:
         self._paused = False
         self._outcome = ""
         self._deadlines: Deadlines | None = None
+
+    @property
+    def peer(self) -> str:
+        """The host that asked; "" on UNIX sockets."""
+        host: str = self._exchange.peer[0]
+        return host
 
     def prepare(self) -> None:
         """Take the body; `ready` is called when a script may start."""
@@ -85,6 +95,7 @@ class Run:
             self._intake = Intake(
                 self._exchange,
                 most=self._settings.cgi_max_body,
+                spool=self._house.spool,
                 ready=lambda: self._ready(self),
                 refused=lambda status: self.refuse(status, "too-long" if status == 413 else "no-room"),
                 lost=lambda: self._leave("peer-left"),
@@ -132,12 +143,9 @@ class Run:
             self._write(data)
             return
         try:
-            parsed = self._parser.feed(data)
+            self._parse(data)
         except BadOutputError as error:
             self._fail(str(error), None)
-            return
-        if parsed is not None:
-            self._begin(*parsed)
 
     def stderr_received(self, data: bytes) -> None:
         """As Listener: to the log."""
@@ -199,6 +207,8 @@ class Run:
             body_length=0 if intake is None else intake.length,
             settings=settings,
             inherited=self._house.inherited,
+            request_id=exchange.request_id,
+            user=exchange.user,
         )
         offered = self._house.python_path()
         if offered:
@@ -222,10 +232,28 @@ class Run:
             background=settings.cgi_background,
             start=self._house.start,
         )
-        process.gone().addCallback(self._gone)
+        self._house.remains.begin(
+            self._mark, process.pid, background=settings.cgi_background, grace=settings.cgi_kill_grace
+        )
+        process.gone().addCallback(self._gone, process.pid)
         self._deadlines = Deadlines(self._house.reactor, settings, process, excused=self._excused, over=self._time_up)
         if intake is not None and process.stdin is not None:
             intake.connect(process.stdin)
+
+    def _parse(self, data: bytes) -> None:
+        if isinstance(self._parser, StatusLineParser):
+            found = self._parser.feed(data)
+            if found is None:
+                return
+            status, data = found
+            if self._exchange.take_over():
+                self._exchange.status = status
+                self._begin_body(data)
+                return
+            self._parser = HeadParser()  # the peer speaks HTTP/2: the server speaks for the script
+        parsed = self._parser.feed(data)
+        if parsed is not None:
+            self._begin(*parsed)
 
     def _begin(self, head: ScriptHead, rest: bytes) -> None:
         exchange, name = self._exchange, self._script.script_name
@@ -234,12 +262,15 @@ class Run:
             return
         if not head.typed and self._house.announce(name):
             log.warn("{script}: sends no Content-Type", event="cgi-no-content-type", script=name)
-        self._begun = True
         self._left = None if exchange.head.method == "HEAD" else head.length
         exchange.begin(head.status, head.headers, length=head.length, reason=head.reason)
-        exchange.register_producer(self, True)
-        if self._answering and (rest or self._left == 0):
-            self._write(rest)
+        self._begin_body(rest)
+
+    def _begin_body(self, data: bytes) -> None:
+        self._begun = True
+        self._exchange.register_producer(self, True)
+        if self._answering and (data or self._left == 0):
+            self._write(data)
 
     def _write(self, data: bytes) -> None:
         if self._left is None:
@@ -354,7 +385,8 @@ class Run:
         if self._intake is not None:
             self._intake.drop()
 
-    def _gone(self, _: object) -> None:
+    def _gone(self, _: object, pid: int) -> None:
+        self._house.remains.end(self._mark, pid)
         if self._answering:
             # Its output is still on the way to a slow peer.
             self._outcome = "ok"

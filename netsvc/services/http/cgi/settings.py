@@ -97,6 +97,11 @@ class CgiSettings(WarmSettings):
         default=True,
         help="Offer Python scripts the modules cgi and cgitb where their Python has none.",
     )
+    cgi_source: str = option(
+        values.choice("refuse", "text"),
+        default="refuse",
+        help="A file in a CGI directory without the execute bit: 'refuse' it with 403, or show its 'text'.",
+    )
     cgi_timeout: float = option(
         values.duration(0, 7 * DAY), default=HOUR, help="Time a script has from its start to its last octet; 0 is any."
     )
@@ -111,6 +116,11 @@ class CgiSettings(WarmSettings):
     cgi_max_scripts: int = option(
         values.integer(1, 10_000), default=32, help="Scripts that run at the same time; more wait in the queue."
     )
+    cgi_max_scripts_per_source: int = option(
+        values.integer(0, 10_000),
+        default=0,
+        help="Scripts that run at the same time for one source address; more wait in the queue; 0 is any.",
+    )
     cgi_queue: int = option(
         values.integer(0, 100_000),
         default=256,
@@ -121,6 +131,11 @@ class CgiSettings(WarmSettings):
     )
     cgi_max_body: int = option(
         values.size(0, 1 << 50), default=1 << 30, help="The longest request body passed to a script; longer is 413."
+    )
+    cgi_max_spool: int = option(
+        values.size(0, 1 << 50),
+        default=4 << 30,
+        help="Room on the disk for all bodies without a length (chunked) together; beyond it the answer is 503.",
     )
     cgi_cpu_limit: float = option(
         values.duration(0, 30 * DAY),

@@ -130,16 +130,6 @@ class AnswersTest(EngineCase):
         self.assertEqual((counts[0], exchange.end), (100_000_000, "finished"))
         self.assertLessEqual(counts[1], 65536)
 
-    def test_nph(self) -> None:
-        """The output of an nph- script is read by the same rules."""
-        engine = self.engine()
-        exchange = FakeExchange()
-        text = "#!/bin/sh\nprintf 'HTTP/1.0 203 Own\\r\\nConnection: close\\r\\nContent-Type: a/b\\r\\n\\r\\nx'"
-        engine.run(exchange, self.script(text, "nph-own"))
-        self.spin(lambda: exchange.end)
-        self.assertEqual((exchange.status, exchange.body), (203, b"x"))
-        self.assertEqual(exchange.headers, ((b"Content-Type", b"a/b"),))
-
 
 class RedirectsTest(EngineCase):
     """Location, CGI line 5."""

@@ -33,6 +33,7 @@ def environment(options: dict[str, Any] | None = None, **changes: Any) -> dict[s
         "body_length": 0,
         "settings": evolve(CgiSettings(), **(options or {})),
         "inherited": {},
+        "request_id": "rq1",
     }
     head = changes.pop("head", request_head())
     return script_environment(head, **{**arguments, **changes})
@@ -62,6 +63,7 @@ class EnvironmentTest(SynchronousTestCase):
                 "DOCUMENT_ROOT": "/srv/www",
                 "SCRIPT_NAME": "/cgi-bin/a b.py",
                 "SCRIPT_FILENAME": "/srv/www/cgi-bin/a b.py",
+                "UNIQUE_ID": "rq1",
             },
         )
 

@@ -48,6 +48,7 @@ class SurroundingsTest(EngineCase):
                 "DOCUMENT_ROOT": str(place),
                 "SCRIPT_NAME": "/cgi-bin/script",
                 "SCRIPT_FILENAME": str(place / "cgi-bin" / "script"),
+                "UNIQUE_ID": "rq1",
             },
         )
 
