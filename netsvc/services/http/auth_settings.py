@@ -42,7 +42,7 @@ class AuthSettings:
         values.optional(cast("ValueType[Path]", values.path())),
         default=None,
         help="Ask for a user and password of this htpasswd file (bcrypt, argon2id; see 'netsvc htpasswd'), or 'none'. "
-        "Without TLS passwords travel in the clear: use a tls: listener, or https_redirect.",
+        "Without TLS passwords travel in the clear: use a tls: listener, and https = redirect.",
     )
     auth_realm: str = option(realm(), default="Restricted", help="What browsers say the password is for.")
     auth_users: tuple[str, ...] = option(

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from netsvc.config.options import options
 from netsvc.config.scopes import Prefix
 from netsvc.interfaces import IRuntime
+from netsvc.services.http.auth import Authentication, Authenticator
+from netsvc.services.http.auth_settings import AuthSettings
 from netsvc.services.http.cgi.engine import CgiEngine
 from netsvc.services.http.error_pages import ErrorPages
+from netsvc.services.http.listing import Listings
 from netsvc.services.http.paths import Decision
 from netsvc.services.http.ready import ReadyAnswers
 from netsvc.services.http.routes import Equipment
@@ -40,6 +44,10 @@ class EquipmentMaker:
         self._ready = ready
         self._route = route
         self.engines: dict[tuple[str, Prefix], CgiEngine] = {}
+        self.authentication = Authentication(
+            clock=runtime.reactor, in_thread=runtime.in_thread, metrics=runtime.metrics, service=runtime.name
+        )
+        self._authenticators: dict[tuple[object, ...], Authenticator | None] = {}
 
     def __call__(self, place: Place) -> Equipment:
         """What answers at a place."""
@@ -47,7 +55,9 @@ class EquipmentMaker:
         return Equipment(
             style=self._style(place),
             static=StaticFiles(place.settings, self._ready, self._runtime.reactor),
+            listings=Listings(place.policy, place.settings, self._runtime.in_thread),
             run_script=None if engine is None else engine.run,
+            authenticator=self._authenticator(place.settings),
         )
 
     def _style(self, place: Place) -> AnswerStyle:
@@ -56,6 +66,13 @@ class EquipmentMaker:
         if place.settings.error_pages:
             page = ErrorPages(place.settings.error_pages, lambda path: self._look(place, path)).page
         return AnswerStyle(fields=fields, error_page=page)
+
+    def _authenticator(self, settings: AuthSettings) -> Authenticator | None:
+        """Places that ask for the same have one gate: who passed it at one may go to the other."""
+        key = tuple(getattr(settings, one.key) for one in options(AuthSettings))
+        if key not in self._authenticators:
+            self._authenticators[key] = self.authentication.authenticator(settings)
+        return self._authenticators[key]
 
     def _look(self, place: Place, path: bytes) -> Decision:
         found = self._sites.find(place.host, path)

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import frozen
 from twisted.logger import Logger
 
-from netsvc.services.http.listing import listing_page, read_directory
+from netsvc.services.http.listing import Listings
 from netsvc.services.http.pages import PAGE_HEADERS, page
 from netsvc.services.http.paths import Decision, Directory, File, Redirect, Refused, Script, join, split
 from netsvc.services.http.sites import Found, Moved, Place, Request, Sites, elsewhere, to_https
@@ -31,6 +31,7 @@ class Equipment:
 
     :param style: what every answer there has.
     :param static: sends files.
+    :param listings: lists directories.
     :param run_script: called with (exchange, script); None where no scripts are run.
     :param authenticator: admits an exchange or refuses it; None where everybody may come.
     :param mounted: a mounted Twisted resource, if there is one.
@@ -38,6 +39,7 @@ class Equipment:
 
     style: AnswerStyle
     static: StaticFiles
+    listings: Listings
     run_script: Callable[[Any, Script], object] | None = None
     authenticator: Any = None
     mounted: Any = None
@@ -84,7 +86,7 @@ class Routes:
         if moved is not None:
             self._moved(exchange, moved)
         elif equipment.authenticator is not None:
-            equipment.authenticator.admit(exchange, lambda admitted: self._enter(admitted, found))
+            equipment.authenticator.admit(exchange, lambda: self._enter(exchange, found))
         else:
             self._enter(exchange, found)
 
@@ -182,15 +184,11 @@ class Routes:
         exchange.answer(301, (*PAGE_HEADERS, (b"Location", location)), body)
 
     def _list(self, exchange: Any, place: Place, found: Directory) -> None:
-        try:
-            if not place.settings.listing:
-                exchange.refuse(403)
-                return
-            entries, more = read_directory(found.descriptor, place.policy)
-        finally:
-            os.close(found.descriptor)
-        body = listing_page(found.segments, entries, more, exchange.head.query)
-        exchange.answer(200, (*PAGE_HEADERS, (b"Cache-Control", b"no-cache")), body)
+        if place.settings.listing:
+            self._equipment[place].listings.answer(exchange, found)
+        else:
+            found.close()
+            exchange.refuse(403)
 
 
 def _bracketed(address: str) -> str:

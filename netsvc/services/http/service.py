@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from twisted.application.service import IService, MultiService
@@ -11,7 +10,6 @@ from twisted.internet.defer import gatherResults, inlineCallbacks
 from netsvc.errors import StartError
 from netsvc.interfaces import IRuntime
 from netsvc.services.http.access_log import AccessLog, access_log
-from netsvc.services.http.cgi.engine import CgiEngine
 from netsvc.services.http.equipment import EquipmentMaker
 from netsvc.services.http.factory import HttpFactory
 from netsvc.services.http.ready import ReadyAnswers
@@ -24,14 +22,14 @@ class HttpService(MultiService):
     """The listeners and the scripts: first the connections end, then what is left of the scripts.
 
     :param sites: their docroots must be directories when the service starts.
-    :param engines: what runs scripts.
+    :param equipment: what answers at them.
     :param record: the access log.
     """
 
-    def __init__(self, sites: Sites, listeners: Any, engines: Collection[CgiEngine], record: AccessLog | None) -> None:
+    def __init__(self, sites: Sites, listeners: Any, equipment: EquipmentMaker, record: AccessLog | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._sites = sites
-        self._engines = engines
+        self._equipment = equipment
         self._record = record
         listeners.setServiceParent(self)
 
@@ -40,6 +38,7 @@ class HttpService(MultiService):
             if not place.docroot.is_dir():
                 where = f" (of {place})" if place.prefix or place.host else ""
                 raise StartError(f"the docroot {place.docroot}{where} is not a directory")
+        self._equipment.authentication.open()
         if self._record is not None:
             self._record.open()
         super().privilegedStartService()  # type: ignore[no-untyped-call]
@@ -47,7 +46,7 @@ class HttpService(MultiService):
     @inlineCallbacks
     def stopService(self) -> Any:
         yield super().stopService()  # type: ignore[no-untyped-call]
-        yield gatherResults([engine.stop() for engine in self._engines])
+        yield gatherResults([engine.stop() for engine in self._equipment.engines.values()])
         if self._record is not None:
             yield self._record.close()
 
@@ -74,4 +73,4 @@ def make_service(settings: HttpSettings, runtime: IRuntime) -> IService:
         route=routes.route,
         access_log=record,
     )
-    return HttpService(sites, runtime.serve(settings, stream=factory), maker.engines.values(), record)
+    return HttpService(sites, runtime.serve(settings, stream=factory), maker, record)

@@ -243,9 +243,9 @@ class WayTests(SynchronousTestCase):
         class Gate:
             opens = False
 
-            def admit(self, exchange: Any, go_on: Callable[[Any], None]) -> None:
+            def admit(self, exchange: Any, go_on: Callable[[], None]) -> None:
                 if self.opens:
-                    go_on(exchange)
+                    go_on()
                 else:
                     exchange.refuse(401)
 
