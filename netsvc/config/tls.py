@@ -50,13 +50,9 @@ TlsPlace = Tls | TlsDirectory
 
 def tls_fields(tls: TlsPlace | None) -> dict[str, Path | None]:
     """The fields that mean it."""
-    match tls:
-        case None:
-            return {}
-        case TlsDirectory(directory):
-            return {"directory": directory}
-        case Tls(certificate, key, chain):
-            return {"privateKey": key, "certKey": certificate, "extraCertChain": chain}
+    if isinstance(tls, TlsDirectory):
+        return {"directory": tls.directory}
+    return {} if tls is None else {"privateKey": tls.key, "certKey": tls.certificate, "extraCertChain": tls.chain}
 
 
 def names_tls(arguments: Arguments) -> bool:

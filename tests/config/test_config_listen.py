@@ -22,7 +22,7 @@ from netsvc.config.listen import (
 )
 from netsvc.config.options import Context
 from netsvc.config.overlap import Claim, Claims
-from netsvc.config.tls import Tls
+from netsvc.config.tls import Tls, TlsDirectory
 from netsvc.errors import BadValue, Origin
 
 WORDS = (*re.findall(r"\w+|\W", "tcp udp unix systemd haproxy interface mode index name tls 80 0:\\=~/"), "::1")
@@ -133,6 +133,27 @@ class ListenTests(SynchronousTestCase):
         self.assertIn("not a regular file", self.refused("tls:443:privateKey=fifo", at=8))
         self.refused("tls:443:key.pem", at=8)
         self.refused("tls:443:privateKey=", at=8)
+
+    def test_tls_directory(self) -> None:
+        """directory= names a directory of certificates, wherever TLS is; it takes the place of the files."""
+        place = TlsDirectory(self.directory)
+        for line in (
+            "tls:443:directory=.",
+            "ssl:443:directory=.",
+            "haproxy:tls:443:directory=.",
+            "systemd:name=web:directory=.",
+        ):
+            address = parse_listen(line, self.context)
+            assert isinstance(address, TcpAddress | SystemdAddress)
+            self.assertEqual(address.tls, place)
+            self.assertEqual(parse_listen(address.endpoint, self.context), address)
+        self.assertIn("contradicts", self.refused("tls:443:directory=.:certKey=server.pem", at=20))
+        self.assertIn("not a directory", self.refused("tls:443:directory=server.pem", at=8))
+        self.assertIn("No such file", self.refused("tls:443:directory=none", at=8))
+        self.refused("tls:443:directory=", at=8)
+        self.refused("tls:443:directry=.", at=8, suggestion="directory")
+        self.refused("tcp:80:directory=.", at=7)
+        self.refused("systemd:index=0:tls=no:directory=.", at=16)
 
     def test_systemd(self) -> None:
         """systemd: needs an index or a name; keys or tls=yes make it TLS."""
