@@ -66,7 +66,7 @@ def ask(url: str, method: str) -> Asked:
     port = re.search(r":([0-9]{1,5})\Z", authority)
     # As a browser would send it: what is no ASCII, and blanks, percent-encoded.
     path, query = (
-        re.sub(rb"[^!-~]", lambda one: b"%%%02X" % one[0], os.fsencode(part or ""))
+        re.sub(rb"[^!-~]", lambda one: b"%%%02X" % one[0][0], os.fsencode(part or ""))
         for part in (found["path"] or "/", found["query"])
     )
     return Asked(
