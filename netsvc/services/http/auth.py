@@ -9,6 +9,7 @@ A source that fails too often gets 429 before anything is computed, so guessing 
 from __future__ import annotations
 
 import binascii
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,17 +33,20 @@ LONGEST = 4096  # octets of the field; a name and a password of LONGEST_PASSWORD
 BUSY_RETRY = 2  # seconds
 SOURCES = 8192  # whose failures are remembered in each scope
 
+_TOKEN = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)?")  # RFC 4648 4, padded
+
 GoOn = Callable[[], None]
 
 
 def credentials(field: bytes) -> tuple[str, str] | None:
     """(user, password) in NFC of an Authorization field; None for another scheme or a malformed one."""
     scheme, _, token = field.partition(b" ")
-    if scheme.lower() != b"basic" or len(field) > LONGEST:
+    token = token.strip(b" ")
+    if scheme.lower() != b"basic" or len(field) > LONGEST or not _TOKEN.fullmatch(token):
         return None
     try:
-        text = normal(binascii.a2b_base64(token.strip(b" "), strict_mode=True).decode())
-    except ValueError:  # binascii.Error and UnicodeDecodeError are
+        text = normal(binascii.a2b_base64(token).decode())
+    except UnicodeDecodeError:
         return None
     user, colon, password = text.partition(":")
     if not colon or any(one < " " or one == "\x7f" for one in text) or len(password.encode()) > LONGEST_PASSWORD:
