@@ -64,7 +64,7 @@ def escaped(octets: bytes) -> str:
 
 def escaped_word(text: str) -> str:
     """Text for where a space would end it; "-" for none."""
-    return escaped(text.encode("utf-8", "surrogateescape")).replace(" ", "\\x20") or "-"
+    return escaped(text.encode("utf-8", "backslashreplace")).replace(" ", "\\x20") or "-"
 
 
 def apache_time(when: float) -> str:
