@@ -14,6 +14,9 @@ from zope.interface import implementer
 from netsvc.interfaces import IMetrics
 from netsvc.services.http.access_log import AccessLog
 from netsvc.services.http.answer import field_lines, http_date, status_line
+from netsvc.services.http.http2.connection import Http2Connection
+from netsvc.services.http.http2.fields import field
+from netsvc.services.http.negotiate import offered
 from netsvc.services.http.protocol import HttpProtocol
 from netsvc.services.http.ready import ReadyAnswers
 from netsvc.services.http.settings import HttpSettings
@@ -72,14 +75,14 @@ class HttpFactory(ServerFactory):
             "Time from the head of a request to the end of its answer; without those answered at once from memory.",
             ("service",),
         )
-        self._open: set[HttpProtocol] = set()
+        self._open: set[HttpProtocol | Http2Connection] = set()
         self._counts: Counter[int] = Counter()
         self._call: Any = None
         self._server = field_lines(((b"Server", settings.server.encode("ascii")),)) if settings.server else b""
         times = (settings.head_timeout, settings.keepalive_timeout, settings.body_timeout, settings.send_timeout)
         self._tick = min(TICK, max(0.05, min(one for one in times if one) / 4))
         self._second = -1
-        self._fields = b""
+        self._fields = self.http2_fields = b""
         self.lead = self.lead_not_modified = b""
         self._keep_time()
 
@@ -88,16 +91,16 @@ class HttpFactory(ServerFactory):
 
     def acceptableProtocols(self) -> list[bytes]:
         """What is spoken under TLS, for peers that ask by ALPN (RFC 7301)."""
-        return [b"http/1.1"]
+        return offered(self.settings.http2)
 
-    def opened(self, connection: HttpProtocol) -> None:
+    def opened(self, connection: HttpProtocol | Http2Connection) -> None:
         """A connection is there."""
         self._open.add(connection)
         if self._call is None:
             self._keep_time()
             self._call = self.clock.callLater(self._tick, self._look)
 
-    def closed(self, connection: HttpProtocol) -> None:
+    def closed(self, connection: HttpProtocol | Http2Connection) -> None:
         """A connection is gone."""
         self._open.discard(connection)
         if self.draining and not self._open:
@@ -151,6 +154,9 @@ class HttpFactory(ServerFactory):
             self._fields = b"%sDate: %s\r\n" % (self._server, http_date(self._second))
             self.lead = status_line(200) + self._fields
             self.lead_not_modified = status_line(304) + self._fields
+            server = self.settings.server.encode("ascii")
+            named = field(b"server", server) if server else b""
+            self.http2_fields = named + field(b"date", http_date(self._second))
 
     def _publish(self) -> None:
         """Bring what was counted to the metrics, which cost more than a count."""

@@ -20,6 +20,7 @@ from netsvc.services.http.answer import field_lines, status_line
 from netsvc.services.http.flow import Backlog, queued
 from netsvc.services.http.head import Message, RejectedError
 from netsvc.services.http.http1 import Http1Exchange, new_request_id
+from netsvc.services.http.negotiate import hand_over
 from netsvc.services.http.pace import FOREVER, AnswerPace, BodyPace
 from netsvc.services.http.pages import PAGE_HEADERS, error_page
 from netsvc.services.http.wire import Body, RequestReader
@@ -88,6 +89,10 @@ class HttpProtocol(Protocol):
         return bool(ISSLTransport.providedBy(self.transport) or getattr(self.transport, "TLS", False))
 
     # What happens on the connection
+
+    def makeConnection(self, transport: Any) -> None:
+        if not hand_over(self.factory, transport):
+            super().makeConnection(transport)  # type: ignore[no-untyped-call]
 
     def connectionMade(self) -> None:
         self.factory.opened(self)
