@@ -67,9 +67,9 @@ def context_maker(inner: Any, context_for: Callable[[bytes | None], SSL.Context]
 
     def select_certificate(connection: SSL.Connection) -> None:
         try:
-            name = connection.get_servername()
-            if name is not None:
-                connection.set_context(context_for(name))
+            context = context_for(connection.get_servername())
+            if context is not connection.get_context():
+                connection.set_context(context)
         except Exception:  # noqa: BLE001  (a fault of ours costs this handshake, not the service)
             log.failure("no certificate could be chosen", event="tls-name-failed")
             connection.get_app_data().abortConnection()
