@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from netsvc.config.daemon import SECTION, DaemonSettings
-from netsvc.config.options import Option, options
+from netsvc.config.options import Option, groups, options
+from netsvc.config.scopes import scope_options
 from netsvc.config.server import ServerSettings
 from netsvc.interfaces import IServiceKind
 
@@ -17,7 +18,11 @@ Made by `netsvc kinds --format markdown`; `netsvc kinds KIND` prints the same fo
 
 A section is `[kind]` or `[kind:instance]`. Durations take `ms`, `s`, `m`, `h`, `d`, `w`;
 sizes `B`, `KiB`, `MiB`, `GiB`, `TiB`.
-Relative paths start at the directory of the file that names them."""
+Relative paths start at the directory of the file that names them.
+
+A section may have scopes: `[kind /path]`, `[kind //host]`, `[kind:instance //host/path]`. A scope holds for the URLs
+that begin with its prefix, name by name; the longest prefix decides. It has every option of the scope around it but
+for those that it sets itself; the keys whose default has a `/` before it may stand in one."""
 
 
 def manual_lines(kinds: Mapping[str, IServiceKind]) -> Iterator[str]:
@@ -33,22 +38,35 @@ def manual_lines(kinds: Mapping[str, IServiceKind]) -> Iterator[str]:
     for word, kind in kinds.items():
         settings: type[Any] = kind.load_settings()
         listens = issubclass(settings, ServerSettings)
-        own = [one for one in options(settings) if not listens or one.key not in common]
+        own = [
+            (heading, rows)
+            for heading, rows in groups(settings)
+            if not listens or not {one.key for one in rows} & common
+        ]
+        scoped = scope_options(settings)
         source = f" ({kind.source})" if kind.source else ""
         also = " Takes the options of every service that listens as well." if listens else ""
-        yield from _chapter(f"[{word}]", f"{kind.summary}{source}{also}", own)
+        yield from _chapter(f"[{word}]", f"{kind.summary}{source}{also}", own[0][1] if len(own) == 1 else (), scoped)
+        for heading, rows in own if len(own) > 1 else ():
+            yield from ("", f"### {heading.rstrip('.')}", "")
+            yield from _table(rows, scoped)
 
 
-def _chapter(title: str, text: str, rows: list[Option] | tuple[Option, ...]) -> Iterator[str]:
+def _chapter(title: str, text: str, rows: Sequence[Option], scoped: Collection[str] = ()) -> Iterator[str]:
     yield from ("", f"## {title}", "")
     if text:
         yield from (text, "")
-    if not rows:
-        return
+    if rows:
+        yield from _table(rows, scoped)
+
+
+def _table(rows: Sequence[Option], scoped: Collection[str]) -> Iterator[str]:
     yield "| key | default | values | meaning |"
     yield "|---|---|---|---|"
     for one in rows:
         default = "required" if one.required else _code(one.default_text)
+        if one.key in scoped:
+            default = f"/ {default}"
         values = ": ".join(filter(None, (one.value.name, one.value.bounds or one.value.unit)))
         yield f"| `{one.key}` | {default} | {_cell(values)} | {_cell(one.help)} |"
 

@@ -116,3 +116,20 @@ def options(settings: type[Any]) -> tuple[Option, ...]:
 
     fields: Iterable[attrs.Attribute[Any]] = (one for one in attrs.fields(settings) if _SCOPES not in one.metadata)
     return tuple(made(one) for one in sorted(fields, key=lambda one: one.inherited))  # type: ignore[attr-defined]
+
+
+def groups(settings: type[Any]) -> tuple[tuple[str, tuple[Option, ...]], ...]:
+    """The options of a settings class by the class that declares them: (first line of its docstring, options).
+
+    Those with an option that must be given come first, then the class's own, then those that it inherits.
+    """
+    by_key = {one.key: one for one in options(settings)}
+    found: list[tuple[str, tuple[Option, ...]]] = []
+    for declaring in settings.__mro__:
+        if not attrs.has(declaring):
+            continue
+        own = [one.name for one in attrs.fields(declaring) if not one.inherited and one.name in by_key]
+        mine = tuple(by_key.pop(name) for name in own)
+        if mine:
+            found.append(((declaring.__doc__ or "").strip().partition("\n")[0].partition(". ")[0], mine))
+    return tuple(sorted(found, key=lambda group: not any(one.required for one in group[1])))

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from netsvc.config.daemon import SECTION, DaemonSettings
-from netsvc.config.options import Option, options
+from netsvc.config.options import Option, groups, options
 from netsvc.config.plan import Plan
+from netsvc.config.scopes import scope_options
 from netsvc.config.sections import quote
 from netsvc.errors import Fault, printable
 from netsvc.interfaces import IServiceKind
@@ -98,15 +99,25 @@ def reference_lines(word: str, kind: IServiceKind | None, width: int = WIDTH) ->
     summary, source = (DAEMON_SUMMARY, "") if kind is None else (kind.summary, kind.source)
     head = f"[{word}]" if kind is None else f"[{word}] or [{word}:instance]"
     lines = [head, *_wrapped(f"{summary} ({source})" if source else summary, width, "")]
-    for option in options(_settings_class(kind)):
-        lines += ["", *_option_lines(option, width)]
+    scoped = scope_options(_settings_class(kind))
+    if scoped:
+        scopes = f"[{word} /path], [{word} //host], [{word} //host/path]"
+        lines += ["", *_wrapped(f"Options marked with a / may stand in a scope, too: {scopes}.", width, "")]
+    found = groups(_settings_class(kind))
+    for heading, rows in found:
+        if len(found) > 1:
+            lines += ["", *_wrapped(f"-- {heading}", width, "", "   ")]
+        for option in rows:
+            lines += ["", *_option_lines(option, width, scoped=option.key in scoped)]
     return [printable(line) for line in lines]
 
 
 def reference_json(word: str, kind: IServiceKind | None) -> str:
     """Every option of a kind (None: of the daemon) for programs."""
     head = {"word": word, "summary": DAEMON_SUMMARY} if kind is None else _kind_object(kind)
-    return _json({**head, "options": [_option_object(option) for option in options(_settings_class(kind))]})
+    scoped = scope_options(_settings_class(kind))
+    rows = [{**_option_object(one), "scope": one.key in scoped} for one in options(_settings_class(kind))]
+    return _json({**head, "options": rows})
 
 
 def _settings_class(kind: IServiceKind | None) -> type[Any]:
@@ -135,7 +146,7 @@ def _option_object(option: Option) -> dict[str, Any]:
     }
 
 
-def _option_lines(option: Option, width: int) -> list[str]:
+def _option_lines(option: Option, width: int, *, scoped: bool) -> list[str]:
     default = quote(option.default_text).split("\n")
     if not _has_default(option):
         lines = [f"{option.key} = ...  ({'required' if option.required else 'not set'})"]
@@ -147,6 +158,8 @@ def _option_lines(option: Option, width: int) -> list[str]:
     details = [option.value.name, option.value.bounds or option.value.unit]
     if option.value.multiline and "line" not in option.value.bounds:
         details.append("may run over several lines")
+    if scoped:
+        details.append("/")
     return lines + _wrapped(option.help, width, "    ") + _wrapped("; ".join(filter(None, details)), width, "    ")
 
 

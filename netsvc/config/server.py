@@ -17,7 +17,10 @@ DATAGRAM_GUARDS = ("low-port", "own-port", "multicast", "broadcast", "unspecifie
 
 @frozen(kw_only=True)
 class ServerSettings:
-    """Options of a service that accepts connections or datagrams. A kind's settings class inherits them."""
+    """Where it listens, whom it lets in, how long it waits.
+
+    Options of a service that accepts connections or datagrams; a kind's settings class inherits them.
+    """
 
     listen: tuple[ListenAddress, ...] = option(endpoints(), help="Endpoints, one a line.")
     max_connections: int = option(

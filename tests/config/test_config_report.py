@@ -126,7 +126,7 @@ class ReferenceTests(SynchronousTestCase):
             "listen = ...  (required)\n    Endpoints, one a line.\n    endpoints; ",
             "file = ...  (not set)\n    A file.\n    path\n",
             "words =\n    a \\# b\n    c\n    Words.\n    lines; may run over several lines\n",
-            "bare = 1\n    Bare.\n    bare; m\n",
+            "bare = 1\n    Bare.\n    bare; m",
             "idle_timeout = 5m\n",
             "rate = none\n",
         ):
@@ -167,6 +167,7 @@ class ReferenceTests(SynchronousTestCase):
                 "required": False,
                 "default": "5m",
                 "multiline": False,
+                "scope": False,
                 "help": "Close a connection on which no octet moved for so long; 0 is never.",
             },
         )

@@ -29,7 +29,7 @@ def server_header() -> ValueType[str]:
 
 @frozen(kw_only=True)
 class HttpSettings(ScopeSettings, AccessLogSettings, Http2Settings, ServerSettings):
-    """What is served, and how long and how large requests may be."""
+    """How long and how large requests may be, and what is kept in memory."""
 
     scopes: tuple[Scope, ...] = scope_sections(ScopeSettings)
     cache: int = option(
