@@ -187,7 +187,11 @@ class ServingTests(Case):
         """When no certificate can be chosen that handshake ends, and no other."""
         pem = self.write("1.pem", "one.example")
         self.begin()
-        self.make = context_maker(self.factory, lambda _: 1 / 0)  # type: ignore[arg-type,return-value]
+
+        def context_for(name: bytes | None) -> Any:
+            return self.watch.context(None) if name is None else 1 / 0
+
+        self.make = context_maker(self.factory, context_for)
         self.write("1.pem", "one.example")
         self.clock.advance(LOOK_EVERY)
         self.assertRaises(ssl.SSLError, self.connect, "one.example")
