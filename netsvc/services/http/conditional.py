@@ -29,11 +29,11 @@ class Validators:
     """What a representation can be told apart by.
 
     :param etag: a strong entity tag with its quotes.
-    :param modified: seconds since the epoch, whole.
+    :param modified: seconds since the epoch, whole; None when that is not known.
     """
 
     etag: bytes
-    modified: int
+    modified: int | None
 
 
 def _fields_of_date(text: str) -> tuple[str, str, int, str, str, str] | None:
@@ -102,14 +102,14 @@ def precondition(head: RequestHead, validators: Validators) -> int | None:
             return 412
     else:
         unmodified = _single_date(head, b"if-unmodified-since")
-        if unmodified is not None and validators.modified > unmodified:
+        if unmodified is not None and validators.modified is not None and validators.modified > unmodified:
             return 412
     safe = head.method in ("GET", "HEAD")
     none_match = _joined(head, b"if-none-match")
     if none_match is not None:
         if etag_matches(none_match, validators.etag, weak=True):
             return 304 if safe else 412
-    elif safe:
+    elif safe and validators.modified is not None:
         modified = _single_date(head, b"if-modified-since")
         if modified is not None and validators.modified <= modified:
             return 304
@@ -129,4 +129,5 @@ def range_applies(head: RequestHead, validators: Validators, now: float) -> bool
     value = values[0].strip(b" \t")
     if value[:1] == b'"' or value[:2] == b"W/":
         return value == validators.etag
-    return parse_date(value) == validators.modified and now - validators.modified >= 1
+    modified = validators.modified
+    return modified is not None and parse_date(value) == modified and now - modified >= 1

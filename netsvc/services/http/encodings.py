@@ -83,7 +83,9 @@ def accepted_codings(values: list[bytes]) -> Accepted:
 
 
 def preferred_type(values: list[bytes], offers: Iterable[bytes]) -> bytes | None:
-    """Which of some media types (lower case, no parameters) a request wants; the first of those it wants as much.
+    """Which of some media types (lower case, no parameters) a request wants most.
+
+    Of those that it wants as much: the one that it names more exactly (``application/json, */*``); else the first.
 
     :param values: of all Accept fields; without any, everything is wanted alike.
     :return: None when it takes none of them.
@@ -93,17 +95,18 @@ def preferred_type(values: list[bytes], offers: Iterable[bytes]) -> bytes | None
         match = _RANGE.fullmatch(member)
         if match is not None and not match[3]:  # a range with parameters is for a type that has them
             ranges.append((match[1].lower(), match[2].lower(), _thousandths(match[4])))
-    best, best_quality = None, 0
+    best, best_quality = None, (0, 0)
     for offer in offers:
         kind, _, subtype = offer.partition(b"/")
-        quality = 1000
+        quality = (1000, 0)
         if ranges:
             fitting = [
                 ((one != b"*") + (two != b"*"), weight)
                 for one, two, weight in ranges
                 if (one, two) in ((kind, subtype), (kind, b"*"), (b"*", b"*"))
             ]
-            quality = max(fitting)[1] if fitting else 0
-        if quality > best_quality:
+            exactness, weight = max(fitting, default=(0, 0))  # RFC 9110 12.5.1: the most specific range decides
+            quality = (weight, exactness)
+        if quality[0] and quality > best_quality:
             best, best_quality = offer, quality
     return best

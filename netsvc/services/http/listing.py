@@ -1,154 +1,109 @@
-"""Draws the page that lists a directory: breadcrumbs, names, sizes, dates; links sort it; no script.
+"""Answers GET and HEAD of a directory that has no index: a page for people, JSON for programs.
 
-Hidden names, CGI directories and names that no request can ask for are not shown. Symbolic links are shown without
-what they lead to.
+The directory is read, and its list made, in a thread: a large or slow one holds nobody up.
 """
 
 from __future__ import annotations
 
-import os
-import stat
-from datetime import UTC, datetime
-from html import escape
-from urllib.parse import quote_from_bytes
+import hashlib
+from collections.abc import Callable
+from typing import Any
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from netsvc.services.http.pages import page
-from netsvc.services.http.paths import Policy, can_be_asked_for
+from netsvc.services.http.compress import gzipped
+from netsvc.services.http.conditional import Validators, precondition
+from netsvc.services.http.encodings import accepted_codings, preferred_type
+from netsvc.services.http.entries import asked_order, read_directory
+from netsvc.services.http.exchange import Headers, RequestHead
+from netsvc.services.http.listing_json import listing_json
+from netsvc.services.http.listing_page import listing_page
+from netsvc.services.http.pages import NOSNIFF, PAGE_HEADERS
+from netsvc.services.http.paths import Directory, Policy
+from netsvc.services.http.static_settings import StaticSettings
 
-MAX_ENTRIES = 10_000  # names shown; a page of more helps nobody and takes the reactor's time
+log = Logger()
 
-_STYLE = """
-table{width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{text-align:left;padding:.4rem .5rem;border-bottom:1px solid var(--line);vertical-align:top}
-th{font-size:.875rem;font-weight:600}th a{color:var(--dim)}
-tbody tr:hover{background:var(--hover)}
-td:first-child{overflow-wrap:anywhere}
-td+td,th+th{text-align:right;white-space:nowrap;color:var(--dim)}
-@media(max-width:32rem){th:nth-child(3),td:nth-child(3){display:none}main{padding:1rem .5rem}}
-"""
+PAGE = b"text/html"
+JSON = b"application/json"
+_VARY = (b"Vary", b"Accept, Accept-Encoding")
+_LEVEL = 1  # of gzip: names in order shrink well, and each list is made anew
 
 
-@frozen(kw_only=True)
-class Entry:
-    """One name in a directory.
+@frozen
+class _List:
+    headers: Headers
+    body: bytes
+    etag: bytes
 
-    :param name: as it is on disk.
-    :param directory: whether it is one.
-    :param size: octets; None for directories and links.
-    :param modified: seconds since the epoch; None for links.
+
+class Listings:
+    """Lists directories of one scope.
+
+    :param policy: what may be shown.
+    :param settings: whether lists may be compressed.
+    :param in_thread: runs blocking work: (function, *arguments) -> Deferred.
     """
 
-    name: bytes
-    directory: bool
-    size: int | None
-    modified: float | None
+    def __init__(self, policy: Policy, settings: StaticSettings, in_thread: Callable[..., Deferred[Any]]) -> None:
+        self._policy = policy
+        self._settings = settings
+        self._in_thread = in_thread
 
+    def answer(self, exchange: Any, directory: Directory) -> None:
+        """Answer an exchange whose method is GET or HEAD. Closes the directory."""
+        making = self._in_thread(self._make, directory, exchange.head)
+        making.addBoth(self._made, exchange, directory)
+        making.addErrback(self._failed, exchange)
 
-_ORDERS = {
-    "name": lambda entry: entry.name.lower(),
-    "size": lambda entry: entry.size or 0,
-    "date": lambda entry: entry.modified or 0.0,
-}
+    def _make(self, directory: Directory, head: RequestHead) -> _List:
+        """The list that a request asks for. Blocks."""
+        entries, more = read_directory(directory.descriptor, self._policy)
+        order = asked_order(head.query)
+        # A browser names HTML; who names neither, or takes everything, may be a person with curl or a crawler: a page.
+        kind = preferred_type(head.all(b"accept"), (PAGE, JSON)) or PAGE
+        headers: Headers
+        if kind == JSON:
+            body = listing_json(directory.segments, entries, more, order)
+            headers = ((b"Content-Type", JSON), NOSNIFF)
+        else:
+            body = listing_page(directory.segments, entries, more, order)
+            headers = PAGE_HEADERS
+        tag = hashlib.blake2b(body, digest_size=16).hexdigest().encode("ascii")
+        coding: Headers = ()
+        if (
+            self._settings.compress
+            and len(body) >= self._settings.compress_min
+            and accepted_codings(head.all(b"accept-encoding")).weight(b"gzip")
+        ):
+            body = gzipped(body, _LEVEL)
+            tag += b"-gzip"
+            coding = ((b"Content-Encoding", b"gzip"),)
+        return _List((*headers, *coding), body, b'"%s"' % tag)
 
+    def _made(self, result: _List | Failure, exchange: Any, directory: Directory) -> None:
+        directory.close()
+        if isinstance(result, Failure):
+            result.raiseException()
+            return
+        known: Headers = ((b"ETag", result.etag), (b"Cache-Control", b"no-cache"), _VARY)
+        status = precondition(exchange.head, Validators(etag=result.etag, modified=None))
+        if status == 304:
+            exchange.answer(304, known, b"")
+        elif status is not None:
+            exchange.refuse(status)
+        else:
+            exchange.answer(200, (*result.headers, *known), result.body)
 
-def read_directory(descriptor: int, policy: Policy) -> tuple[list[Entry], bool]:
-    """The entries that may be shown, at most MAX_ENTRIES, and whether there are more.
-
-    :param descriptor: an open directory.
-    """
-    found: list[Entry] = []
-    cgi = {name.lower() for name in policy.cgi}
-    with os.scandir(descriptor) as entries:
-        for one in entries:
-            name = os.fsencode(one.name)
-            if (name.startswith(b".") and not policy.dotfiles) or not can_be_asked_for(name):
-                continue
-            if len(found) >= MAX_ENTRIES:
-                return found, True
-            try:
-                known = one.stat(follow_symlinks=False)
-                link = stat.S_ISLNK(known.st_mode)
-                directory = one.is_dir() if link else stat.S_ISDIR(known.st_mode)
-            except OSError:  # gone meanwhile
-                continue
-            if (link and policy.follow == "no") or (directory and name.lower() in cgi):
-                continue
-            if not (link or directory or stat.S_ISREG(known.st_mode)):
-                continue
-            size = None if link or directory else known.st_size
-            found.append(Entry(name=name, directory=directory, size=size, modified=None if link else known.st_mtime))
-    return found, False
-
-
-def size_text(octets: int) -> str:
-    """A size for people: ``812 B``, ``1.4 MiB``."""
-    if octets < 1024:
-        return f"{octets} B"
-    amount = float(octets)
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        amount /= 1024
-        if amount < 1024 or unit == "TiB":
-            break
-    return f"{amount:.1f} {unit}"
-
-
-def date_text(seconds: float | None) -> str:
-    """A time for people: ``2027-01-15 08:00``, of UTC; "" for none, and for one before the year 1 or after 9999."""
-    if seconds is None:
-        return ""
-    try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
-    except (ValueError, OverflowError):
-        return ""
-
-
-def _row(entry: Entry) -> str:
-    slash = "/" if entry.directory else ""
-    href = f"./{quote_from_bytes(entry.name, safe='')}{slash}"
-    size = "" if entry.size is None else size_text(entry.size)
-    return (
-        f'<tr><td><a href="{href}">{escape(entry.name.decode("utf-8", "replace"))}{slash}</a></td>'
-        f"<td>{size}</td><td>{date_text(entry.modified)}</td></tr>"
-    )
-
-
-def _breadcrumbs(segments: tuple[bytes, ...]) -> str:
-    links = [f'<a href="{"../" * len(segments) or "./"}">/</a>']
-    for at, segment in enumerate(segments):
-        up = "../" * (len(segments) - at - 1) or "./"
-        links.append(f'<a href="{up}">{escape(segment.decode("utf-8", "replace"))}/</a>')
-    return " ".join(links)
-
-
-def listing_page(segments: tuple[bytes, ...], entries: list[Entry], more: bool, query: bytes) -> bytes:
-    """The page.
-
-    :param segments: the decoded URL path of the directory.
-    :param query: ``sort=name|size|date`` and ``order=asc|desc``; anything else is ignored.
-    """
-    asked = dict(part.partition("=")[::2] for part in query.decode("latin-1").split("&"))
-    sort = asked.get("sort", "name")
-    sort = sort if sort in _ORDERS else "name"
-    descending = asked.get("order") == "desc"
-    ordered = sorted(entries, key=_ORDERS[sort], reverse=descending)
-    ordered.sort(key=lambda entry: not entry.directory)
-    heads = []
-    for word, title in (("name", "Name"), ("size", "Size"), ("date", "Modified (UTC)")):
-        turn = "desc" if word == sort and not descending else "asc"
-        arrow = (" &darr;" if descending else " &uarr;") if word == sort else ""
-        heads.append(f'<th><a href="?sort={word}&amp;order={turn}">{title}{arrow}</a></th>')
-    path = "/" + "".join(segment.decode("utf-8", "replace") + "/" for segment in segments)
-    rows = "\n".join(map(_row, ordered))
-    if segments:
-        rows = '<tr><td><a href="../">../</a></td><td></td><td></td></tr>\n' + rows
-    note = f'<p class="dim">Only the first {MAX_ENTRIES} names are shown.</p>' if more else ""
-    if not entries:
-        note = '<p class="dim">This directory is empty.</p>'
-    return page(
-        f"Index of {path}",
-        f"<h1>{_breadcrumbs(segments)}</h1>\n<table>\n<thead><tr>{''.join(heads)}</tr></thead>\n"
-        f"<tbody>\n{rows}\n</tbody>\n</table>\n{note}",
-        _STYLE,
-    )
+    def _failed(self, failure: Failure, exchange: Any) -> None:
+        log.error(
+            "the list of {path} could not be made: {reason}",
+            event="http-listing-failed",
+            path=exchange.head.path.decode("latin-1"),
+            reason=failure.getErrorMessage(),
+            request_id=exchange.request_id,
+        )
+        exchange.refuse(500)

@@ -28,10 +28,14 @@ class Representation:
     packs: bool = False
     varies: bool = False
 
+    def modified(self, now: float) -> int:
+        """Seconds since the epoch, whole; never later than now (RFC 9110 8.8.2.1)."""
+        return int(min(self.file.stat.st_mtime, now))
+
     def validators(self, now: float) -> Validators:
         """What tells versions of it apart: its file's identity, length and time in nanoseconds, and its coding.
 
-        :param now: seconds since the epoch: Last-Modified is never later (RFC 9110 8.8.2.1).
+        :param now: seconds since the epoch.
         """
         found: os.stat_result = self.file.stat
         return Validators(
@@ -42,7 +46,7 @@ class Representation:
                 found.st_mtime_ns & 0xFFFFFFFFFFFFFFFF,
                 b"-" + self.coding if self.coding else b"",
             ),
-            modified=int(min(found.st_mtime, now)),
+            modified=self.modified(now),
         )
 
 

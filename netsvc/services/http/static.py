@@ -137,7 +137,7 @@ class StaticFiles:
         validators = sent.validators(now)
         cache = self._cache_rules.value(b"/" + b"/".join(file.names))
         known: Headers = (
-            (b"Last-Modified", http_date(validators.modified)),
+            (b"Last-Modified", http_date(sent.modified(now))),
             (b"ETag", validators.etag),
             *(((b"Cache-Control", cache),) if cache is not None else ()),
             *(_VARY if sent.varies else ()),

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from netsvc.services.http.access_log import access_log
 from netsvc.services.http.factory import HttpFactory
 from netsvc.services.http.http1 import Http1Exchange
+from netsvc.services.http.listing import Listings
 from netsvc.services.http.ready import ReadyAnswers
 from netsvc.services.http.routes import Equipment, Routes
 from netsvc.services.http.settings import HttpSettings
@@ -136,7 +137,13 @@ class Rig:
         self.ready = ReadyAnswers(self.settings.cache, self.settings.cache_file)
         static = StaticFiles(self.settings, self.ready, self.clock, self.clock.seconds)
         self.routes = Routes(
-            Sites(self.settings), lambda _: Equipment(style=PLAIN, static=static, run_script=run_script)
+            Sites(self.settings),
+            lambda place: Equipment(
+                style=PLAIN,
+                static=static,
+                listings=Listings(place.policy, self.settings, maybeDeferred),
+                run_script=run_script,
+            ),
         )
         self.exchanges: list[Http1Exchange] = []
         chosen = route or self.routes.route

@@ -20,7 +20,6 @@ from netsvc.services.http.answer import (
 )
 from netsvc.services.http.conditional import Validators, etag_matches, parse_date, precondition, range_applies
 from netsvc.services.http.exchange import RequestHead
-from netsvc.services.http.listing import Entry, date_text, listing_page, size_text
 from netsvc.services.http.media_types import media_type
 from netsvc.services.http.pages import error_page
 from netsvc.services.http.ranges import Range, UnsatisfiableError, content_range, parse_ranges, part_heads
@@ -267,45 +266,3 @@ class PageTests(SynchronousTestCase):
         self.assertIn("color-scheme:light dark", page)
         self.assertIn("viewport", page)
         self.assertIn("799 Error", error_page(799, None, "").decode())
-
-    def test_listing(self) -> None:
-        """Names are escaped, links are relative to here; directories come first; columns sort and turn."""
-        entries = [
-            Entry(name=b"<b>&.txt", directory=False, size=5, modified=0.5),
-            Entry(name=b"javascript:alert(1)", directory=False, size=2000, modified=1.0),
-            Entry(name=b"zoo", directory=True, size=None, modified=2.0),
-            Entry(name=b"l\xff", directory=False, size=None, modified=None),
-        ]
-        page = listing_page((b"a", b"b<"), entries, False, b"").decode()
-        self.assertIn('<a href="./%3Cb%3E%26.txt">&lt;b&gt;&amp;.txt</a>', page)
-        self.assertIn('href="./javascript%3Aalert%281%29"', page)
-        self.assertIn('href="./l%FF"', page)
-        self.assertIn("Index of /a/b&lt;/", page)
-        self.assertIn('<a href="../../">/</a> <a href="../">a/</a> <a href="./">b&lt;/</a>', page)
-        self.assertLess(page.index("zoo/"), page.index("%3Cb"))
-        self.assertIn("?sort=name&amp;order=desc", page)
-        self.assertNotIn("<script", page)
-
-        def order(query: bytes) -> list[int]:
-            text = listing_page((), entries, True, query).decode()
-            return [text.index(name) for name in ("./zoo", "./%3C", "./java", "./l")]
-
-        self.assertEqual(sorted(order(b"sort=size&order=desc"))[1], order(b"sort=size&order=desc")[2])
-        self.assertEqual(sorted(order(b"sort=date"))[1], order(b"sort=date")[3])
-        self.assertEqual(order(b"sort=nonsense;drop"), order(b""))
-        self.assertIn("Only the first", listing_page((), entries, True, b"").decode())
-        self.assertIn("empty", listing_page((), [], False, b"\xff").decode())
-
-    def test_times(self) -> None:
-        """Times are for people; one that no calendar has is left out."""
-        self.assertEqual(date_text(1_800_000_000), "2027-01-15 08:00")
-        for seconds in (None, -1e13, 1e13, 1e300):
-            self.assertEqual(date_text(seconds), "")
-
-    def test_sizes(self) -> None:
-        """Sizes are for people."""
-        self.assertEqual(size_text(0), "0 B")
-        self.assertEqual(size_text(1023), "1023 B")
-        self.assertEqual(size_text(1536), "1.5 KiB")
-        self.assertEqual(size_text(5 << 30), "5.0 GiB")
-        self.assertEqual(size_text(5000 << 40), "5000.0 TiB")

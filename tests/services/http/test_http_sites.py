@@ -74,6 +74,7 @@ class SiteRig(Rig):
             return Equipment(
                 style=AnswerStyle(fields=((b"X-Place", b"here"),)) if place.settings.headers else PLAIN,
                 static=plain.static,
+                listings=plain.listings,
                 run_script=run_script,
                 authenticator=authenticator(place),
                 mounted=Mount(),

@@ -1,0 +1,157 @@
+"""Draws the page that lists a directory: breadcrumbs, names, sizes, dates; links sort it; no script. No I/O."""
+
+from __future__ import annotations
+
+import re
+import time
+from functools import lru_cache
+from html import escape
+from urllib.parse import quote_from_bytes
+
+from netsvc.services.http.entries import MAX_ENTRIES, Entry, Order, in_order
+from netsvc.services.http.pages import page
+from netsvc.services.http.paths import can_be_asked_for
+
+_STYLE = """
+nav{font-weight:600}nav a{display:inline-block;padding:.15rem 0}nav a+a{margin-left:.25rem}
+table{width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums}
+th,td{text-align:left;border-bottom:1px solid var(--line);vertical-align:baseline}
+th{padding:0;font-size:.875rem;font-weight:600;position:sticky;top:0;background:var(--paper)}
+th a{display:block;padding:.6rem .5rem;color:var(--dim)}th[aria-sort] a{color:var(--ink)}
+td{padding:0 .5rem}td:first-child{padding:0;overflow-wrap:anywhere}
+td:first-child>*{display:block;padding:.45rem .5rem .45rem 2rem;text-indent:-1.5rem}
+tbody tr:hover{background:var(--hover)}
+td+td,th+th{text-align:right;white-space:nowrap;color:var(--dim);font-size:.875rem}
+td:first-child>*:before{content:"";display:inline-block;width:.8rem;height:.9rem;margin-right:.7rem;
+vertical-align:-.1rem;border:1.5px solid var(--faint);border-radius:2px}
+td .d:before{width:1rem;height:.7rem;margin-right:.5rem;vertical-align:0;border-color:var(--folder);
+background:var(--folder);box-shadow:-.25rem -.15rem 0 -.1rem var(--folder)}
+td .u:before{border:0;width:.8rem;content:"\\2191";color:var(--dim);text-indent:0;line-height:.9rem}
+i{font-style:normal;color:var(--dim);font-size:.8em}
+@media(max-width:40rem){time span{display:none}td{padding:0 .25rem}th a{padding:.6rem .25rem}
+td:first-child>*{padding:.55rem .25rem .55rem 1.75rem}}
+"""
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
+_EASY = re.compile(rb"[A-Za-z0-9._~-]+")  # a name that is its own URL and its own HTML
+# Control characters, and those that turn the direction of text: a name with them could look like another one.
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+
+
+def size_text(octets: int) -> str:
+    """A size for people: ``812 B``, ``1.4 MiB``."""
+    if octets < 1024:
+        return f"{octets} B"
+    amount = float(octets)
+    for unit in _UNITS:
+        amount /= 1024
+        if amount < 1023.95 or unit == "TiB":
+            break
+    return f"{amount:.1f} {unit}"
+
+
+@lru_cache(maxsize=1024)
+def _minute(minutes: int) -> tuple[str, str]:
+    at = time.gmtime(minutes * 60)
+    if not 1 <= at.tm_year <= 9999:
+        return "", ""
+    return f"{at.tm_year:04}-{at.tm_mon:02}-{at.tm_mday:02}", f"{at.tm_hour:02}:{at.tm_min:02}"
+
+
+def date_and_time(seconds: float | None) -> tuple[str, str]:
+    """A time for people: ("2027-01-15", "08:00") of UTC; empty for none, and for one that no calendar has."""
+    if seconds is None:
+        return "", ""
+    try:
+        return _minute(int(seconds // 60))
+    except (ValueError, OverflowError, OSError):
+        return "", ""
+
+
+def name_text(name: bytes) -> str:
+    """A name as HTML: what cannot be seen is spelled out."""
+    if _EASY.fullmatch(name):
+        return name.decode("ascii")
+    text = escape(name.decode("utf-8", "backslashreplace"))
+    return _ODD.sub(lambda match: f"<i>U+{ord(match[0]):04X}</i>", text)
+
+
+def _row(entry: Entry) -> str:
+    name = entry.name
+    text = name_text(name)
+    slash = "/" if entry.directory else ""
+    kind = ' class="d"' if entry.directory else ""
+    if can_be_asked_for(name):
+        href = text if _EASY.fullmatch(name) else quote_from_bytes(name, safe="")
+        cell = f'<a{kind} href="./{href}{slash}"><bdi>{text}</bdi>{slash}</a>'
+    else:
+        cell = f'<span{kind} title="No address leads to this name."><bdi>{text}</bdi>{slash}</span>'
+    size = "" if entry.size is None else f'<span title="{entry.size:,} bytes">{size_text(entry.size)}</span>'
+    day, hour = date_and_time(entry.modified)
+    when = f'<time datetime="{day}T{hour}Z">{day}<span> {hour}</span></time>' if day else ""
+    return f"<tr><td>{cell}</td><td>{size}</td><td>{when}</td></tr>"
+
+
+def _breadcrumbs(segments: tuple[bytes, ...]) -> str:
+    links = [f'<a href="{"../" * len(segments) or "./"}">/</a>']
+    for at, segment in enumerate(segments):
+        up = "../" * (len(segments) - at - 1) or "./"
+        links.append(f'<a href="{up}"><bdi>{name_text(segment)}</bdi>/</a>')
+    links[-1] = links[-1].replace("<a ", '<a aria-current="page" ', 1)
+    return " ".join(links)
+
+
+def _heads(order: Order) -> str:
+    heads = []
+    for by, title in (("name", "Name"), ("size", "Size"), ("date", 'Modified<span class="hide"> (UTC)</span>')):
+        if by == order.by:
+            turn = "asc" if order.descending else "desc"
+            arrow = "&darr;" if order.descending else "&uarr;"
+            state = "descending" if order.descending else "ascending"
+            heads.append(
+                f'<th scope="col" aria-sort="{state}"><a href="?sort={by}&amp;order={turn}">{title}'
+                f' <span aria-hidden="true">{arrow}</span></a></th>'
+            )
+        else:
+            turn = "asc" if by == "name" else "desc"  # what is looked for is the largest and the newest
+            heads.append(f'<th scope="col"><a href="?sort={by}&amp;order={turn}">{title}</a></th>')
+    return "".join(heads)
+
+
+def _amount(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def _summary(entries: list[Entry], more: bool) -> str:
+    if more:
+        return f"Only {MAX_ENTRIES:,} of the names are shown."
+    if not entries:
+        return "This directory is empty."
+    directories = sum(entry.directory for entry in entries)
+    parts = []
+    if directories:
+        parts.append(_amount(directories, "directory", "directories"))
+    if len(entries) > directories:
+        size = sum(entry.size or 0 for entry in entries)
+        parts.append(f"{_amount(len(entries) - directories, 'file', 'files')}, {size_text(size)}")
+    return "; ".join(parts) + ". Times are UTC."
+
+
+def listing_page(segments: tuple[bytes, ...], entries: list[Entry], more: bool, order: Order) -> bytes:
+    """The page.
+
+    :param segments: the decoded URL path of the directory.
+    :param more: whether there are more entries than these.
+    """
+    path = _ODD.sub("\N{REPLACEMENT CHARACTER}", b"/".join((b"", *segments, b"")).decode("utf-8", "replace"))
+    rows = "\n".join(map(_row, in_order(entries, order)))
+    if segments:
+        up = '<tr><td><a class="u" href="../">Parent directory</a></td><td></td><td></td></tr>'
+        rows = f"{up}\n{rows}" if rows else up
+    table = f"<table>\n<thead><tr>{_heads(order)}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n" if rows else ""
+    return page(
+        f"Index of {path}",
+        f'<h1><nav aria-label="Path">{_breadcrumbs(segments)}</nav></h1>\n'
+        f'<p class="dim">{_summary(entries, more)}</p>\n{table}',
+        _STYLE,
+    )
