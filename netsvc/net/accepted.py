@@ -65,6 +65,15 @@ class AcceptedConnection(tcp.Server):
         self.protocol.dataReceived(data)
         return None
 
+    def doWrite(self) -> Any:
+        """Write once, or ask a pull producer for more without the write of nothing that Twisted does first."""
+        producer: Any = self.producer
+        if producer is None or self.streamingProducer or self.dataBuffer or self._tempDataBuffer:
+            return super().doWrite()  # type: ignore[no-untyped-call]
+        self.stopWriting()  # type: ignore[no-untyped-call]
+        producer.resumeProducing()
+        return None
+
     def _closeSocket(self, orderly: bool) -> None:
         closing = self.socket
         with contextlib.suppress(OSError):

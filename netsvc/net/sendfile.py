@@ -14,9 +14,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPullProducer
 from zope.interface import implementer
 
+from netsvc.net.near import shorten_send_buffer
 from netsvc.net.plain import is_plain
 
 SENDFILE_BLOCK = 1 << 20  # octets a turn: large enough to fill a socket buffer, small enough to stay fair
+LARGE = 1 << 20  # octets; for less the send buffer is left as it is
 READ_BLOCK = 1 << 16  # octets a turn when they pass through Python
 
 
@@ -44,6 +46,8 @@ class FileSender:
 
     def send(self) -> Deferred[None]:
         """Start; the Deferred fires when all octets are with the kernel or the transport's buffer."""
+        if self._plain and self._left >= LARGE:
+            shorten_send_buffer(self._transport)
         self._transport.registerProducer(self, False)
         return self._done
 
