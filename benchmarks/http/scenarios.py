@@ -37,6 +37,7 @@ SCRIPT_SECONDS = 3.0  # at least, where 32 interpreters start before the first a
 WARM_UP = 0.3  # seconds with each peer before the rounds
 LARGE_CONNECTIONS = 4  # as many transfers at the same time
 SLOW_PEERS = 1000
+SLOW_SETTLE = 2.0  # seconds until the send buffers of all slow readers are full
 UPLOAD = 100_000_000  # octets
 PYTHON = list(contestants.PYTHON)
 PER_SECOND = "requests/s"
@@ -171,7 +172,7 @@ def listing(effort: Effort, names: list[str]) -> Result:
     result = Result("http-listing", PER_SECOND)
 
     def load(port: int, ask: Ask, seconds: float) -> Measured:
-        return wrk(port, ask, seconds, connections=2)  # lighttpd makes 4 at a time, and refuses more
+        return wrk(port, ask, seconds, connections=1)  # lighttpd refuses a second while it makes one
 
     _rounds(result, effort, names, ["netsvc", "nginx", "lighttpd", "http.server"], Ask("/entries/"), load=load)
     with _running(names, ["netsvc", "nginx", "lighttpd", "http.server"]) as peers:
@@ -299,6 +300,7 @@ def slow_peers(effort: Effort, names: list[str]) -> list[Result]:
             for peer in peers:
                 _latency(alone, peer, ask, effort)
                 with SlowPeers(peer.ports["http"], "/large.bin", SLOW_PEERS) as slow:
+                    time.sleep(SLOW_SETTLE)
                     _latency(among, peer, ask, effort)
                     among.memory[peer.name] = peer.server.proportional() / MIB
                 among.notes[peer.name] += f"; {slow.report['reopened']} slow connections cut"
