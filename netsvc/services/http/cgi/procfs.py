@@ -31,7 +31,7 @@ class Status:
 def become_subreaper() -> bool:
     """Make orphans among the descendants of this process its children, instead of init's; whether that is so now."""
     try:
-        return ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+        return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
     except (OSError, AttributeError):  # another system
         return False
 

@@ -33,6 +33,7 @@ MARK = environment.MARK.encode()  # the variable that tells a run's processes fr
 SWEEP = 0.25  # seconds from the end of a run to the look at what it left behind
 CHASE = 0.02  # seconds between looks while something is dying
 ROUNDS = 16  # looks in one go at what was forked while its parent was killed
+UNCLAIMED = 1.0  # seconds that a zombie waits for whoever may have started it: a warm one may not be known yet
 LINGER = 2.0  # seconds that killed processes have to disappear before nobody waits for them any more
 
 
@@ -76,6 +77,7 @@ class Remains:
         self._groups: dict[int, bytes] = {}  # process groups, which are sessions, of the same
         self._suspects: dict[int, dict[bytes, _Run]] = {}  # unmarked: pid -> whose it may be
         self._left: dict[int, _Left] = {}
+        self._zombies: dict[int, float] = {}  # pid -> when first seen
         self._spared: set[int] = set()  # other parts' children, as far as we know
         self._call: Any = None
         self._waiting: list[Deferred[None]] = []
@@ -92,6 +94,7 @@ class Remains:
         """A script runs.
 
         :param mark: the value of the variable MARK in its environment.
+        :param pid: its process, 0 while it is not known: see identify.
         :param background: what it leaves behind may live.
         :param grace: seconds from SIGTERM to SIGKILL.
         """
@@ -102,12 +105,17 @@ class Remains:
                     "processes that scripts leave behind in sessions of their own are found by their environment only",
                     event="cgi-no-subreaper",
                 )
-        self._scripts[pid] = mark
+        if pid:
+            self._scripts[pid] = mark
         self._running.setdefault(mark, []).append(_Run(background, grace))
 
+    def identify(self, mark: bytes, pid: int) -> None:
+        """A script that began without one has a process now."""
+        self._scripts[pid] = mark
+
     def end(self, mark: bytes, pid: int) -> None:
-        """It is gone, and so is its process group."""
-        del self._scripts[pid]
+        """It is gone, and so is its process group. It never had a process when that is 0."""
+        self._scripts.pop(pid, None)
         runs = self._running[mark]
         run = runs.pop()
         if runs:
@@ -150,6 +158,8 @@ class Remains:
             waiting, self._waiting = self._waiting, []
             for one in waiting:
                 one.callback(None)
+            if self._zombies and not waiting:
+                self._look_after(UNCLAIMED)
 
     def _is_dying(self) -> bool:
         now = self._reactor.seconds()
@@ -158,7 +168,7 @@ class Remains:
     def _round(self) -> bool:
         """One look at all children; whether another one can find more."""
         children = self._children()
-        for known in (self._suspects, self._left):
+        for known in (self._suspects, self._left, self._zombies):
             for pid in [pid for pid in known if pid not in children]:
                 del known[pid]
         self._spared &= children
@@ -181,7 +191,9 @@ class Remains:
                     self._spared.add(pid)
                     continue
             if not status.alive:
-                again |= self._bury(pid)
+                seen = self._zombies.setdefault(pid, self._reactor.seconds())
+                if self._reactor.seconds() >= seen + UNCLAIMED:
+                    again |= self._bury(pid)
             elif self._is_left(pid, status, mark if known_mark else None, doomed):
                 again |= self._end(pid)
         return again
@@ -207,8 +219,8 @@ class Remains:
 
     def _bury(self, pid: int) -> bool:
         """Reap a zombie; whether that was done. Its children are ours from now on."""
-        self._left.pop(pid, None)
-        self._suspects.pop(pid, None)
+        for known in (self._suspects, self._left, self._zombies):
+            known.pop(pid, None)
         try:
             return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is not None
         except ChildProcessError:

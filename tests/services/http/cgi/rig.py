@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.epollreactor import EPollReactor
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -56,6 +56,7 @@ class FakeExchange:
         self.secure = False
         self.style: AnswerStyle = PLAIN
         self.user = ""
+        self.can_be_taken_over = True
         self.taken_over = False
         self.request_id = "rq1"
         self.body_length = body_length
@@ -87,8 +88,9 @@ class FakeExchange:
         self.receiver.body_finished()
 
     def take_over(self) -> bool:
-        self.taken_over = True
-        return True
+        assert self.status is None
+        self.taken_over = self.can_be_taken_over
+        return self.taken_over
 
     def leave(self) -> None:
         """The peer goes, as the core tells it."""
@@ -121,7 +123,8 @@ class FakeExchange:
             self.written(data)
 
     def send_file(self, descriptor: int, offset: int, length: int) -> Deferred[None]:
-        raise AssertionError("scripts have no files")
+        self.write(os.pread(descriptor, length, offset))
+        return succeed(None)
 
     def answer(self, status: int, headers: Pairs, body: bytes, reason: str | None = None) -> None:
         self.begin(status, headers, len(body), reason)
@@ -146,6 +149,7 @@ class FakeExchange:
 
     def refuse(self, status: int, reason: str | None = None, headers: Pairs = ()) -> None:
         assert self.status is None
+        assert not self.taken_over
         assert not self.end
         self.status, self.headers, self.end = status, tuple(headers), "refused"
 
@@ -222,7 +226,7 @@ class EngineCase(ReactorCase):
         self.assertEqual(leaked, {}, "descriptors leaked")
 
     def engine(self, *, environ: dict[str, str] | None = None, extra: Any = None, **options: Any) -> CgiEngine:
-        settings = evolve(CgiSettings(), **options)
+        settings = evolve(CgiSettings(), **{"cgi_warm": "off", **options})
         engine = CgiEngine(settings, self.reactor, self.metrics, environ=environ or {}, **(extra or {}))
         self.engines.append(engine)
         return engine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from pathlib import Path
 from unittest import mock
 
 from netsvc.services.http.cgi.body import IN_MEMORY
@@ -45,26 +46,26 @@ class BodiesTest(EngineCase):
         self.spin(lambda: exchange.end)
         self.assertEqual(exchange.body.decode(), f"{size} {size} {digest.hexdigest()}")
 
-    def test_sizes(self) -> None:
+    def test_cgi_04_sizes(self) -> None:
         """Bodies of 1 octet to 1 MB reach the script whole, and it sees their end."""
         for size in (1, 1000, IN_MEMORY, IN_MEMORY + 1, 1_000_000):
             self.send(size)
 
-    def test_chunked(self) -> None:
+    def test_cgi_04_chunked(self) -> None:
         """A body of unknown length is decoded, and CONTENT_LENGTH computed, in memory and in a file."""
         for size in (0, 1, IN_MEMORY, IN_MEMORY + 1, 1_000_000):
             self.send(size, chunked=True)
 
-    def test_large(self) -> None:
+    def test_cgi_04_large(self) -> None:
         """100 MB stream through, with the peer paused whenever the script reads slower."""
         self.send(100_000_000, block=1 << 20)
 
-    def test_none(self) -> None:
+    def test_cgi_04_none(self) -> None:
         """Without a body the script reads the end of file at once."""
         exchange = self.answer(DIGEST)
         self.assertEqual(exchange.body.decode(), f"None 0 {hashlib.sha256().hexdigest()}")
 
-    def test_short_body_holds_no_script(self) -> None:
+    def test_cgi_04_short_body_holds_no_script(self) -> None:
         """The script starts only when a short body is whole."""
         exchange = FakeExchange(request_head("POST"), body_length=4)
         engine = self.engine()
@@ -76,7 +77,7 @@ class BodiesTest(EngineCase):
         self.spin(lambda: exchange.end)
         self.assertTrue(exchange.body.startswith(b"4 4 "))
 
-    def test_unread(self) -> None:
+    def test_cgi_04_unread(self) -> None:
         """A script that never reads its body answers all the same; the rest is drained, the peer not paused."""
         exchange = FakeExchange(request_head("POST"), body_length=10_000_000)
         engine = self.engine()
@@ -87,7 +88,7 @@ class BodiesTest(EngineCase):
         self.assertEqual((exchange.body, exchange.end, exchange.body_paused), (b"ok", "finished", False))
         exchange.receiver.body_finished()
 
-    def test_closed_stdin(self) -> None:
+    def test_cgi_04_closed_stdin(self) -> None:
         """A script that closes stdin and goes on gets no signal for it; what comes is dropped."""
         exchange = FakeExchange(request_head("POST"), body_length=10_000_000)
         engine = self.engine()
@@ -102,7 +103,7 @@ class BodiesTest(EngineCase):
         self.spin(lambda: exchange.end)
         self.assertEqual((exchange.body, exchange.end), (b"okend\n", "finished"))
 
-    def test_answered_early(self) -> None:
+    def test_cgi_04_answered_early(self) -> None:
         """A script whose answer is complete before its body sees the end of file: nobody brings the rest."""
         exchange = FakeExchange(request_head("POST"), body_length=1_000_000)
         engine = self.engine()
@@ -111,7 +112,7 @@ class BodiesTest(EngineCase):
         self.spin(lambda: exchange.end and not engine._all)
         self.assertEqual((exchange.body, exchange.end), (b"ok", "finished"))
 
-    def test_back_pressure(self) -> None:
+    def test_cgi_04_back_pressure(self) -> None:
         """A script that does not read pauses the peer; memory is bounded by what was read already."""
         exchange = FakeExchange(request_head("POST"), body_length=10_000_000)
         engine = self.engine()
@@ -131,7 +132,7 @@ class BodiesTest(EngineCase):
         self.spin(lambda: exchange.end)
         self.assertEqual(exchange.body.strip(), b"10000000")
 
-    def test_too_long(self) -> None:
+    def test_cgi_04_too_long(self) -> None:
         """A declared or a chunked body beyond cgi_max_body is 413, and no script runs."""
         engine = self.engine(cgi_max_body=100_000)
         declared = FakeExchange(request_head("POST"), body_length=100_001)
@@ -146,7 +147,37 @@ class BodiesTest(EngineCase):
         chunked.give_all(b"x")
         self.assertEqual(len(engine._all), 0)
 
-    def test_disk_full(self) -> None:
+    def test_cgi_04_spool_full(self) -> None:
+        """Bodies without a length have so much room on the disk together; one more is 503 until one has gone."""
+        engine = self.engine(cgi_max_spool=150_000)
+        script = self.script("#!/bin/sh\n" + OK)
+        first, second, third = (FakeExchange(request_head("POST"), body_length=None) for _ in range(3))
+        for exchange in (first, second):
+            engine.run(exchange, script)
+            exchange.give(b"x" * 100_000)
+        self.assertEqual((second.status, first.status), (503, None))
+        first.receiver.body_finished()
+        self.spin(lambda: first.end and not engine._all)
+        engine.run(third, script)
+        third.give_all(b"x" * 150_000)
+        self.spin(lambda: third.end)
+        self.assertEqual((first.status, third.status), (200, 200))
+
+    def test_cgi_04_spool_place(self) -> None:
+        """The files stand in the state directory, without names; where that cannot be, with all temporary files."""
+        for state, expected in ((self.directory / "state", "state/cgi-spool"), (Path("/proc/none"), "netsvc-cgi-")):
+            engine = self.engine(extra={"state_directory": state}, cgi_legacy=False)
+            exchange = FakeExchange(request_head("POST"), body_length=None)
+            engine.run(exchange, self.script("#!/bin/sh\nprintf 'Content-Type: a/b\\n\\n'; readlink /proc/$$/fd/0"))
+            exchange.give_all(b"x" * 100_000)
+            self.spin(lambda: exchange.end)  # noqa: B023
+            found = exchange.body.decode()
+            self.assertIn("(deleted)", found)
+            if expected == "state/cgi-spool":
+                self.assertIn(expected, found)
+                self.assertEqual(list((state / "cgi-spool").iterdir()), [])
+
+    def test_cgi_04_disk_full(self) -> None:
         """When the body cannot be spooled the answer is 503."""
         exchange = FakeExchange(request_head("POST"), body_length=None)
         self.engine().run(exchange, self.script(DIGEST))
@@ -154,7 +185,7 @@ class BodiesTest(EngineCase):
             exchange.give(b"x" * (IN_MEMORY + 1))
         self.assertEqual((exchange.status, exchange.end), (503, "refused"))
 
-    def test_lost_before(self) -> None:
+    def test_cgi_04_lost_before(self) -> None:
         """A body that breaks off before the script started starts none."""
         exchange = FakeExchange(request_head("POST"), body_length=1000)
         engine = self.engine()
@@ -164,7 +195,7 @@ class BodiesTest(EngineCase):
         exchange.receiver.body_lost()
         self.assertEqual(len(engine._all), 0)
 
-    def test_lost_while_running(self) -> None:
+    def test_cgi_04_lost_while_running(self) -> None:
         """A body that breaks off ends the script, and an answer that has begun is cut."""
         exchange = FakeExchange(request_head("POST"), body_length=1_000_000)
         engine = self.engine()
@@ -174,7 +205,7 @@ class BodiesTest(EngineCase):
         self.spin(lambda: not engine._all)
         self.assertEqual(exchange.end, "aborted")
 
-    def test_long_body_in_queue(self) -> None:
+    def test_cgi_04_long_body_in_queue(self) -> None:
         """A long body waits paused while its request is in the queue."""
         engine = self.engine(cgi_max_scripts=1)
         first = FakeExchange(request_head("POST"), body_length=100_000)

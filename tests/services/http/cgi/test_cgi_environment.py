@@ -42,7 +42,7 @@ def environment(options: dict[str, Any] | None = None, **changes: Any) -> dict[s
 class EnvironmentTest(SynchronousTestCase):
     """RFC 3875, section 4.1, and CGI lines 1 to 3 of the specification."""
 
-    def test_whole(self) -> None:
+    def test_cgi_01_whole(self) -> None:
         """A plain GET has these variables and no others."""
         self.assertEqual(
             environment(head=request_head(target=b"/cgi-bin/a%20b.py?x=1&y")),
@@ -67,24 +67,54 @@ class EnvironmentTest(SynchronousTestCase):
             },
         )
 
-    def test_query_empty(self) -> None:
+    def test_cgi_01_user(self) -> None:
+        """Whom netsvc has authenticated is REMOTE_USER, with the scheme; a peer's field cannot claim it."""
+        found = environment(user="ann é")
+        self.assertEqual((found["REMOTE_USER"], found["AUTH_TYPE"]), ("ann é", "Basic"))
+        found = environment(head=request_head(headers=((b"remote-user", b"ann"), (b"authorization", b"Basic eA=="))))
+        self.assertFalse({"REMOTE_USER", "AUTH_TYPE", "HTTP_AUTHORIZATION"} & set(found))
+
+    def test_cgi_01_request_id(self) -> None:
+        """UNIQUE_ID is the request's id in the log, and no option replaces it."""
+        found = environment({"cgi_env": (("UNIQUE_ID", "x"),)}, request_id="abc123")
+        self.assertEqual(found["UNIQUE_ID"], "abc123")
+
+    def test_cgi_01_scope(self) -> None:
+        """In a scope with a docroot of its own SCRIPT_NAME has the prefix, the file names have the docroot."""
+        place = Script(
+            filename=Path("/srv/private/cgi-bin/x"),
+            script_name="/private/cgi-bin/x",
+            path_info="/a",
+            docroot=Path("/srv/private"),
+        )
+        found = environment(script=place, head=request_head(target=b"/private/cgi-bin/x/a"))
+        self.assertEqual(
+            [
+                found[name]
+                for name in ("SCRIPT_NAME", "SCRIPT_FILENAME", "DOCUMENT_ROOT", "PATH_INFO", "PATH_TRANSLATED")
+            ],
+            ["/private/cgi-bin/x", "/srv/private/cgi-bin/x", "/srv/private", "/a", "/srv/private/a"],
+        )
+        self.assertEqual(found["REQUEST_URI"], "/private/cgi-bin/x/a")
+
+    def test_cgi_01_query_empty(self) -> None:
         """QUERY_STRING is set, and empty, without a query; an empty one is seen in REQUEST_URI."""
         self.assertEqual(environment()["QUERY_STRING"], "")
         found = environment(head=request_head(target=b"/cgi-bin/x?"))
         self.assertEqual((found["QUERY_STRING"], found["REQUEST_URI"]), ("", "/cgi-bin/x?"))
 
-    def test_tls(self) -> None:
+    def test_cgi_01_tls(self) -> None:
         """Under TLS HTTPS is "on"; without it is absent."""
         found = environment(secure=True)
         self.assertEqual((found["HTTPS"], found["REQUEST_SCHEME"]), ("on", "https"))
         self.assertNotIn("HTTPS", environment())
 
-    def test_versions(self) -> None:
+    def test_cgi_01_versions(self) -> None:
         """SERVER_PROTOCOL is the version of the request."""
         for version, name in (((1, 0), "HTTP/1.0"), ((2, 0), "HTTP/2.0")):
             self.assertEqual(environment(head=evolve(request_head(), version=version))["SERVER_PROTOCOL"], name)
 
-    def test_ipv6(self) -> None:
+    def test_cgi_02_ipv6(self) -> None:
         """An IPv6 address is bare in *_ADDR and in brackets in SERVER_NAME."""
         found = environment(head=request_head(host="[2001:db8::1]:8000"), peer=("2001:db8::7", 1), local=("::1", 8000))
         self.assertEqual(
@@ -93,11 +123,11 @@ class EnvironmentTest(SynchronousTestCase):
         self.assertEqual(environment(head=request_head(host=""), local=("::1", 80))["SERVER_NAME"], "[::1]")
         self.assertEqual(environment(head=request_head(host="[::1"))["SERVER_NAME"], "[::1")
 
-    def test_no_host(self) -> None:
+    def test_cgi_01_no_host(self) -> None:
         """Without a Host SERVER_NAME is the address that was connected to."""
         self.assertEqual(environment(head=request_head(host=""))["SERVER_NAME"], "192.0.2.1")
 
-    def test_unix_socket(self) -> None:
+    def test_cgi_01_unix_socket(self) -> None:
         """On a UNIX socket the port is that of the Host field, or the scheme's."""
         unix = {"peer": ("", 0), "local": ("", 0)}
         self.assertEqual(environment(**unix)["SERVER_PORT"], "8000")
@@ -107,7 +137,7 @@ class EnvironmentTest(SynchronousTestCase):
         self.assertEqual(environment(head=request_head(host="[::1]"), secure=True, **unix)["SERVER_PORT"], "443")
         self.assertEqual(environment(head=request_head(host="[::1]:81"), **unix)["SERVER_PORT"], "81")
 
-    def test_body(self) -> None:
+    def test_cgi_01_body(self) -> None:
         """CONTENT_LENGTH is there if and only if there is a body; CONTENT_TYPE if the field was."""
         self.assertNotIn("CONTENT_LENGTH", environment())
         self.assertNotIn("CONTENT_TYPE", environment())
@@ -116,14 +146,14 @@ class EnvironmentTest(SynchronousTestCase):
         self.assertEqual((found["CONTENT_LENGTH"], found["CONTENT_TYPE"]), ("5", "text/plain"))
         self.assertEqual([name for name in found if name.startswith("HTTP_")], [])
 
-    def test_empty_body(self) -> None:
+    def test_cgi_01_empty_body(self) -> None:
         """A body of no octets that was declared is a body."""
         for field in ((b"content-length", b"0"), (b"transfer-encoding", b"chunked")):
             found = environment(head=request_head("POST", headers=(field,)))
             self.assertEqual(found["CONTENT_LENGTH"], "0")
             self.assertNotIn("HTTP_TRANSFER_ENCODING", found)
 
-    def test_path_info(self) -> None:
+    def test_cgi_02_path_info(self) -> None:
         """PATH_INFO keeps its case and brings PATH_TRANSLATED; without one both are absent."""
         found = environment(script=evolve(SCRIPT, path_info="/Some/Where é"))
         self.assertEqual(found["PATH_INFO"], "/Some/Where é")
@@ -132,7 +162,7 @@ class EnvironmentTest(SynchronousTestCase):
         at_root = environment(script=evolve(SCRIPT, path_info="/a", docroot=Path("/")))
         self.assertEqual(at_root["PATH_TRANSLATED"], "/a")
 
-    def test_fields(self) -> None:
+    def test_cgi_03_fields(self) -> None:
         """Fields become HTTP_*; repeated ones are joined by a comma, cookies by a semicolon."""
         fields = (
             (b"x-one", b"a"),
@@ -147,7 +177,7 @@ class EnvironmentTest(SynchronousTestCase):
             {"HTTP_X_ONE": "a, b", "HTTP_COOKIE": "a=1; b=2", "HTTP_USER_AGENT": "curl/8"},
         )
 
-    def test_dangerous_fields(self) -> None:
+    def test_cgi_03_dangerous_fields(self) -> None:
         """Proxy, names with an underscore or with what no shell has in a name, and Authorization are not passed."""
         fields = (
             (b"proxy", b"http://evil"),
@@ -161,20 +191,20 @@ class EnvironmentTest(SynchronousTestCase):
         found = environment({"cgi_pass_authorization": True}, head=request_head(headers=fields))
         self.assertEqual(found["HTTP_AUTHORIZATION"], "Basic eA==")
 
-    def test_octets(self) -> None:
+    def test_cgi_03_octets(self) -> None:
         """Octets that are not UTF-8 reach the script as they came."""
         found = environment(head=request_head(target=b"/cgi-bin/x?\xff\xe9", headers=((b"x-raw", b"\xff"),)))
         self.assertEqual(os.fsencode(found["QUERY_STRING"]), b"\xff\xe9")
         self.assertEqual(os.fsencode(found["HTTP_X_RAW"]), b"\xff")
 
-    def test_added(self) -> None:
+    def test_cgi_03_added(self) -> None:
         """Only what cgi_pass_env names is inherited; cgi_env wins over everything."""
         options = {"cgi_pass_env": ("TZ", "MISSING"), "cgi_env": (("PATH", "/opt"), ("MORE", "a=b"))}
         found = environment(options, inherited={"TZ": "UTC", "SECRET": "x"})
         self.assertEqual((found["TZ"], found["PATH"], found["MORE"]), ("UTC", "/opt", "a=b"))
         self.assertFalse({"SECRET", "MISSING"} & set(found))
 
-    def test_clean(self) -> None:
+    def test_cgi_03_clean(self) -> None:
         """What systemd says to the daemon alone is not inherited by children."""
         private = dict.fromkeys(
             ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY"), "x"
@@ -190,7 +220,7 @@ class EnvironmentTest(SynchronousTestCase):
         )
     )
     @settings(derandomize=True, deadline=None)
-    def test_any_fields(self, fields: list[tuple[bytes, bytes]]) -> None:
+    def test_cgi_03_any_fields(self, fields: list[tuple[bytes, bytes]]) -> None:
         """Whatever a peer's fields are called, each variable's name is one to a shell, and none but HTTP_* comes."""
         head = request_head(headers=tuple(fields))
         allowed = set(environment()) | {"CONTENT_LENGTH", "CONTENT_TYPE"}
@@ -205,18 +235,18 @@ class ArgumentsTest(SynchronousTestCase):
     def words(self, query: bytes, *, on: bool = True, method: str = "GET") -> tuple[str, ...]:
         return script_arguments(request_head(method, b"/x?" + query), evolve(CgiSettings(), cgi_query_arguments=on))
 
-    def test_off(self) -> None:
+    def test_cgi_04_off(self) -> None:
         """A query is no argument unless asked."""
         self.assertEqual(self.words(b"a+b", on=False), ())
 
-    def test_words(self) -> None:
+    def test_cgi_04_words(self) -> None:
         """The words between plus signs are decoded; a query with "=", a POST and no query have none."""
         self.assertEqual(self.words(b"a+b%20c"), ("a", "b c"))
         self.assertEqual(self.words(b"a=b"), ())
         self.assertEqual(self.words(b""), ())
         self.assertEqual(self.words(b"a", method="POST"), ())
 
-    def test_options(self) -> None:
+    def test_cgi_04_options(self) -> None:
         """A word that begins with "-", or would with a NUL end early, and there are none at all."""
         for query in (b"-s", b"a+-s", b"%2ds", b"a+%2Ds", b"a%00"):
             self.assertEqual(self.words(query), ())

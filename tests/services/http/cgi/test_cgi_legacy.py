@@ -43,14 +43,14 @@ class LegacyTest(EngineCase):
             check=True,
         ).stdout.strip()
 
-    def test_own_wins(self) -> None:
+    def test_cgi_10_own_wins(self) -> None:
         """A Python that has the modules, of its own or installed, uses those."""
         directory = self.offer()
         found = self.python(directory, "import cgi, cgitb; print(cgi.__file__, cgitb.__file__, cgi.FieldStorage)")
         self.assertNotIn(str(directory), found)
         self.assertIn("FieldStorage", found)
 
-    def test_offered(self) -> None:
+    def test_cgi_10_offered(self) -> None:
         """A Python that has none uses those of legacy-cgi; its path is left as it was."""
         directory = self.offer()
         code = "import sys; before = sys.path[:]; import cgi, cgitb; print(cgi.__file__); print(cgitb.__file__)"
@@ -60,13 +60,13 @@ class LegacyTest(EngineCase):
             [f"{directory}/legacy-cgi/cgi.py", f"{directory}/legacy-cgi/cgitb.py", "True True"],
         )
 
-    def test_nothing_else(self) -> None:
+    def test_cgi_10_nothing_else(self) -> None:
         """Nothing but the two modules is on the path of scripts."""
         directory = self.offer()
         self.assertEqual(sorted(os.listdir(directory)), ["cgi.py", "cgitb.py", "legacy-cgi"])
         self.assertEqual(sorted(os.listdir(directory / "legacy-cgi")), ["cgi.py", "cgitb.py"])
 
-    def test_again(self) -> None:
+    def test_cgi_10_again(self) -> None:
         """Made anew it keeps what is right and mends what is not."""
         directory = self.offer()
         kept = (directory / "cgi.py").stat().st_ino
@@ -75,14 +75,14 @@ class LegacyTest(EngineCase):
         self.assertEqual((directory / "cgi.py").stat().st_ino, kept)
         self.assertIn("netsvc", (directory / "cgitb.py").read_text())
 
-    def test_no_half_file(self) -> None:
+    def test_cgi_10_no_half_file(self) -> None:
         """When a file cannot be put in place, none is left half-written."""
         directory = self.directory / "state"
         with mock.patch("os.replace", side_effect=OSError(28, "full")), self.assertRaises(OSError):
             legacy.offer(directory)
         self.assertEqual(os.listdir(directory / "legacy-cgi"), [])
 
-    def test_not_installed(self) -> None:
+    def test_cgi_10_not_installed(self) -> None:
         """Without legacy-cgi nothing is offered."""
         with mock.patch.object(legacy, "distribution", side_effect=PackageNotFoundError("legacy-cgi")):
             self.assertFalse(legacy.offer(self.directory / "none"))
@@ -97,20 +97,20 @@ class LegacyTest(EngineCase):
             self.spin(lambda: exchange.end)  # noqa: B023
         return dict(line.split("=", 1) for line in exchange.body.decode().splitlines())
 
-    def test_scripts_are_told(self) -> None:
+    def test_cgi_10_scripts_are_told(self) -> None:
         """The directory is the PYTHONPATH of scripts, behind one that the settings give."""
         ours = str(self.directory / "state" / "cgi-legacy")
         self.assertEqual(self.environment()["PYTHONPATH"], ours)
         self.assertEqual(self.environment(cgi_env=(("PYTHONPATH", "/mine"),))["PYTHONPATH"], f"/mine:{ours}")
         self.assertNotIn("PYTHONPATH", self.environment(cgi_legacy=False))
 
-    def test_cannot(self) -> None:
+    def test_cgi_10_cannot(self) -> None:
         """A state directory that cannot be written costs the offer, not the answer; it is logged once."""
         (self.directory / "state").touch()
         self.assertNotIn("PYTHONPATH", self.environment())
         self.assertEqual(len(self.logged("cgi-legacy-failed")), 1)
 
-    def test_form(self) -> None:
+    def test_cgi_10_form(self) -> None:
         """A FieldStorage script of the tutorials answers GET and POST unchanged."""
         text = (
             f"#!{sys.executable}\nimport cgi\nform = cgi.FieldStorage()\n"
