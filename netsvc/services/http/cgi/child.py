@@ -64,7 +64,13 @@ class Child(Protocol):
 
     @property
     def pid(self) -> int:
-        """Its process id, which is its group's."""
+        """Its process id, which is its group's; 0 while it is not known, and when it could not be started at last."""
+
+    def known(self, call: Callable[[int], None]) -> None:
+        """Call with its process id: at once, or once it is known."""
+
+    def signal_later(self, number: int) -> bool:
+        """Signal its group once its process id is known; False when there will be none."""
 
     def poll(self) -> int | None:
         """Reap it if it has exited: its exit status, or minus the signal that ended it; None while it runs."""
@@ -106,6 +112,14 @@ def _explain(error: OSError, script: str) -> ScriptStartError:
 
 class ExecChild(subprocess.Popen[bytes]):
     """A child that was started with exec."""
+
+    def known(self, call: Callable[[int], None]) -> None:
+        """As Child."""
+        call(self.pid)
+
+    def signal_later(self, number: int) -> bool:  # noqa: ARG002
+        """As Child: its process id is always known."""
+        return False
 
     def watch(self, reactor: Any, exited: Callable[[], None]) -> object:
         """As Child."""

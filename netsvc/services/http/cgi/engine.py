@@ -27,6 +27,7 @@ from netsvc.services.http.cgi.settings import CgiSettings
 from netsvc.services.http.cgi.source import show_source
 from netsvc.services.http.cgi.spool import Spool
 from netsvc.services.http.cgi.turns import Turns, source_of
+from netsvc.services.http.cgi.warm.start import WarmStart
 from netsvc.services.http.paths import Script
 
 log = Logger()
@@ -46,7 +47,7 @@ class CgiEngine:
     :param route: called with an exchange to answer it anew: local redirects need it. Without it they are answered
         as redirects of the client (302).
     :param environ: the daemon's environment, for `cgi_pass_env`.
-    :param start: starts a child; see :mod:`netsvc.services.http.cgi.child`.
+    :param start: starts a child; see :mod:`netsvc.services.http.cgi.child`. None: as `cgi_warm` says.
     :param remains: ends what scripts leave behind; the one of the reactor's engines when it is None.
     """
 
@@ -60,7 +61,7 @@ class CgiEngine:
         state_directory: Path | None = None,
         route: Callable[[Any], object] | None = None,
         environ: Mapping[str, str] = os.environ,
-        start: Start = start_child,
+        start: Start | None = None,
         remains: Remains | None = None,
     ) -> None:
         self._settings = settings
@@ -70,12 +71,15 @@ class CgiEngine:
         self._offered: str | None = None
         self._announced: set[str] = set()
         self._remains = remains_of(reactor) if remains is None else remains
+        self._warm: WarmStart | None = None
+        if start is None and settings.cgi_warm != "off":
+            start = self._warm = WarmStart(settings, reactor, claim=self._remains.claim, release=self._remains.release)
         self._house = House(
             settings=settings,
             reactor=reactor,
             inherited=clean_environment(environ),
             python_path=self._python_path,
-            start=start,
+            start=start or start_child,
             remains=self._remains,
             spool=Spool(settings.cgi_max_spool, None if state_directory is None else state_directory / "cgi-spool"),
             route=route,
@@ -122,7 +126,13 @@ class CgiEngine:
         everything = DeferredList(list(self._all.values()))
         for run in tuple(self._all):
             run.stop()
+        everything.addBoth(self._cool)
         return everything.addCallback(lambda _: self._remains.settle())
+
+    def _cool(self, result: object) -> object:
+        if self._warm is not None:
+            self._warm.stop()
+        return result
 
     def _python_path(self) -> str:
         """Where scripts find what `cgi_legacy` offers. Made at the first script: then the state directory is there."""

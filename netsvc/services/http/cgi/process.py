@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -115,8 +116,12 @@ class ScriptProcess:
 
     @property
     def pid(self) -> int:
-        """The script's process id and process group."""
+        """The script's process id and process group; 0 while it is not known, and when nothing ran."""
         return self._child.pid
+
+    def known(self, call: Callable[[int], None]) -> None:
+        """Call with the process id, at once or once there is one."""
+        self._child.known(call)
 
     def pause(self) -> None:
         """Read no more of its output for now."""
@@ -209,6 +214,8 @@ class ScriptProcess:
 
     def _signal(self, number: int) -> bool:
         """Signal the script's process group; whether there is anybody in it."""
+        if not self.pid:
+            return self._child.signal_later(number)
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
@@ -221,6 +228,9 @@ class ScriptProcess:
     def _look_for_rest(self) -> None:
         """After the script itself: see whether anybody of its group is left, and wait for the end of those."""
         if self._background and not self._cut:
+            self._vanish()
+            return
+        if not self.pid:  # nothing ran
             self._vanish()
             return
         with contextlib.suppress(ChildProcessError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from subprocess import DEVNULL
 from typing import Any
 
@@ -235,7 +236,9 @@ class Run:
         self._house.remains.begin(
             self._mark, process.pid, background=settings.cgi_background, grace=settings.cgi_kill_grace
         )
-        process.gone().addCallback(self._gone, process.pid)
+        if not process.pid:
+            process.known(partial(self._house.remains.identify, self._mark))
+        process.gone().addCallback(self._gone, process)
         self._deadlines = Deadlines(self._house.reactor, settings, process, excused=self._excused, over=self._time_up)
         if intake is not None and process.stdin is not None:
             intake.connect(process.stdin)
@@ -385,8 +388,8 @@ class Run:
         if self._intake is not None:
             self._intake.drop()
 
-    def _gone(self, _: object, pid: int) -> None:
-        self._house.remains.end(self._mark, pid)
+    def _gone(self, _: object, process: ScriptProcess) -> None:
+        self._house.remains.end(self._mark, process.pid)
         if self._answering:
             # Its output is still on the way to a slow peer.
             self._outcome = "ok"

@@ -1,0 +1,209 @@
+"""One fork server as the daemon has it: a child process, a socket, and the scripts that it was asked for.
+
+What it was asked for and has not reported when it ends has certainly not run: a child reports before it runs, and ends
+when it cannot.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netsvc.services.http.cgi.child import ExitWatch
+from netsvc.services.http.cgi.warm.shebang import Interpreter
+from netsvc.services.http.cgi.warm.wire import read_report
+
+PROGRAM = Path(__file__).with_name("forkserver.py")
+ROOM = 16_384  # octets of environment that /proc/PID/environ shows of a script
+START_LIMIT = 10.0  # seconds that a server has for a report before it is taken for hung
+LONGEST_REPORT = 4096  # octets
+
+
+class Wanted(Protocol):
+    """Who waits for a script to start."""
+
+    def started(self, pid: int, reason: str) -> None:
+        """It runs; was executed, with the reason."""
+
+    def failed(self, reason: str) -> None:
+        """It did not start here."""
+
+
+@implementer(IReadDescriptor)
+class ForkServer:
+    """A fork server, from its start on.
+
+    :param environment: of the interpreter.
+    :param lost: called once when no more can be asked of it, with this and the reason.
+    :raises OSError: it cannot be started.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        interpreter: Interpreter,
+        environment: Mapping[bytes, bytes],
+        lost: Callable[[ForkServer, str], None],
+    ) -> None:
+        self._reactor = reactor
+        self._lost = lost
+        self._waiting: dict[int, Wanted] = {}
+        self._began: dict[int, float] = {}
+        self._closing = False
+        self._check: Any = None
+        self.ready = False
+        self.asked = 0
+        self.used_at: float = reactor.seconds()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            name, *flags = interpreter.line
+            number = theirs.fileno()
+            self._process = subprocess.Popen(
+                [name, *flags, PROGRAM, str(number), str(os.getpid()), interpreter.path],
+                executable=interpreter.path,
+                env={**environment, b"NETSVC_ROOM": b"-" * ROOM},
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(number,),
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        self._socket: socket.socket | None = ours
+        reactor.addReader(self)
+        ExitWatch(reactor, self.pid, self._exited)
+        self._expect()
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for it."""
+        return not self._waiting
+
+    def ask(self, serial: int, packet: bytes, descriptors: tuple[int, int, int], wanted: Wanted) -> bool:
+        """Ask for a script; False when it takes no more now."""
+        if self._socket is None or self._closing:
+            return False
+        try:
+            socket.send_fds(self._socket, [packet], descriptors)
+        except OSError:
+            return False
+        self.asked += 1
+        self._waiting[serial] = wanted
+        self.used_at = self._began[serial] = self._reactor.seconds()
+        self._expect()
+        return True
+
+    def retire(self) -> None:
+        """Ask no more of it; it ends when it has reported what it was asked for."""
+        self._closing = True
+        if not self._waiting:
+            self._close("retired")
+
+    def fileno(self) -> int:
+        """As IFileDescriptor."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """As ILoggingContext."""
+        return "cgi"
+
+    def doRead(self) -> None:
+        """As IReadDescriptor."""
+        while self._socket is not None:
+            try:
+                packet = self._socket.recv(LONGEST_REPORT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._close(str(error))
+                return
+            if not packet:
+                self._close("it has ended")
+                return
+            self._reported(packet)
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002
+        """The reactor saw a hang-up: reports may be left to read."""
+        self.doRead()
+        if self._socket is not None:
+            self._reactor.addReader(self)
+
+    def _reported(self, packet: bytes) -> None:
+        report = read_report(packet)
+        if report is None:
+            self._close("it speaks another language")
+        elif report.serial == 0:
+            if report.reason:
+                self._close(report.reason)
+            self.ready = True
+        else:
+            wanted = self._waiting.pop(report.serial, None)
+            self._began.pop(report.serial, None)
+            if wanted is not None and report.pid:
+                wanted.started(report.pid, report.reason)
+            elif wanted is not None:
+                wanted.failed(report.reason)
+            if self._closing and not self._waiting:
+                self._close("retired")
+
+    def _expect(self) -> None:
+        """See later whether it has reported."""
+        if self._check is None:
+            self._check = self._reactor.callLater(START_LIMIT, self._look)
+
+    def _look(self) -> None:
+        self._check = None
+        if self._socket is None:
+            return
+        oldest = min(self._began.values(), default=None)
+        if oldest is not None and self._reactor.seconds() - oldest >= START_LIMIT:
+            self.doRead()
+            if self._began and min(self._began.values()) <= oldest:
+                self._close("it hangs")
+        elif oldest is not None:
+            self._expect()
+
+    def _exited(self) -> None:
+        self._process.poll()
+        if self._socket is not None:
+            self.doRead()
+            self._close("it has ended")
+
+    def _close(self, reason: str) -> None:
+        """The end: it sees the end of file, or is killed when it has not answered."""
+        if self._socket is None:
+            return
+        self._reactor.removeReader(self)
+        self._socket.close()
+        self._socket = None
+        self._closing = True
+        if self._check is not None:
+            self._check.cancel()
+            self._check = None
+        if (self._waiting or not self.ready) and self._process.returncode is None:
+            self._process.send_signal(signal.SIGKILL)
+        waiting, self._waiting = list(self._waiting.values()), {}
+        self._began.clear()
+        self._lost(self, reason)
+        for wanted in waiting:
+            wanted.failed(reason)

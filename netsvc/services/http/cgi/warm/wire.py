@@ -1,0 +1,71 @@
+"""The messages between the daemon and its fork servers. No I/O, no Twisted.
+
+Each is one packet of a SOCK_SEQPACKET pair: a tuple in marshal's version 2, which every Python 3 reads. A request has
+three descriptors with it, the script's stdin, stdout and stderr. The server writes a report for each, and one with
+the serial 0 when it is ready.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+
+from attrs import frozen
+
+from netsvc.services.http.cgi.child import Command
+from netsvc.services.http.cgi.warm.shebang import Interpreter
+
+LONGEST = 100_000  # octets of a request; the kernel takes 212,992 at once (net.core.wmem_default), exec(3) more
+_VERSION = 2  # of marshal: nothing in it that depends on the Python
+
+
+@frozen
+class Report:
+    """What became of a request.
+
+    :param serial: the request's; 0 is the server's own start.
+    :param pid: the script's process, or 0 when there is none.
+    :param reason: empty when it runs warm; why it was executed instead, when there is a pid; or why there is none.
+    """
+
+    serial: int
+    pid: int
+    reason: str
+
+
+def request(serial: int, command: Command, interpreter: Interpreter) -> bytes | None:
+    """The packet that asks for a script; None when only exec can pass it on."""
+    try:
+        arguments = [os.fsencode(one) for one in command.arguments]
+        environment = {os.fsencode(name): os.fsencode(value) for name, value in command.environment.items()}
+    except UnicodeEncodeError:
+        return None
+    line = [*interpreter.line, *arguments]
+    if any(b"\0" in one for one in (*line, *environment, *environment.values())):
+        return None
+    packet = marshal.dumps(
+        (
+            serial,
+            arguments,
+            line,
+            interpreter.comm or os.path.basename(arguments[0])[:15],
+            os.fsencode(command.directory),
+            environment,
+            command.umask,
+            command.nice,
+            command.cpu_limit,
+            command.memory_limit,
+            interpreter.watch,
+        ),
+        _VERSION,
+    )
+    return packet if len(packet) <= LONGEST else None
+
+
+def read_report(packet: bytes) -> Report | None:
+    """The report in a packet; None for one that no fork server writes."""
+    try:
+        serial, pid, reason = marshal.loads(packet)  # noqa: S302 - from a process of this daemon's own
+        return Report(int(serial), int(pid), reason.decode("utf-8", "backslashreplace"))
+    except (ValueError, TypeError, EOFError, AttributeError):
+        return None
