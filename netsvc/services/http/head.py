@@ -124,9 +124,9 @@ def request_line(line: bytes) -> tuple[str, bytes, tuple[int, int]]:
     if match is None:
         raise RejectedError(400, "malformed request line")
     name, target, major, minor = match.groups()
-    if major != b"1":
-        raise RejectedError(505, "only HTTP/1.0 and 1.1 are spoken here")
     method = name.decode("ascii")
+    if major != b"1":
+        raise RejectedError(505, "only HTTP/1.0 and 1.1 are spoken here", method)
     if method not in METHODS:
         raise RejectedError(501, "unknown method")
     if b"#" in target:
@@ -195,7 +195,7 @@ def _words(fields: Headers, name: bytes) -> list[bytes]:
     return [word.strip(b" \t").lower() for word in joined.split(b",")] if joined else []
 
 
-def _known_to_peer(fields: Headers, names: set[bytes]) -> tuple[bytes, bytes] | None:
+def known_to_peer(fields: Headers, names: set[bytes]) -> tuple[bytes, bytes] | None:
     """(tag, date) of the version that the peer has, b"" for none; None when it takes more than a look to say."""
     if names.isdisjoint((b"if-none-match", b"if-modified-since")):
         return b"", b""
@@ -242,7 +242,7 @@ def parse_head(
     keep_alive = b"close" not in options and (version == (1, 1) or b"keep-alive" in options)
     head = RequestHead(method=method, target=target, path=path, query=query, version=version, headers=fields, host=host)
     plain = method == "GET" and version == (1, 1) and keep_alive and length == 0 and names.isdisjoint(_CONDITIONS)
-    known = _known_to_peer(fields, names) if plain else None
+    known = known_to_peer(fields, names) if plain else None
     return Message(
         head=head,
         body_length=length,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 from netsvc.services.http.answer import field_lines
 from netsvc.services.http.encodings import accepted_codings
@@ -54,8 +55,8 @@ class Ready:
     """
 
     __slots__ = (
-        "_at", "beside", "etag", "headers", "identity", "lead", "modified", "not_modified", "octets", "path", "rest",
-        "unchanged", "walked",
+        "_at", "beside", "etag", "headers", "identity", "lead", "modified", "not_modified", "octets", "packed", "path",
+        "rest", "unchanged", "walked",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +86,7 @@ class Ready:
         self.walked = walked
         self.lead = b""
         self.octets = b""
+        self.packed: Any = None  # the same as HTTP/2 sends it, once it was asked for that way (http2/packed.py)
 
     @property
     def length(self) -> int:

@@ -7,7 +7,6 @@ takes nothing while octets for it are queued is not read. Every wait has a deadl
 from __future__ import annotations
 
 import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from h2.errors import ErrorCodes
@@ -32,13 +31,17 @@ from netsvc.services.http.head import Message, RejectedError
 from netsvc.services.http.http2.exchange import Http2Exchange
 from netsvc.services.http.http2.floods import Floods
 from netsvc.services.http.http2.head import LINE_SLACK, MalformedError, read_request, refused_request
+from netsvc.services.http.http2.packed import RememberedHeads, packed
+from netsvc.services.http.http2.turns import Turns
 from netsvc.services.http.http2.wire import (
+    CONTINUATION,
     DATA,
     END_HEADERS,
     GOAWAY,
     HEADERS,
     PRIORITY,
     RST_STREAM,
+    Frame,
     FrameError,
     FrameReader,
     ServerConnection,
@@ -52,7 +55,6 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-BATCH = 1 << 16  # octets given to the transport at once
 CONTROL_BACKLOG = 1 << 18  # octets queued at the transport past which the peer is not read
 WINDOWS = 4  # bodies of so many streams may wait in full before the connection's window is shut
 LINGER = 5.0  # seconds that a connection is read on after its last frame
@@ -79,14 +81,13 @@ class Http2Connection(Protocol):
         self._window = settings.http2_body_window
         self._h2 = ServerConnection(streams=settings.http2_max_streams, window=self._window, list_size=list_size)
         self._reader = FrameReader(list_size)
+        self._heads = RememberedHeads(self._h2.decoder.header_table)
+        self._new_head: Frame | None = None  # the frame that is being read, when it may be remembered
         self._floods = Floods(factory.clock.seconds)
         self._exchanges: dict[int, Http2Exchange] = {}
         self._cut: dict[weakref.ref[Http2Exchange], float] = {}  # when they were cut
-        self._round: deque[Http2Exchange] = deque()  # those that may have something to send
-        self._out: list[bytes | memoryview] = []
-        self._out_size = 0
+        self._turns = Turns(self._h2, self._write, self._floods.earn, self._answered)
         self._taken = 0  # octets of the connection's window to be given back
-        self._full = False  # the transport takes no more now
         self._deaf = False  # the peer is not read
         self._busy = False  # within dataReceived or a round
         self._closing = False
@@ -95,7 +96,6 @@ class Http2Connection(Protocol):
         self._draining = False  # the peer was told that the service stops
         self._last = LAST_STREAM  # streams above are refused
         self._head_deadline = FOREVER  # when a head that has begun must be whole
-        self._sent = 0  # octets of bodies given to the transport
         self._discarded = 0
         self._answer_pace = AnswerPace(settings.send_timeout, settings.send_rate)
 
@@ -162,13 +162,16 @@ class Http2Connection(Protocol):
         self.factory.closed(self)
         self._cut_all()
 
+    def _write(self, octets: bytes) -> None:
+        self.transport.write(octets)
+
     def pauseProducing(self) -> None:
         """The transport is full."""
-        self._full = True
+        self._turns.full = True
 
     def resumeProducing(self) -> None:
         """The transport has sent all."""
-        self._full = False
+        self._turns.full = False
         if self._deaf:
             self._deaf = False
             self.transport.resumeProducing()
@@ -188,6 +191,8 @@ class Http2Connection(Protocol):
                 return
             kind = frame.kind
             self._floods.frame(frame, stray=kind == DATA and frame.stream not in self._exchanges)
+            if kind == HEADERS and self._quick(frame):
+                continue
             if kind == PRIORITY:  # RFC 9113 5.3.2: deprecated
                 continue
             if kind == GOAWAY:  # the peer opens no more streams; those that are open end as they would
@@ -195,10 +200,48 @@ class Http2Connection(Protocol):
                 continue
             if kind == RST_STREAM and frame.stream > h2.highest_inbound_stream_id:
                 raise FrameError(ErrorCodes.PROTOCOL_ERROR, "RST_STREAM of an idle stream")
-            for event in h2.receive_data(frame.octets):
+            events = h2.receive_data(frame.octets)
+            if kind == HEADERS:
+                self._new_head = frame if self._heads.table_unchanged() else None
+            elif kind == CONTINUATION:
+                self._heads.table_unchanged()
+                self._new_head = None
+            for event in events:
                 react = self._reactions.get(type(event))
                 if react is not None:
                     react(self, event)
+
+    def _quick(self, frame: Frame) -> bool:
+        """Answer a plain GET from memory, if that can be done; h2 is told what it has to know of the stream."""
+        h2, factory, turns = self._h2, self.factory, self._turns
+        message = self._heads.find(frame)
+        stream = frame.stream
+        if message is None or turns.full or stream > self._last or stream <= h2.highest_inbound_stream_id:
+            return False
+        ready = factory.ready.find(message.keys[True], factory.epoch)
+        if ready is None or not stream & 1:
+            return False
+        changed = not (message.tag or message.date)
+        if not (changed or ready.is_known(message.tag, message.date)):
+            return False
+        length = ready.length if changed else 0
+        if length > min(h2.outbound_flow_control_window, h2.remote_settings.initial_window_size):
+            return False
+        h2.highest_inbound_stream_id = stream
+        h2.outbound_flow_control_window -= length
+        turns.send(*packed(ready).frames(stream, factory.http2_fields, h2.encoder.first(), changed=changed))
+        turns.octets += length
+        if changed:
+            factory.served += 1
+        else:
+            factory.count(304)
+        if factory.access_log is not None:
+            host, port = self.peer
+            status = 200 if changed else 304
+            factory.access_log.request(host, message.head, status, length, port=port, secure=True)
+        if not self._exchanges:
+            self.deadline = factory.idle_deadline
+        return True
 
     def _request_received(self, event: RequestReceived) -> None:
         stream, whole = event.stream_id or 0, event.stream_ended is not None
@@ -207,7 +250,7 @@ class Http2Connection(Protocol):
             self._h2.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
             return
         try:
-            message = read_request(event.headers or (), whole, self.factory.limits)
+            message = read_request(event.headers or (), whole, self.factory.limits, self.factory.ready.keys)
         except MalformedError as error:
             self._floods.reset()
             log.info("{peer}: {reason}", event="http2-malformed", peer=self.peer[0], reason=error.reason)
@@ -215,6 +258,8 @@ class Http2Connection(Protocol):
         except RejectedError as error:
             self._start(stream, refused_request(error.method, whole), error)
         else:
+            if message.plain and self._new_head is not None:
+                self._heads.learn(self._new_head, message)
             self._start(stream, message, None)
 
     def _start(self, stream: int, message: Message, rejection: RejectedError | None) -> None:
@@ -269,13 +314,9 @@ class Http2Connection(Protocol):
             exchange.end_body()
 
     def _stream_reset(self, event: StreamReset) -> None:
-        exchange = self._exchanges.pop(event.stream_id, None)
-        if exchange is None:
-            return
-        now = self.factory.clock.seconds()
-        self._cut[weakref.ref(exchange)] = now
-        if exchange.cut():
-            self._record(exchange, aborted=True)
+        exchange = self._exchanges.get(event.stream_id or 0)
+        if exchange is not None:
+            self._cut_off(exchange)
 
     def _window_updated(self, event: WindowUpdated) -> None:
         exchange = self._exchanges.get(event.stream_id or 0)
@@ -313,16 +354,14 @@ class Http2Connection(Protocol):
 
     def offer(self, exchange: Http2Exchange) -> None:
         """An exchange may have something to send."""
-        if not exchange.queued:
-            exchange.queued = True
-            self._round.append(exchange)
+        self._turns.add(exchange)
         if not self._busy:
             self._settle()
 
     def send_continue(self, exchange: Http2Exchange) -> None:
         """100 Continue."""
         block = self._h2.encoder.encode(((b"", b"\x08\x03100"),))
-        self._send(frame_head(len(block), HEADERS, END_HEADERS, exchange.stream) + block)
+        self._turns.send(frame_head(len(block), HEADERS, END_HEADERS, exchange.stream) + block)
         if not self._busy:
             self._settle()
 
@@ -355,106 +394,36 @@ class Http2Connection(Protocol):
 
     def aborted(self, exchange: Http2Exchange) -> None:
         """The answer was broken off."""
-        if self._exchanges.pop(exchange.stream, None) is not None and not self._closing:
-            self._h2.reset_stream(exchange.stream, ErrorCodes.INTERNAL_ERROR)
-        self._record(exchange, aborted=True)
+        self._h2.reset_stream(exchange.stream, ErrorCodes.INTERNAL_ERROR)
+        self._drop(exchange, aborted=True)
         if not self._busy:
             self._settle()
 
     def _reset(self, exchange: Http2Exchange, code: int) -> None:
         """The peer has broken a rule, or is too slow, on this stream."""
-        self._exchanges.pop(exchange.stream, None)
         self._h2.reset_stream(exchange.stream, code)
+        self._cut_off(exchange)
+
+    def _cut_off(self, exchange: Http2Exchange) -> None:
+        """The stream is closed before its answer was complete."""
         self._cut[weakref.ref(exchange)] = self.factory.clock.seconds()
-        if exchange.cut():
-            self._record(exchange, aborted=True)
+        self._drop(exchange, aborted=True)
+        exchange.cut()
+
+    def _drop(self, exchange: Http2Exchange, *, aborted: bool = False) -> None:
+        """The stream is closed."""
+        exchange.over = True
+        del self._exchanges[exchange.stream]
+        if not self._exchanges:
+            self.deadline = self.factory.idle_deadline
+        self._record(exchange, aborted=aborted)
 
     def _answered(self, exchange: Http2Exchange) -> None:
         """The last frame of an answer has been written."""
-        del self._exchanges[exchange.stream]
         exchange.finished = True
         if not exchange.body_ended:  # RFC 9113 8.1: the rest is not wanted
             self._h2.reset_stream(exchange.stream, ErrorCodes.NO_ERROR)
-        self._record(exchange)
-
-    # Sending
-
-    def _send(self, octets: bytes | memoryview) -> None:
-        """Queue octets behind all that h2 has."""
-        before = self._h2.data_to_send()
-        if before:
-            self._out.append(before)
-            self._out_size += len(before)
-        self._out.append(octets)
-        self._out_size += len(octets)
-
-    def _flush(self) -> None:
-        octets = self._h2.data_to_send()
-        if octets:
-            self._out.append(octets)
-        if self._out:
-            self.transport.write(b"".join(self._out))
-            self._out.clear()
-            self._out_size = 0
-
-    def _turns(self) -> None:
-        """Give every exchange its turn, a frame at a time, as far as transport and windows allow."""
-        h2, turns = self._h2, self._round
-        while turns and not (self._full or self._closing):
-            exchange = turns.popleft()
-            exchange.queued = False
-            if exchange.stream not in self._exchanges:
-                continue
-            if not exchange.waiting:
-                exchange.fill()
-                if exchange.stream not in self._exchanges:
-                    continue
-            if exchange.waiting:
-                room = min(self._room(exchange), h2.max_outbound_frame_size, BATCH)
-                if room <= 0:
-                    if h2.outbound_flow_control_window <= 0:
-                        exchange.queued = True
-                        turns.appendleft(exchange)
-                        break
-                    continue  # its own window will open, or the peer is too slow
-                self._send_data(exchange, room)
-            elif exchange.ends:
-                h2.end_stream(exchange.stream)
-                self._answered(exchange)
-                continue
-            if not exchange.queued and (exchange.waiting or exchange.pulls):
-                exchange.queued = True
-                turns.append(exchange)
-            if self._out_size >= BATCH:
-                self._flush()
-
-    def _room(self, exchange: Http2Exchange) -> int:
-        """Octets that the windows let an exchange send."""
-        h2 = self._h2
-        connection: int = h2.outbound_flow_control_window
-        return min(connection, h2.streams[exchange.stream].outbound_flow_control_window)
-
-    def _send_data(self, exchange: Http2Exchange, room: int) -> None:
-        h2, stream = self._h2, exchange.stream
-        data = exchange.next_data(room)
-        if exchange.ends:
-            h2.send_data(stream, data, end_stream=True)
-            self._out_size += len(data)
-            self._sent += len(data)
-            self._answered(exchange)
-            return
-        length = len(data)
-        self._sent += length
-        self._send(frame_head(length, DATA, 0, stream))
-        self._out.append(data)
-        self._out_size += length
-        h2.outbound_flow_control_window -= length
-        h2.streams[stream].outbound_flow_control_window -= length
-        self._floods.earn()
-        exchange.moved_on()
-        if exchange.ends and exchange.stream in self._exchanges:
-            h2.end_stream(stream)
-            self._answered(exchange)
+        self._drop(exchange)
 
     def _settle(self) -> None:
         """Send what can be sent, and set what follows: reading, deadlines, the end."""
@@ -462,11 +431,11 @@ class Http2Connection(Protocol):
             return
         self._busy = True
         try:
-            self._turns()
+            self._turns.take()
         finally:
             self._busy = False
-        self._flush()
-        if self._full and not self._deaf and queued(self.transport) > CONTROL_BACKLOG:
+        self._turns.flush()
+        if self._turns.full and not self._deaf and queued(self.transport) > CONTROL_BACKLOG:
             self._deaf = True
             self.transport.pauseProducing()
         if self._leaving and not self._exchanges:
@@ -482,18 +451,18 @@ class Http2Connection(Protocol):
         self._closing = True
         log.info("{peer}: {reason}", event="http2-broken", peer=self.peer[0], reason=reason)
         if code is not None:
-            self._send(goaway(self._h2.highest_inbound_stream_id, code))
+            self._turns.send(goaway(self._h2.highest_inbound_stream_id, code))
         self._cut_all()
         self._hang_up()
 
     def _close(self) -> None:
         """Say that no stream will be served any more, send what is owed and close."""
         self._closing = True
-        self._send(goaway(self._h2.highest_inbound_stream_id, ErrorCodes.NO_ERROR))
+        self._turns.send(goaway(self._h2.highest_inbound_stream_id, ErrorCodes.NO_ERROR))
         self._hang_up()
 
     def _hang_up(self) -> None:
-        self._flush()
+        self._turns.flush()
         self.deadline = self.factory.now + LINGER
         if self._deaf:
             self._deaf = False
@@ -507,17 +476,15 @@ class Http2Connection(Protocol):
             self.transport.abortConnection()
 
     def _cut_all(self) -> None:
-        exchanges = tuple(self._exchanges.values())
-        self._exchanges.clear()
-        for exchange in exchanges:
-            if exchange.cut():
-                self._record(exchange, aborted=True)
+        for exchange in tuple(self._exchanges.values()):
+            if not exchange.over:  # by what became of another
+                self._cut_off(exchange)
 
     def drain(self) -> None:
         """The service stops. The peer is told, and a tick later that what comes now is not served any more."""
         if not (self._closing or self._draining):
             self._draining = True
-            self._send(goaway(LAST_STREAM, ErrorCodes.NO_ERROR))
+            self._turns.send(goaway(LAST_STREAM, ErrorCodes.NO_ERROR))
             self._settle()
 
     # Time
@@ -532,13 +499,13 @@ class Http2Connection(Protocol):
         elif self._draining and not self._leaving:
             self._leaving = True
             self._last = self._h2.highest_inbound_stream_id
-            self._send(goaway(self._last, ErrorCodes.NO_ERROR))
+            self._turns.send(goaway(self._last, ErrorCodes.NO_ERROR))
             self._settle()
         elif self._overdue(now):
             return
-        if not (self._full or queued(self.transport)):
+        if not (self._turns.full or queued(self.transport)):
             self._answer_pace.forgive()
-        elif self._answer_pace.too_slow(now, self.transport, self._sent):
+        elif self._answer_pace.too_slow(now, self.transport, self._turns.octets):
             self._too_slow()
             self.transport.abortConnection()
             return
@@ -571,7 +538,7 @@ class Http2Connection(Protocol):
             if now >= exchange.body_pace.deadline(now) + begun:
                 exchange.fail(408)
                 return
-        if not exchange.waiting or self._room(exchange) > 0:
+        if not exchange.waiting or self._turns.room(exchange) > 0:
             exchange.answer_pace.forgive()
         elif exchange.answer_pace.too_slow(now, None, exchange.sent):
             self._too_slow()
@@ -585,8 +552,6 @@ class Http2Connection(Protocol):
 
     def _record(self, exchange: Http2Exchange, *, aborted: bool = False) -> None:
         factory = self.factory
-        if not self._exchanges:
-            self.deadline = factory.idle_deadline
         factory.count(exchange.status)
         seconds = factory.clock.seconds() - exchange.started
         factory.observe(seconds)

@@ -96,6 +96,7 @@ class Http2Exchange:
         self._producer_paused = False
         self._gone = False  # the stream is closed before its answer was complete
         self.finished = False  # the route has said its last
+        self.over = False  # the stream is closed; the connection knows it no more
         self.sent = 0  # octets of the body given to the transport
         self.status = 0
         self.queued = False  # it has its place in the connection's round

@@ -7,10 +7,10 @@ would be wrong in any version of HTTP, or is too long, is a RejectedError with t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from netsvc.services.http.exchange import Headers, RequestHead
-from netsvc.services.http.head import METHODS, Message, RejectedError, check_host
+from netsvc.services.http.head import METHODS, Message, RejectedError, check_host, known_to_peer
 from netsvc.services.http.wire import Limits
 
 VERSION = (2, 0)
@@ -23,9 +23,7 @@ _DIGITS = re.compile(rb"[0-9]{1,18}")
 _SCHEMES = frozenset((b"https", b"http"))  # what a proxy in front was asked by is not ours to judge
 _OF_A_CONNECTION = frozenset((b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
 _PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
-_CONDITIONS = frozenset(
-    (b"range", b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range")
-)
+_CONDITIONS = frozenset((b"range", b"if-match", b"if-unmodified-since", b"if-range"))  # see there as well
 
 
 class MalformedError(Exception):
@@ -136,11 +134,17 @@ def refused_request(method: str, whole: bool) -> Message:
     )
 
 
-def read_request(found: Iterable[tuple[bytes, bytes]], whole: bool, limits: Limits) -> Message:
+def read_request(
+    found: Iterable[tuple[bytes, bytes]],
+    whole: bool,
+    limits: Limits,
+    keys_of: Callable[[RequestHead], tuple[bytes, bytes]] | None = None,
+) -> Message:
     """Check a request's fields.
 
     :param found: (name, value) as they came.
     :param whole: the request has no body.
+    :param keys_of: gives the keys of a plain message, see :func:`netsvc.services.http.head.parse_head`.
     :raises MalformedError: the stream is to be reset.
     :raises RejectedError: the stream is to be answered.
     """
@@ -163,19 +167,25 @@ def read_request(found: Iterable[tuple[bytes, bytes]], whole: bool, limits: Limi
             raise RejectedError(417, "unknown expectation", method)
     path, _, query = target.partition(b"?")
     headers: Headers = tuple(fields)
+    head = RequestHead(
+        method=method,
+        target=target,
+        path=b"" if method == "CONNECT" else path,  # as over HTTP/1
+        query=query,
+        version=VERSION,
+        headers=headers,
+        host=host,
+    )
+    plain = method == "GET" and length == 0 and names.isdisjoint(_CONDITIONS)
+    known = known_to_peer(headers, names) if plain else None
     return Message(
-        head=RequestHead(
-            method=method,
-            target=target,
-            path=b"" if method == "CONNECT" else path,  # as over HTTP/1
-            query=query,
-            version=VERSION,
-            headers=headers,
-            host=host,
-        ),
+        head=head,
         body_length=length,
         keep_alive=True,
         expects_continue=bool(expectations) and length != 0,
-        plain=method == "GET" and length == 0 and names.isdisjoint(_CONDITIONS),
+        plain=known is not None,
         cacheable=False,
+        keys=(b"", b"") if keys_of is None or known is None else keys_of(head),
+        tag=known[0] if known else b"",
+        date=known[1] if known else b"",
     )
