@@ -109,6 +109,7 @@ class RequestReader:
         "_left",
         "_limits",
         "_line_end",
+        "_method",
         "_scanned",
         "_state",
     )
@@ -123,6 +124,7 @@ class RequestReader:
         self._state = _State.HEAD
         self._scanned = 0  # where the line that is being read starts
         self._line_end = -1  # where the request line ends, once it has come
+        self._method = ""  # that it has
         self._leading = 0  # empty lines before it
         self._fields = 0
         self._left = 0
@@ -165,6 +167,7 @@ class RequestReader:
         except RejectedError as rejection:
             self._state = _State.BROKEN
             self._buffer = b""
+            rejection.method = rejection.method or self._method
             return rejection
         return None
 
@@ -244,6 +247,7 @@ class RequestReader:
             if len(target) > self._limits.target:
                 raise RejectedError(414, "the request target is too long", method)
             self._line_end = newline - 1
+            self._method = method
         return None
 
     def _accept(self, octets: bytes, line_end: int) -> Message:

@@ -1,0 +1,1 @@
+"""The numbered lines of the specification, sentence by sentence, through a whole connection."""
