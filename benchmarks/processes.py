@@ -52,43 +52,6 @@ def _stat(pid: int) -> list[str]:
     return text.rpartition(")")[2].split()
 
 
-class ServerFailedError(Exception):
-    """A server did not come up, or ended by itself."""
-
-
-def raise_file_limit() -> int:
-    """Allow this process and its children as many descriptors as it can get; how many that are."""
-    wanted = 65536
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for limits in ((wanted, max(hard, wanted)), (hard, hard)):
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        except (ValueError, OSError):
-            continue
-        return limits[0]
-    return soft
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
-    try:
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third on; empty when the process has ended."""
-    try:
-        return (
-            Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        )  # names may be any octets
-    except OSError:
-        return []
-
-
 class Server:
     """One running server.
 
