@@ -141,7 +141,7 @@ def h2load(port: int, ask: Ask, seconds: float, streams: int = 10) -> Measured:
         raise RuntimeError("h2load: the server did not choose h2")
     done = int(counts[1])
     failed = int(counts[2]) + int(counts[3]) + done - int(codes[1])
-    mean = re.search(r"time for request: +\S+ +\S+ +(\S+)(us|ms|s) ", ran.stdout)
+    mean = re.search(r"time for request: +\S+ +\S+ +([\d.]+)(us|ms|s) ", ran.stdout)
     unit = {"us": 1.0, "ms": 1e3, "s": 1e6}
     middle = float(mean[1]) * unit[mean[2]] if mean else 0.0
     return Measured(done, failed, done / float(rate[2]) if done else 1.0, 0, middle, 0.0)
