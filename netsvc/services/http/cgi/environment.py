@@ -24,6 +24,9 @@ _FIELD_NAME = re.compile(rb"[a-z0-9-]+\Z")
 # content-*: they have variables of their own. transfer-encoding: the script sees the body decoded.
 # proxy: HTTP_PROXY directs the script's own HTTP client ("httpoxy", CVE-2016-5385).
 _NOT_PASSED = frozenset({b"content-length", b"content-type", b"proxy", b"transfer-encoding"})
+# Cookies: RFC 9113, 8.2.3. Accept: as http.server has it, whose scripts shall find what they know; RFC 9110, 5.3,
+# allows either.
+_SEPARATORS = {b"cookie": b"; ", b"accept": b","}
 _CREDENTIALS = frozenset({b"authorization", b"proxy-authorization"})
 
 
@@ -57,8 +60,7 @@ def _request_fields(head: RequestHead, pass_authorization: bool) -> dict[str, st
         if name in _CREDENTIALS and not pass_authorization:
             continue
         if name in merged:
-            separator = b"; " if name == b"cookie" else b", "  # RFC 9113, 8.2.3; RFC 9110, 5.3
-            merged[name] += separator + value
+            merged[name] += _SEPARATORS.get(name, b", ") + value
         else:
             merged[name] = value
     return {"HTTP_" + name.decode().upper().replace("-", "_"): os.fsdecode(value) for name, value in merged.items()}
@@ -94,7 +96,8 @@ def script_environment(
     :param request_id: as the log has it, so that a script's own log can name the request (Apache: mod_unique_id).
     :param user: whom netsvc has authenticated, "" for nobody. Basic is the only scheme that netsvc has.
     """
-    variables = {"PATH": settings.cgi_path}
+    # HTTP_ACCEPT is always there, as with http.server.
+    variables = {"PATH": settings.cgi_path, "HTTP_ACCEPT": ""}
     variables.update((name, inherited[name]) for name in settings.cgi_pass_env if name in inherited)
     variables.update(_request_fields(head, settings.cgi_pass_authorization))
     query = b"?" + head.query if head.query or b"?" in head.target else b""

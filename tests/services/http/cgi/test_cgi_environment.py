@@ -48,6 +48,7 @@ class EnvironmentTest(SynchronousTestCase):
             environment(head=request_head(target=b"/cgi-bin/a%20b.py?x=1&y")),
             {
                 "PATH": SANE_PATH,
+                "HTTP_ACCEPT": "",
                 "GATEWAY_INTERFACE": "CGI/1.1",
                 "SERVER_SOFTWARE": f"netsvc/{netsvc.__version__}",
                 "SERVER_PROTOCOL": "HTTP/1.1",
@@ -144,7 +145,7 @@ class EnvironmentTest(SynchronousTestCase):
         head = request_head("POST", headers=((b"content-length", b"5"), (b"content-type", b"text/plain")))
         found = environment(head=head, body_length=5)
         self.assertEqual((found["CONTENT_LENGTH"], found["CONTENT_TYPE"]), ("5", "text/plain"))
-        self.assertEqual([name for name in found if name.startswith("HTTP_")], [])
+        self.assertEqual([name for name in found if name.startswith("HTTP_")], ["HTTP_ACCEPT"])
 
     def test_cgi_01_empty_body(self) -> None:
         """A body of no octets that was declared is a body."""
@@ -163,9 +164,11 @@ class EnvironmentTest(SynchronousTestCase):
         self.assertEqual(at_root["PATH_TRANSLATED"], "/a")
 
     def test_cgi_03_fields(self) -> None:
-        """Fields become HTTP_*; repeated ones are joined by a comma, cookies by a semicolon."""
+        """Fields become HTTP_*; repeated ones are joined, cookies by a semicolon; HTTP_ACCEPT is always there."""
         fields = (
             (b"x-one", b"a"),
+            (b"accept", b"a/b"),
+            (b"accept", b"c/d"),
             (b"cookie", b"a=1"),
             (b"x-one", b"b"),
             (b"cookie", b"b=2"),
@@ -174,7 +177,7 @@ class EnvironmentTest(SynchronousTestCase):
         found = environment(head=request_head(headers=fields))
         self.assertEqual(
             {name: value for name, value in found.items() if name.startswith("HTTP_")},
-            {"HTTP_X_ONE": "a, b", "HTTP_COOKIE": "a=1; b=2", "HTTP_USER_AGENT": "curl/8"},
+            {"HTTP_ACCEPT": "a/b,c/d", "HTTP_X_ONE": "a, b", "HTTP_COOKIE": "a=1; b=2", "HTTP_USER_AGENT": "curl/8"},
         )
 
     def test_cgi_03_dangerous_fields(self) -> None:
@@ -187,7 +190,7 @@ class EnvironmentTest(SynchronousTestCase):
             (b"proxy-authorization", b"Basic eA=="),
         )
         found = environment(head=request_head(headers=fields))
-        self.assertEqual([name for name in found if name.startswith("HTTP_")], [])
+        self.assertEqual([name for name in found if name.startswith("HTTP_")], ["HTTP_ACCEPT"])
         found = environment({"cgi_pass_authorization": True}, head=request_head(headers=fields))
         self.assertEqual(found["HTTP_AUTHORIZATION"], "Basic eA==")
 

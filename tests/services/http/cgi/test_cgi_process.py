@@ -33,6 +33,7 @@ class SurroundingsTest(EngineCase):
             found,
             {
                 "PATH": SANE_PATH,
+                "HTTP_ACCEPT": "",
                 "GATEWAY_INTERFACE": "CGI/1.1",
                 "SERVER_SOFTWARE": f"netsvc/{netsvc.__version__}",
                 "SERVER_PROTOCOL": "HTTP/1.1",
