@@ -189,10 +189,19 @@ class AnswerTests(SynchronousTestCase):
         rig = Rig(root=root, access_log=False)
         for round_ in range(2):
             for data in (
-                get("/a.txt"), get("/none"), get("/d"), get("/d/"), head("OPTIONS * HTTP/1.1", "Host: a"), b"x\r\n\r\n",
-                get("/a.txt", "If-Modified-Since: Fri, 15 Jan 2027 08:00:00 GMT"), get("/a.txt", "Range: bytes=0-1"),
-                get("/a.txt", "Range: bytes=99-"), get("/%00"), get("/../x"), head("FOO / HTTP/1.1", "Host: a"),
-            ):  # fmt: skip
+                get("/a.txt"),
+                get("/none"),
+                get("/d"),
+                get("/d/"),
+                head("OPTIONS * HTTP/1.1", "Host: a"),
+                b"x\r\n\r\n",
+                get("/a.txt", "If-Modified-Since: Fri, 15 Jan 2027 08:00:00 GMT"),
+                get("/a.txt", "Range: bytes=0-1"),
+                get("/a.txt", "Range: bytes=99-"),
+                get("/%00"),
+                get("/../x"),
+                head("FOO / HTTP/1.1", "Host: a"),
+            ):
                 peer = rig.connect()
                 peer.send(data)
                 (answer,) = peer.answers()
@@ -230,9 +239,14 @@ class AnswerTests(SynchronousTestCase):
         write(root, "a.txt", b"hello")
         write(root, "d/x.txt", b"")
         for path, fields in (
-            ("/a.txt", ()), ("/d", ()), ("/d/", ()), ("/none", ()), ("/%zz", ()), ("/a.txt", ("If-None-Match: *",)),
-            ("/a.txt", ("If-Match: \"x\"",)),
-        ):  # fmt: skip
+            ("/a.txt", ()),
+            ("/d", ()),
+            ("/d/", ()),
+            ("/none", ()),
+            ("/%zz", ()),
+            ("/a.txt", ("If-None-Match: *",)),
+            ("/a.txt", ('If-Match: "x"',)),
+        ):
             for options in ({}, {"listing": True}):
                 rig = Rig(root=root, access_log=False, **options)
                 found = {}
@@ -329,8 +343,10 @@ class TimeTests(SynchronousTestCase):
             sink = Sink()
             rig = Rig(
                 route=lambda exchange, sink=sink: exchange.receive_body(sink),
-                access_log=False, body_timeout=10.0, body_rate=100,
-            )  # fmt: skip
+                access_log=False,
+                body_timeout=10.0,
+                body_rate=100,
+            )
             peer = rig.connect()
             peer.send(post(framing))
             for _ in range(20):
