@@ -202,11 +202,14 @@ def _python(name: str, script: str) -> Callable[[Site], Running]:
 
 
 def twisted_web(site: Site) -> Running:
-    """The static server that Twisted ships. Its access log cannot be turned off; it goes to /dev/null."""
+    """The static server that Twisted ships. Its access log cannot be turned off; it goes to a file.
 
-    def command(ports: dict[str, int], _: Path) -> list[str]:
+    Not to /dev/null: Twisted renames what it logs to when that has grown, and /dev/null is gone.
+    """
+
+    def command(ports: dict[str, int], directory: Path) -> list[str]:
         listen = f"tcp:{ports['http']}:interface=127.0.0.1"
-        web = ["web", "--logfile", "/dev/null", "--listen", listen, "--path", str(site.root)]
+        web = ["web", "--logfile", str(directory / "access.log"), "--listen", listen, "--path", str(site.root)]
         return [twistd(), "-n", "--pidfile=", *web]
 
     return started("twisted-web", command, ("http",))
