@@ -1,0 +1,1 @@
+"""Twisted resources, Klein and WSGI applications among them, behind netsvc's own HTTP."""
