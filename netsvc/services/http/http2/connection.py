@@ -185,7 +185,7 @@ class Http2Connection(Protocol):
     def _read(self, data: bytes) -> None:
         reader, h2 = self._reader, self._h2
         reader.receive(data)
-        while not self._closing:
+        while not self._closing and (self._exchanges or not self._leaving):
             frame = reader.next()
             if frame is None:
                 return
