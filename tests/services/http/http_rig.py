@@ -54,7 +54,7 @@ class Transport(StringTransport):
 
     def pump(self) -> None:
         """Let pull producers produce until they are done."""
-        while self.producer is not None and not self.blocked and not self.aborted:
+        while self.producer is not None and not self.streaming and not self.blocked and not self.aborted:
             self.producer.resumeProducing()
 
     def loseWriteConnection(self) -> None:
