@@ -13,6 +13,8 @@ from netsvc.services.http.auth_settings import AuthSettings
 from netsvc.services.http.cgi.engine import CgiEngine
 from netsvc.services.http.error_pages import ErrorPages
 from netsvc.services.http.listing import Listings
+from netsvc.services.http.mount.resource import MountedResource
+from netsvc.services.http.mount_settings import MountSettings
 from netsvc.services.http.paths import Decision
 from netsvc.services.http.ready import ReadyAnswers
 from netsvc.services.http.routes import Equipment
@@ -47,6 +49,7 @@ class EquipmentMaker:
         self.authentication = Authentication(
             clock=runtime.reactor, in_thread=runtime.in_thread, metrics=runtime.metrics, service=runtime.name
         )
+        self.mounted: dict[tuple[object, ...], MountedResource] = {}
         self._authenticators: dict[tuple[object, ...], Authenticator | None] = {}
 
     def __call__(self, place: Place) -> Equipment:
@@ -58,6 +61,7 @@ class EquipmentMaker:
             listings=Listings(place.policy, place.settings, self._runtime.in_thread),
             run_script=None if engine is None else engine.run,
             authenticator=self._authenticator(place.settings),
+            mounted=self._mounted(place.settings),
         )
 
     def _style(self, place: Place) -> AnswerStyle:
@@ -73,6 +77,15 @@ class EquipmentMaker:
         if key not in self._authenticators:
             self._authenticators[key] = self.authentication.authenticator(settings)
         return self._authenticators[key]
+
+    def _mounted(self, settings: MountSettings) -> MountedResource | None:
+        """One resource, with its sessions, for all places that mount the same."""
+        if settings.mount is None:
+            return None
+        key = tuple(getattr(settings, one.key) for one in options(MountSettings))
+        if key not in self.mounted:
+            self.mounted[key] = MountedResource(settings, self._runtime.reactor, self._runtime.in_thread)
+        return self.mounted[key]
 
     def _look(self, place: Place, path: bytes) -> Decision:
         found = self._sites.find(place.host, path)

@@ -43,9 +43,16 @@ class HttpService(MultiService):
             self._record.open()
         super().privilegedStartService()  # type: ignore[no-untyped-call]
 
+    def startService(self) -> None:
+        for mounted in self._equipment.mounted.values():  # code of others: not before privileges are dropped
+            mounted.start()
+        super().startService()  # type: ignore[no-untyped-call]
+
     @inlineCallbacks
     def stopService(self) -> Any:
         yield super().stopService()  # type: ignore[no-untyped-call]
+        for mounted in self._equipment.mounted.values():
+            mounted.stop()
         yield gatherResults([engine.stop() for engine in self._equipment.engines.values()])
         if self._record is not None:
             yield self._record.close()
