@@ -241,7 +241,7 @@ def parse_head(
         raise RejectedError(417, "unknown expectation", method)
     keep_alive = b"close" not in options and (version == (1, 1) or b"keep-alive" in options)
     head = RequestHead(method=method, target=target, path=path, query=query, version=version, headers=fields, host=host)
-    plain = method == "GET" and version == (1, 1) and keep_alive and length == 0 and names.isdisjoint(_CONDITIONS)
+    plain = method == "GET" and version == (1, 1) and length == 0 and names.isdisjoint(_CONDITIONS)
     known = known_to_peer(fields, names) if plain else None
     return Message(
         head=head,

@@ -36,6 +36,7 @@ LINGER = 5.0  # seconds that a connection is read on after its last answer (ngin
 # Octets read and dropped in that time; then the peer has to wait. Many clients write a whole upload before they read
 # its answer, which came early and would be lost to them.
 LINGER_OCTETS = 1 << 26
+_LAST = b"\r\nConnection: close\r\n"  # stands behind the status line of an answer from memory that is the last
 
 
 def host_and_port(address: Any) -> tuple[str, int]:
@@ -149,12 +150,20 @@ class HttpProtocol(Protocol):
         else:
             status, octets, length = 200, ready.with_lead(factory.lead), ready.length
             factory.served += 1
+        if not message.keep_alive:
+            octets = octets.replace(b"\r\n", _LAST, 1)
         flushed = fast_write(self.transport, octets)
         self.deadline = factory.idle_deadline
         self._in_head = False
         if factory.access_log is not None:
             host, port = self.peer
             factory.access_log.request(host, message.head, status, length, port=port, secure=self.secure)
+        if not message.keep_alive:
+            if self._reader.buffered:
+                self._linger()
+            else:
+                self._close()
+            return True
         if not flushed and not self._advancing:
             self._advance()
         return True

@@ -303,6 +303,26 @@ class MemoryTests(StaticCase):
         self.assertEqual(peer.answers(), [first] * 3)
         self.assertEqual(len(self.rig.exchanges), 1)
 
+    def test_the_last_from_memory(self) -> None:
+        """A peer that wants no further answer is answered from memory too, is told so, and nothing more is read."""
+        first = self.rig.get("/a.txt")
+        tag = first.headers[b"etag"].decode()
+        for fields, rest, status in (
+            ((), b"", 200),
+            ((), request("/a.txt"), 200),
+            ((f"If-None-Match: {tag}",), b"", 304),
+        ):
+            for _ in range(2):  # the second time the head is known as well
+                peer = self.rig.connect()
+                peer.send(request("/a.txt", "Connection: close", *fields) + rest)
+                (answer,) = peer.answers()
+                self.assertEqual((answer.status, answer.headers[b"connection"]), (status, b"close"))
+                self.assertEqual(answer.body, first.body if status == 200 else b"")
+                self.assertTrue(peer.transport.closed)
+                peer.send(request("/a.txt"))
+                self.assertEqual(len(peer.answers()), 1)
+        self.assertEqual(len(self.rig.exchanges), 1)
+
     def test_never_stale(self) -> None:
         """A change of content, length, mode or existence is seen at the next request."""
         peer = self.rig.connect()
