@@ -379,6 +379,17 @@ class RequestTests(Case):
         peer.send(b"12345678")
         self.assertEqual(peer.statuses, [503])
 
+    def test_collected(self) -> None:
+        """What comes behind the end of a body that is not wanted any more is dropped."""
+        got: list[Any] = []
+        collected = body_module.Collected(None, got.append)
+        collected.body_received(b"x")
+        collected.body_lost()
+        collected.body_received(b"y")
+        collected.body_finished()
+        collected.body_lost()
+        self.assertEqual(got, [])
+
     def test_body_lost(self) -> None:
         """A peer that leaves within the body costs nothing."""
         rig = self.mount(Root(lambda _: b"no"))
