@@ -13,23 +13,24 @@ from netsvc.services.http.pages import page
 from netsvc.services.http.paths import can_be_asked_for
 
 _STYLE = """
-nav{font-weight:600}nav a{display:inline-block;padding:.15rem 0}nav a+a{margin-left:.25rem}
+nav a{padding:.15rem 0}nav a[aria-current]{color:var(--ink)}h1 span{font-weight:400;color:var(--dim)}
 table{width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{text-align:left;border-bottom:1px solid var(--line);vertical-align:baseline}
-th{padding:0;font-size:.875rem;font-weight:600;position:sticky;top:0;background:var(--paper)}
+th{padding:0;font-size:.875rem;font-weight:600;position:sticky;top:0;z-index:1;background:var(--paper)}
 th a{display:block;padding:.6rem .5rem;color:var(--dim)}th[aria-sort] a{color:var(--ink)}
 td{padding:0 .5rem}td:first-child{padding:0;overflow-wrap:anywhere}
-td:first-child>*{display:block;padding:.45rem .5rem .45rem 2rem;text-indent:-1.5rem}
+td:first-child>*{display:block;position:relative;padding:.45rem .5rem .45rem 2.1rem}
 tbody tr:hover{background:var(--hover)}
 td+td,th+th{text-align:right;white-space:nowrap;color:var(--dim);font-size:.875rem}
-td:first-child>*:before{content:"";display:inline-block;width:.8rem;height:.9rem;margin-right:.7rem;
-vertical-align:-.1rem;border:1.5px solid var(--faint);border-radius:2px}
-td .d:before{width:1rem;height:.7rem;margin-right:.5rem;vertical-align:0;border-color:var(--folder);
-background:var(--folder);box-shadow:-.25rem -.15rem 0 -.1rem var(--folder)}
-td .u:before{border:0;width:.8rem;content:"\\2191";color:var(--dim);text-indent:0;line-height:.9rem}
+td:first-child>*:before{content:"";position:absolute;left:.6rem;top:.75rem;width:.75rem;height:.9rem;
+border:1.5px solid var(--faint);border-radius:2px}
+td .d:before{left:.5rem;width:1rem;height:.85rem;border:0;background:linear-gradient(var(--folder),var(--folder))
+0 0/45% 40% no-repeat,linear-gradient(var(--folder),var(--folder)) 0 100%/100% 80% no-repeat}
+td .u:before{border:0;content:"\\2191";line-height:.9rem;color:var(--dim)}
 i{font-style:normal;color:var(--dim);font-size:.8em}
 @media(max-width:40rem){time span{display:none}td{padding:0 .25rem}th a{padding:.6rem .25rem}
-td:first-child>*{padding:.55rem .25rem .55rem 1.75rem}}
+td:first-child>*{padding:.55rem .25rem .55rem 1.85rem}td:first-child>*:before{left:.35rem;top:.85rem}
+td .d:before{left:.25rem}}
 """
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
@@ -151,7 +152,7 @@ def listing_page(segments: tuple[bytes, ...], entries: list[Entry], more: bool, 
     table = f"<table>\n<thead><tr>{_heads(order)}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n" if rows else ""
     return page(
         f"Index of {path}",
-        f'<h1><nav aria-label="Path">{_breadcrumbs(segments)}</nav></h1>\n'
+        f'<nav aria-label="Path"><h1><span>Index of</span> {_breadcrumbs(segments)}</h1></nav>\n'
         f'<p class="dim">{_summary(entries, more)}</p>\n{table}',
         _STYLE,
     )
