@@ -73,7 +73,13 @@ class CgiEngine:
         self._remains = remains_of(reactor) if remains is None else remains
         self._warm: WarmStart | None = None
         if start is None and settings.cgi_warm != "off":
-            start = self._warm = WarmStart(settings, reactor, claim=self._remains.claim, release=self._remains.release)
+            start = self._warm = WarmStart(
+                settings,
+                reactor,
+                legacy=self._python_path,
+                claim=self._remains.claim,
+                release=self._remains.release,
+            )
         self._house = House(
             settings=settings,
             reactor=reactor,

@@ -21,12 +21,36 @@ which lives for `RUNS` scripts; /proc/self/cmdline ends with NULs; /proc/self/en
 # Every import is where it is used, and a child forgets it; no annotations, and no typing: nothing may be left in
 # __main__. It compiles and runs what it is told to: that is what it is for.
 # mypy: ignore-errors
-# ruff: noqa: PLC0415, PLR0915, PLW2901, S102, S302, S606, BLE001, SIM105, UP031, B905
+# ruff: noqa: PLC0415, PLR0917, SIM905, PLR0915, PLW2901, S102, S302, S606, BLE001, SIM105, UP031, B905
 
 import sys
 
+BOOT = "exec('CODE', {'__name__': 'netsvc'})"  # so that nothing of this is in __main__
 LONGEST = 1 << 17  # octets of a request
+LINGER = 2000  # half milliseconds that a child waits for the process between to go
 ROOM = 4096  # octets of the command line that /proc shows, for the command lines of scripts
+
+
+# What scripts import first and most. Importing these depends on the interpreter alone: not on the time, the process,
+# the request or its environment (but for PYTHON*, TZ and the locale, which are the server's own). What has a random
+# state (random, tempfile) begins it anew in every child. Not logging (it notes when it was imported), multiprocessing (it
+# draws a key), or whatever opens files, starts threads or reads the environment.
+VETTED = frozenset(
+    """
+    __future__ _ast _bisect _blake2 _bz2 _codecs _collections _collections_abc _compression _csv _datetime
+    _decimal _elementtree _functools _hashlib _heapq _io _json _locale _lzma _md5 _opcode _operator _pickle _posixshmem
+    _posixsubprocess _pydatetime _pydecimal _queue _random _sha1 _sha2 _sha256 _sha3 _sha512 _signal _socket _sqlite3
+    _sre _stat _string _strptime _struct _thread _tokenize _typing _uuid _warnings _weakref _weakrefset _zoneinfo abc
+    argparse array ast atexit base64 binascii bisect bz2 calendar cgi cgitb codecs collections colorsys contextlib copy
+    copyreg csv dataclasses datetime decimal difflib dis email encodings enum errno fcntl fnmatch fractions functools
+    genericpath glob grp gzip hashlib heapq hmac html http importlib inspect io ipaddress itertools json keyword
+    linecache locale lzma marshal math mimetypes ntpath numbers opcode operator os pathlib pickle platform posix
+    posixpath pprint pwd queue quopri random re reprlib resource secrets select selectors shlex shutil signal
+    socket sqlite3 sre_compile sre_constants sre_parse ssl stat statistics string stringprep struct subprocess sys
+    sysconfig syslog tempfile textwrap threading time timeit token tokenize traceback types typing unicodedata urllib uu
+    uuid warnings weakref xml zipfile zlib zoneinfo
+    """.split()
+)
 
 
 def prepare():
@@ -60,6 +84,10 @@ def prepare():
 
     with open(__file__, "rb") as stream:
         code = hidden(compile(stream.read(), "netsvc-forkserver", "exec", dont_inherit=True, optimize=2))
+    constants = []
+    for one in (boot := compile(BOOT, "netsvc-forkserver", "exec", dont_inherit=True)).co_consts:
+        constants.append(code if one == "CODE" else one)
+    code = hidden(boot.replace(co_consts=tuple(constants)))
     program = os.memfd_create("netsvc-forkserver", 0)
     os.write(program, MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
     os.set_inheritable(int(sys.argv[1]), True)
@@ -147,8 +175,194 @@ def remake_streams(unbuffered):
         setattr(sys, "__" + name + "__", stream)
 
 
+def watch_end(gc):
+    """Arrange that a child which has ended, and has nothing left that could show, does not take the rest apart.
+
+    The interpreter ends as always: threads joined, atexit run, streams flushed, the modules cleared in the order in
+    which it does that. It clears the modules that a script has imported before those that were there when it began.
+    Taking those apart has no effect but time: most of what a script costs that prints a page. So when the last of them
+    is cleared (a weak reference tells), and no object that the script has made lives but plain ones, the process
+    exits. Otherwise nothing happens, and the interpreter goes on.
+
+    :returns: a list that holds the exit status once it is known and this may be done, and who is not looked at.
+    """
+    import posix
+    from _weakref import ref
+
+    armed = [None]
+    streams = []
+    function = type(watch_end)
+    chosen = None
+    for module in reversed(list(sys.modules.values())):
+        if module.__name__ == "__main__":
+            continue
+        for value in list(vars(module).values()):
+            # One reference is the module's; the others are of the list, value and the argument.
+            if type(value) is function and value.__globals__ is vars(module) and sys.getrefcount(value) == 4:
+                chosen = value
+                break
+        value = None
+        if chosen is not None:
+            break
+    plain = {dict, list, tuple, set, frozenset, function, type(len), type(sys), type, type([].append)}
+    plain |= {staticmethod, classmethod, property, type((lambda: armed).__closure__[0]), type(watched.__get__(0))}
+    plain |= {type(vars(type)["__mro__"]), type(vars(list)["append"]), type(vars(list)["__len__"])}
+    plain |= {type(vars(type)["__dict__"]), type(type.__dict__), type(sys.flags)}
+    plain |= {type(finder) for finder in sys.path_importer_cache.values()}
+    spec = getattr(sys.modules.get("codecs"), "__spec__", None)
+    plain |= {type(spec), type(getattr(spec, "loader", None))}
+    plain |= {sys.modules["_frozen_importlib_external"].SourceFileLoader}
+    plain.add(sys.modules["_frozen_importlib_external"].ExtensionFileLoader)
+
+    plain |= {type(vars(dict)["fromkeys"]), type(sys.modules["abc"].ABC.__dict__.get("_abc_impl"))}
+    coders = (sys.modules["codecs"].IncrementalEncoder, sys.modules["codecs"].IncrementalDecoder)
+
+    def cleared(_, exit=posix._exit, type=type, hasattr=hasattr, issubclass=issubclass):
+        if armed[0] is None:
+            return
+        for one in gc.get_objects():
+            kind = type(one)
+            if kind is ref and one.__callback__ is None:
+                continue
+            if kind in plain or (issubclass(kind, type) and not hasattr(kind, "__del__")):
+                continue
+            if issubclass(kind, coders) and kind.__module__[:10] == "encodings." and not hasattr(kind, "__del__"):
+                continue
+            for stream in streams:
+                if one is stream:
+                    break
+            else:
+                armed[0] = None
+                return
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except BaseException:
+            return
+        exit(armed[0])
+
+    if chosen is not None:
+        # Out of everybody's sight; called without effect before forks.
+        posix.register_at_fork(before=[list(sys.modules.values()), ref(chosen, cleared), armed, streams].copy)
+    return armed, streams
+
+
+def run(code, main, armed, base, own, exec=exec, SystemExit=SystemExit, type=type, int=int, str=str, len=len):
+    """Run a script; what it raises goes on to the interpreter.
+
+    :param own: the directory of the standard library's extension modules.
+    """
+    try:
+        exec(code, main)
+    except SystemExit as error:
+        if type(error) is SystemExit and (error.code is None or type(error.code) is int):
+            armed.append((error.code or 0) & 255)
+        raise
+    else:
+        armed.append(0)
+    finally:
+        # Only when no C code but the standard library's was loaded: such could have its own streams to flush.
+        if len(armed) == 2 and type(sys.modules) is type(main):
+            for name, module in [*sys.modules.items()]:
+                if name in base:
+                    continue
+                if type(module) is not type(sys):
+                    break
+                file = module.__dict__.get("__file__")
+                if name in ("_ctypes", "readline", "faulthandler") or (
+                    type(file) is str and file[-3:] == ".so" and file[: len(own)] != own
+                ):
+                    break
+            else:
+                armed[0] = armed[1]
+            del armed[1:]
+
+
+def layer(script, real, legacy):
+    """Import what a script imports first of all, in its own namespace, if that makes no difference to a later import.
+
+    Its leading statements, while they are imports of modules of the standard library whose import depends on nothing
+    but the interpreter, and which nothing hides. The script itself imports them again, which then is no work.
+
+    :param real: the script's directory.
+    :param legacy: a directory of the daemon's own, whose cgi and cgitb are as good as the library's.
+    :returns: the files that this depends on, or the reason why not.
+    """
+    import posix
+
+    library = getattr(sys.modules.get("os"), "__file__", None)
+    if library is None:
+        return "its interpreter has no library"
+    library = library.rpartition("/")[0]
+    finders = [getattr(one, "__name__", type(one).__name__) for one in sys.meta_path]
+    if finders[0] == "DistutilsMetaFinder":  # of setuptools: distutils, pip and its own tests
+        del finders[0]
+    # Whoever looks after these three finds nothing of the library.
+    if finders[:3] != ["BuiltinImporter", "FrozenImporter", "PathFinder"]:
+        return "its site changes how modules are found"
+    descriptor = posix.open(script, posix.O_RDONLY | posix.O_CLOEXEC)
+    source = posix.read(descriptor, 1 << 20)
+    posix.close(descriptor)
+    try:
+        tree = compile(source, script, "exec", 0x400, True)  # PyCF_ONLY_AST
+    except BaseException:
+        return "it cannot be compiled"
+    wanted = 0
+    for at, statement in enumerate(tree.body):
+        kind = type(statement).__name__
+        if kind == "Import":
+            names = [one.name for one in statement.names]
+        elif kind == "ImportFrom" and not statement.level:
+            names = [statement.module]
+            if statement.names[0].name == "*":
+                break
+        elif kind == "Expr" and at == 0 and type(statement.value).__name__ == "Constant":
+            continue
+        else:
+            break
+        if not VETTED.issuperset([name.partition(".")[0] for name in names]):
+            break
+        wanted = at + 1
+    if not wanted:
+        return "it imports nothing first"
+    depends = {script, real}
+    for place in sys.path:
+        if place == library or place[-4:] == ".zip":
+            continue
+        if place.startswith(library):
+            break
+        depends.add(place)
+        try:
+            names = {name.partition(".")[0] for name in posix.listdir(place)}
+        except OSError:
+            continue
+        if place == legacy:
+            names -= {"cgi", "cgitb"}
+        if not names.isdisjoint(VETTED):
+            return "a module beside it has the name of one of the library"
+    before = set(sys.modules)
+    del tree.body[wanted:]
+    code = compile(tree, script, "exec", 0, True)
+    try:
+        exec(code, sys.modules["__main__"].__dict__)
+    except BaseException:
+        return "what it imports first fails"
+    for name in sys.modules.keys() - before:
+        spec = getattr(sys.modules[name], "__spec__", None)
+        if name.partition(".")[0] not in VETTED or spec is None:
+            return "it imports " + name
+        if spec.has_location:
+            if not spec.origin.startswith((library + "/", legacy + "/")) or "-packages/" in spec.origin:
+                return "it imports " + spec.origin
+            depends.add(spec.origin)
+            depends.add(spec.origin.rpartition("/")[0])
+    if len(posix.listdir("/proc/self/task")) > 1:
+        return "what it imports starts threads"
+    return {path: identity(path) for path in depends}
+
+
 def serve():
-    """The second stage. Returns only in a child: the code of the script, and the namespace to run it in."""
+    """The second stage. Returns only in a child: what to call run with."""
     import _signal
     import marshal
     import posix
@@ -157,20 +371,25 @@ def serve():
 
     main = sys.modules["__main__"].__dict__
     importers = dict(sys.path_importer_cache)
-    had_socket = "_socket" in sys.modules
+    had = set(sys.modules)
     number, parent = int(sys.argv[1]), int(sys.argv[2])
     import _socket
+    import gc
 
-    if not had_socket:
-        del sys.modules["_socket"]
-    posix.close(int(main["__file__"].rpartition("/")[2]))
+    program = main["__file__"]
+    importers.pop(program, None)
+
+    def forget():
+        """Whatever was imported by this code alone was not."""
+        for name in sys.modules.keys() - had:
+            del sys.modules[name]
+        sys.path_importer_cache.clear()
+        sys.path_importer_cache.update(importers)
+
+    forget()
+    posix.close(int(program.rpartition("/")[2]))
     posix.set_inheritable(number, False)
     channel = _socket.socket(fileno=number)
-
-    importers.pop(main["__file__"], None)
-    sys.path_importer_cache.clear()
-    sys.path_importer_cache.update(importers)
-
     with open("/proc/self/environ", "rb") as stream:
         given = {one.partition(b"=")[0] for one in stream.read().split(b"\0")}
     own = {name: value for name, value in posix.environ.items() if name not in given}  # LC_CTYPE, by coercion
@@ -180,66 +399,111 @@ def serve():
     shown = [(int(fields[at]), int(fields[at + 1]) - int(fields[at])) for at in (45, 47)]
     state = watched()
     reason = unfit({number})
-    channel.send(marshal.dumps((0, 0, b"" if reason is None else reason.encode()), 2))
-    if reason is not None:
+    channel.send(marshal.dumps((0, 0, (reason or "").encode()), 2))
+    if reason:
         posix._exit(0)
-    kept = ("__name__", "__doc__", "__package__", "__loader__", "__spec__", "__annotations__", "__builtins__")
-    kept += ("__file__", "__cached__")
     loader = sys.modules["_frozen_importlib_external"].SourceFileLoader
-    safe_path = sys.flags.safe_path
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # the kernel reaps those between
+    encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+    unbuffered = sys.stdout.write_through
+    own_library = getattr(sys.modules.get("os"), "__file__", "/").rpartition("/")[0] + "/lib-dynload/"
+    complaints = b""  # what the imports of a layer have written to stderr
+    layered = None  # the script that this is the layer of
+    compile("", "", "exec")  # makes the types of its syntax trees, which is not for every child to do
+    armed, streams = watch_end(gc)
+    base = frozenset(sys.modules)
     room = bytearray(LONGEST)
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # the kernel reaps those between
     while True:
         size, ancillary, _, _ = channel.recvmsg_into([room], _socket.CMSG_SPACE(12))
         if not size:
             posix._exit(0)  # the daemon is gone, or wants no more
         received = memoryview(ancillary[0][2]).cast("i").tolist()
+        order = marshal.loads(room)
+        gc.freeze()  # what is here already is nobody's garbage, and no child looks through it
         try:
-            order = marshal.loads(room)
-            failed = None
-            if not posix.fork():
-                break
+            child = not posix.fork()
         except OSError as error:
-            failed = error.strerror.encode()
-        if failed is not None:
-            channel.send(marshal.dumps((order[0], 0, b"fork: " + failed), 2))
-        for one in received:
-            posix.close(one)
-
-    # The process between.
-    try:
-        if posix.fork():
+            child = False
+            if len(received) == 3:
+                channel.send(marshal.dumps((order[0], 0, b"fork: " + error.strerror.encode()), 2))
+        if not child:
+            for one in received:
+                posix.close(one)
+            continue
+        # The process between.
+        try:
+            if posix.fork():
+                posix._exit(0)
+        except OSError:
+            if len(received) == 3:
+                channel.send(marshal.dumps((order[0], 0, b"fork: no room"), 2))
             posix._exit(0)
-    except OSError:
-        channel.send(marshal.dumps((order[0], 0, b"fork: no room"), 2))
-        posix._exit(0)
+        if len(received) == 3:
+            break
+
+        # A layer: a fork server for one script, which has imported already what that imports first.
+        channel.close()
+        channel = _socket.socket(fileno=received[0])
+        posix.set_inheritable(received[0], False)
+        posix.setsid()
+        path, legacy = order[1].decode(encoding, errors), order[2].decode(encoding, errors)
+        errand = posix.memfd_create("netsvc-stderr")
+        posix.dup2(errand, 2, True)
+        try:
+            descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+            layered = posix.readlink("/proc/self/fd/%d" % descriptor)
+            posix.close(descriptor)
+            if not sys.flags.safe_path:
+                sys.path[0] = layered.rpartition("/")[0] or "/"
+            main["__doc__"] = None
+            main["__file__"] = path
+            main["__loader__"] = loader("__main__", path)
+            sys.argv = [path]
+            sys.path_importer_cache[path] = None
+            found = layer(path, sys.path[0], legacy)
+        except OSError as error:
+            found = error.strerror
+        sys.stderr.flush()
+        complaints = posix.pread(errand, 1 << 16, 0)
+        posix.close(errand)
+        null = posix.open("/dev/null", posix.O_RDWR)
+        posix.dup2(null, 2, True)
+        posix.close(null)
+        if type(found) is str:
+            channel.send(marshal.dumps((0, posix.getpid(), found.encode()), 2))
+            posix._exit(0)
+        state.update(found)
+        importers = dict(sys.path_importer_cache)
+        had = set(sys.modules)
+        armed, streams = watch_end(gc)
+        base = frozenset(sys.modules)
+        channel.send(marshal.dumps((0, posix.getpid(), b""), 2))
 
     # The child.
     serial, argv, line, comm, directory, environment, umask, nice, cpu, memory, watch = order
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     shows = (
         b"\0".join(line) + b"\0",
         b"".join([name + b"=" + value + b"\0" for name, value in environment.items()]),
     )
-    memory_file = posix.open("/proc/self/mem", posix.O_RDWR | posix.O_CLOEXEC)
-    for (start, length), text in zip(shown, shows):
-        if start:
-            posix.pwrite(memory_file, text[: length - 1].ljust(length, b"\0"), start)
-    posix.close(memory_file)
-    posix.setsid()
-    for target, source in enumerate(received):
-        posix.dup2(source, target, True)
-    for source in received:
-        posix.close(source)
+    reason = b""
     code = None
     try:
-        reason = b""
+        memory_file = posix.open("/proc/self/mem", posix.O_RDWR | posix.O_CLOEXEC)
+        for (start, length), text in zip(shown, shows):
+            if start:
+                posix.pwrite(memory_file, text[: length - 1].ljust(length, b"\0"), start)
+        posix.close(memory_file)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        posix.setsid()
+        for target, source in enumerate(received):
+            posix.dup2(source, target, True)
+        for source in received:
+            posix.close(source)
         posix.umask(umask)
         posix.chdir(directory)
         if nice:
             posix.setpriority(posix.PRIO_PROCESS, 0, nice)
         if cpu or memory:
-            had = "resource" in sys.modules
             import resource
 
             for kind, soft, hard in ((resource.RLIMIT_CPU, cpu, cpu + 1), (resource.RLIMIT_AS, memory, memory)):
@@ -247,23 +511,14 @@ def serve():
                     most = resource.getrlimit(kind)[1]
                     hard = hard if most == resource.RLIM_INFINITY else min(hard, most)
                     resource.setrlimit(kind, (min(soft, hard), hard))
-            if not had:
-                del sys.modules["resource"]
-            sys.path_importer_cache.clear()
-            sys.path_importer_cache.update(importers)
+            forget()
         tzset()
-        for path, was in state.items():
+        for path, was in [*state.items(), *watch]:
             if identity(path) != was:
-                reason = b"stale: " + path.encode()
+                reason = b"stale: " + (path if type(path) is bytes else path.encode(encoding, errors))
                 break
-        else:
-            for path, was in watch:
-                if identity(path) != was:
-                    reason = b"stale: " + path
-                    break
         if not reason:
-            path = argv[0]
-            script = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+            script = posix.open(argv[0], posix.O_RDONLY | posix.O_CLOEXEC)
             size = posix.fstat(script).st_size
             source = b""
             while True:
@@ -275,6 +530,8 @@ def serve():
             posix.close(script)
             if real.endswith(" (deleted)"):
                 reason = b"it was replaced while it was read"
+            elif layered is not None and real != layered:
+                reason = b"stale: " + argv[0]
             elif b"\0" in source or b"PK\5\6" in source:
                 reason = b"it is no Python source"
     except OSError as error:
@@ -283,22 +540,18 @@ def serve():
         for name in list(posix.environ):
             posix.unsetenv(name)
         posix.environ.clear()
-        for name, value in environment.items():
-            posix.putenv(name, value)
-            posix.environ[name] = value
+        posix.environ.update(environment)
         for name, value in own.items():
-            if name not in environment:
-                posix.putenv(name, value)
-                posix.environ[name] = value
-        fs_encoding, fs_errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
-        line = [one.decode(fs_encoding, fs_errors) for one in line]
-        words = [one.decode(fs_encoding, fs_errors) for one in argv]
+            posix.environ.setdefault(name, value)
+        for name, value in posix.environ.items():
+            posix.putenv(name, value)
+        words = [one.decode(encoding, errors) for one in argv]
         try:
             code = compile(source, words[0], "exec", 0, True)
         except BaseException:
             reason = b"it cannot be compiled"  # and the interpreter says it in its own words
     waited = 0
-    while posix.getppid() != parent and waited < 2000:  # until the process between has gone
+    while posix.getppid() != parent and waited < LINGER:  # until the process between has gone
         sleep(0.0005)
         waited += 1
     try:
@@ -311,26 +564,27 @@ def serve():
             posix.execve(argv[0], argv, environment)
         except OSError:
             posix._exit(127)
-
     own_name = posix.open("/proc/self/comm", posix.O_WRONLY | posix.O_CLOEXEC)
     posix.write(own_name, comm)
     posix.close(own_name)
-    remake_streams(not sys.stdout.line_buffering and sys.stdout.write_through)
+    remake_streams(unbuffered)
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        streams += [stream, stream.buffer, getattr(stream.buffer, "raw", None)]
     sys.argv = words
-    sys.orig_argv = line
-    if not safe_path:
+    sys.orig_argv = [one.decode(encoding, errors) for one in line]
+    if not sys.flags.safe_path:
         sys.path[0] = real.rpartition("/")[0] or "/"
-    sys.path_importer_cache[words[0]] = None
-    for name in list(main):
-        if name not in kept:
-            del main[name]
-    main["__doc__"] = None
-    main["__file__"] = words[0]
-    main["__loader__"] = loader("__main__", words[0])
-    return code, main
+    if complaints:
+        posix.write(2, complaints)
+    if layered is None:
+        sys.path_importer_cache[words[0]] = None
+        main["__doc__"] = None
+        main["__file__"] = words[0]
+        main["__loader__"] = loader("__main__", words[0])
+    return code, main, armed, base, own_library
 
 
-if len(sys.argv) > 4:
-    exec(*serve())
-else:
+if __name__ == "__main__":
     prepare()
+else:
+    run(*serve())

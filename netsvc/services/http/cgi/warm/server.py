@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from zope.interface import implementer
 
 from netsvc.services.http.cgi.child import ExitWatch
 from netsvc.services.http.cgi.warm.shebang import Interpreter
-from netsvc.services.http.cgi.warm.wire import read_report
+from netsvc.services.http.cgi.warm.wire import layer_request, read_report
 
 PROGRAM = Path(__file__).with_name("forkserver.py")
 ROOM = 16_384  # octets of environment that /proc/PID/environ shows of a script
@@ -40,59 +41,71 @@ class Wanted(Protocol):
 
 @implementer(IReadDescriptor)
 class ForkServer:
-    """A fork server, from its start on.
+    """A fork server, from its start on: see `start_server` and `layer`.
 
-    :param environment: of the interpreter.
+    :param ours: the daemon's end of its socket.
+    :param process: it, when it is a process that was executed; a layer tells its own number once it is ready.
+    :param claim: told its process id once that is known.
     :param lost: called once when no more can be asked of it, with this and the reason.
-    :raises OSError: it cannot be started.
     """
 
     def __init__(
         self,
         reactor: Any,
-        interpreter: Interpreter,
-        environment: Mapping[bytes, bytes],
+        ours: socket.socket,
+        process: subprocess.Popen[bytes] | None,
+        *,
+        claim: Callable[[int], None],
         lost: Callable[[ForkServer, str], None],
     ) -> None:
         self._reactor = reactor
+        self._process = process
+        self._claim = claim
         self._lost = lost
         self._waiting: dict[int, Wanted] = {}
         self._began: dict[int, float] = {}
         self._closing = False
         self._check: Any = None
+        self.pid = 0
+        self.gone = False
         self.ready = False
         self.asked = 0
         self.used_at: float = reactor.seconds()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            name, *flags = interpreter.line
-            number = theirs.fileno()
-            self._process = subprocess.Popen(
-                [name, *flags, PROGRAM, str(number), str(os.getpid()), interpreter.path],
-                executable=interpreter.path,
-                env={**environment, b"NETSVC_ROOM": b"-" * ROOM},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(number,),
-                start_new_session=True,
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
         ours.setblocking(False)
         self._socket: socket.socket | None = ours
         reactor.addReader(self)
-        ExitWatch(reactor, self.pid, self._exited)
+        if process is not None:
+            self._known(process.pid)
         self._expect()
 
-    @property
-    def pid(self) -> int:
-        """Its process."""
-        return self._process.pid
+    def _known(self, pid: int) -> None:
+        self.pid = pid
+        self._claim(pid)
+        ExitWatch(self._reactor, pid, self._exited)
+
+    def layer(
+        self,
+        script: str,
+        legacy: str,
+        *,
+        claim: Callable[[int], None],
+        lost: Callable[[ForkServer, str], None],
+    ) -> ForkServer | None:
+        """A fork server for one script that has imported what that imports first; None when it cannot be asked for.
+
+        :param legacy: the directory that `cgi_legacy` offers.
+        """
+        if self._socket is None or self._closing:
+            return None
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            socket.send_fds(self._socket, [layer_request(script, legacy)], [theirs.fileno()])
+        except OSError:
+            ours.close()
+            return None
+        finally:
+            theirs.close()
+        return ForkServer(self._reactor, ours, None, claim=claim, lost=lost)
 
     @property
     def idle(self) -> bool:
@@ -153,6 +166,8 @@ class ForkServer:
         if report is None:
             self._close("it speaks another language")
         elif report.serial == 0:
+            if report.pid:
+                self._known(report.pid)
             if report.reason:
                 self._close(report.reason)
             self.ready = True
@@ -184,7 +199,12 @@ class ForkServer:
             self._expect()
 
     def _exited(self) -> None:
-        self._process.poll()
+        if self._process is not None:
+            self._process.poll()
+        else:
+            with suppress(ChildProcessError):
+                os.waitpid(self.pid, os.WNOHANG)
+        self.gone = True
         if self._socket is not None:
             self.doRead()
             self._close("it has ended")
@@ -200,10 +220,47 @@ class ForkServer:
         if self._check is not None:
             self._check.cancel()
             self._check = None
-        if (self._waiting or not self.ready) and self._process.returncode is None:
-            self._process.send_signal(signal.SIGKILL)
+        if (self._waiting or not self.ready) and self.pid and not self.gone:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
         waiting, self._waiting = list(self._waiting.values()), {}
         self._began.clear()
         self._lost(self, reason)
         for wanted in waiting:
             wanted.failed(reason)
+
+
+def start_server(
+    reactor: Any,
+    interpreter: Interpreter,
+    environment: Mapping[bytes, bytes],
+    *,
+    claim: Callable[[int], None],
+    lost: Callable[[ForkServer, str], None],
+) -> ForkServer:
+    """Start an interpreter as a fork server.
+
+    :param environment: of the interpreter.
+    :raises OSError: it cannot be started.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        name, *flags = interpreter.line
+        number = theirs.fileno()
+        process = subprocess.Popen(
+            [name, *flags, PROGRAM, str(number), str(os.getpid()), interpreter.path],
+            executable=interpreter.path,
+            env={**environment, b"NETSVC_ROOM": b"-" * ROOM},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(number,),
+            start_new_session=True,
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return ForkServer(reactor, ours, process, claim=claim, lost=lost)

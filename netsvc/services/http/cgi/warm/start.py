@@ -18,13 +18,16 @@ from twisted.logger import Logger
 from netsvc.services.http.cgi.child import Child, Command, ExitWatch, ScriptStartError, Start, start_child
 from netsvc.services.http.cgi.procfs import become_subreaper
 from netsvc.services.http.cgi.settings import CgiSettings
-from netsvc.services.http.cgi.warm.server import ForkServer
+from netsvc.services.http.cgi.warm.server import ForkServer, start_server
 from netsvc.services.http.cgi.warm.shebang import Cold, Identity, Interpreter, identity, read_interpreter
 from netsvc.services.http.cgi.warm.wire import request
 
 log = Logger()
 
 RUNS = 1000  # scripts of one server: after so many the hashes of str are others
+WORTH = 2  # runs of a script until it gets a layer
+BARE = 600.0  # seconds until a script that was worth no layer is looked at again
+STALE = 5.0  # seconds until one whose layer had become stale is
 MAX_KNOWN = 1000  # scripts whose first line is remembered
 MAX_TOLD = 1000  # reasons that are remembered as told
 
@@ -34,6 +37,9 @@ _PREFIXES = ("PYTHON", "LC_", "LD_", "MALLOC_", "GLIBC_", "OPENSSL_", "SSL_")
 _NAMES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "TZDIR", "HOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "TMPDIR"})
 
 Key = tuple[tuple[bytes, ...], bytes, tuple[tuple[str, str], ...]]
+
+
+LayerKey = tuple[Key, str, Identity]
 
 
 class WarmChild:
@@ -144,6 +150,7 @@ class WarmStart:
 
     :param settings: its options.
     :param cold: starts what is not warm.
+    :param legacy: tells the directory that `cgi_legacy` offers, empty for none.
     :param claim: told the process id of every server that starts.
     :param release: told it when the server has ended.
     """
@@ -154,12 +161,14 @@ class WarmStart:
         reactor: Any,
         *,
         cold: Start = start_child,
+        legacy: Callable[[], str] = lambda: "",
         claim: Callable[[int], None] = lambda _: None,
         release: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._reactor = reactor
         self._cold = cold
+        self._legacy = legacy
         self._claim = claim
         self._release = release
         self._names = _NAMES | {name for name, _ in settings.cgi_env} | set(settings.cgi_pass_env)
@@ -167,6 +176,9 @@ class WarmStart:
         self._servers: OrderedDict[Key, ForkServer] = OrderedDict()
         self._successors: dict[Key, ForkServer] = {}
         self._unfit: dict[Key, tuple[tuple[tuple[bytes, Identity], ...], str]] = {}
+        self._layers: OrderedDict[LayerKey, ForkServer] = OrderedDict()
+        self._bare: dict[LayerKey, float] = {}  # those that are not worth one now, until when
+        self._runs: dict[LayerKey, int] = {}
         self._told: set[tuple[str, str]] = set()
         self._serial = 0
         self._tidy: Any = None
@@ -184,9 +196,10 @@ class WarmStart:
     def stop(self) -> None:
         """End all servers; what was asked of them still starts."""
         self._stopped = True
-        for server in (*self._servers.values(), *self._successors.values()):
+        for server in (*self._servers.values(), *self._successors.values(), *self._layers.values()):
             server.retire()
         self._servers.clear()
+        self._layers.clear()
         self._successors.clear()
         if self._tidy is not None:
             self._tidy.cancel()
@@ -229,6 +242,8 @@ class WarmStart:
         if server is None:
             self._tell(script, "its interpreter cannot be started")
             return None
+        layer_key = (key, script, self._scripts[script][0])
+        server = self._layer(layer_key, server)
         # A /dev/null of its own: what a script sets on it (O_NONBLOCK) would be set for all others.
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) if stdin == DEVNULL else os.dup(stdin)
         descriptors = (null, os.dup(stdout), os.dup(stderr))
@@ -237,9 +252,12 @@ class WarmStart:
             self._tell(script, reason)
             if reason.startswith("stale"):
                 self._scripts.pop(script, None)
-                if self._servers.get(key) is server:
+                if self._layers.get(layer_key) is server:
+                    self._bare[layer_key] = self._reactor.seconds() + STALE
+                    del self._layers[layer_key]
+                elif self._servers.get(key) is server:
                     del self._servers[key]
-                    server.retire()
+                server.retire()
 
         child = WarmChild(self._reactor, command, descriptors, told)
         if server.ask(self._serial, packet, descriptors, child):
@@ -285,7 +303,8 @@ class WarmStart:
 
     def _new(self, key: Key, interpreter: Interpreter, environment: dict[str, str]) -> ForkServer | None:
         def lost(server: ForkServer, reason: str) -> None:
-            self._release(server.pid)
+            if server.pid:
+                self._release(server.pid)
             if self._servers.get(key) is server:
                 del self._servers[key]
             if self._successors.get(key) is server:
@@ -295,21 +314,55 @@ class WarmStart:
 
         encoded = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
         try:
-            server = ForkServer(self._reactor, interpreter, encoded, lost)
+            return start_server(self._reactor, interpreter, encoded, claim=self._claim, lost=lost)
         except OSError:
             return None
-        self._claim(server.pid)
+
+    def _layer(self, key: LayerKey, server: ForkServer) -> ForkServer:
+        """The server that has imported already what a script imports first, once there is one; otherwise `server`."""
+        found = self._layers.get(key)
+        if found is not None and found.asked < RUNS:
+            self._layers.move_to_end(key)
+            return found if found.ready else server
+        if found is not None:
+            del self._layers[key]
+            found.retire()
+        if self._bare.get(key, 0.0) > self._reactor.seconds():
+            return server
+        self._runs[key] = self._runs.get(key, 0) + 1
+        if self._runs[key] < WORTH or not server.ready:
+            if len(self._runs) > MAX_KNOWN:
+                self._runs.clear()
+            return server
+
+        def lost(layer: ForkServer, _: str) -> None:
+            if layer.pid:
+                self._release(layer.pid)
+            if self._layers.get(key) is layer:
+                del self._layers[key]
+            if not layer.ready:
+                if len(self._bare) > MAX_KNOWN:
+                    self._bare.clear()
+                self._bare[key] = self._reactor.seconds() + BARE
+
+        layer = server.layer(key[1], self._legacy(), claim=self._claim, lost=lost)
+        if layer is not None:
+            self._layers[key] = layer
+            while len(self._layers) > self._settings.cgi_warm_servers:
+                self._layers.popitem(last=False)[1].retire()
         return server
 
     def _end_idle(self) -> None:
         self._tidy = None
         longest = self._settings.cgi_warm_idle
         now = self._reactor.seconds()
-        for key, server in tuple(self._servers.items()):
-            if server.idle and now - server.used_at >= longest:
-                del self._servers[key]
-                server.retire()
-        if self._servers:
+        every: tuple[OrderedDict[Any, ForkServer], ...] = (self._servers, self._layers)
+        for servers in every:
+            for key, server in tuple(servers.items()):
+                if server.idle and now - server.used_at >= longest:
+                    del servers[key]
+                    server.retire()
+        if self._servers or self._layers:
             self._tidy = self._reactor.callLater(longest / 4, self._end_idle)
 
     def _tell(self, script: str, reason: str) -> None:

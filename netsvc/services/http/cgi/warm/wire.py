@@ -23,7 +23,7 @@ _VERSION = 2  # of marshal: nothing in it that depends on the Python
 class Report:
     """What became of a request.
 
-    :param serial: the request's; 0 is the server's own start.
+    :param serial: the request's; 0 is the server's own start: with the pid of a layer, and why it is none.
     :param pid: the script's process, or 0 when there is none.
     :param reason: empty when it runs warm; why it was executed instead, when there is a pid; or why there is none.
     """
@@ -60,6 +60,11 @@ def request(serial: int, command: Command, interpreter: Interpreter) -> bytes | 
         _VERSION,
     )
     return packet if len(packet) <= LONGEST else None
+
+
+def layer_request(script: str, legacy: str) -> bytes:
+    """The packet that asks for a layer: see forkserver.py. It has one descriptor with it, the layer's socket."""
+    return marshal.dumps((0, os.fsencode(script), os.fsencode(legacy)), _VERSION)
 
 
 def read_report(packet: bytes) -> Report | None:
