@@ -26,7 +26,7 @@ from netsvc.services.http.style import PLAIN, AnswerStyle
 
 if TYPE_CHECKING:
     from netsvc.services.http.head import Message
-    from netsvc.services.http.http2.connection import Http2Connection
+    from netsvc.services.http.http2.streams import Streams
 
 log = Logger()
 
@@ -51,17 +51,15 @@ class _File:
 class Http2Exchange:
     """A request that came over HTTP/2, and its answer.
 
-    :param connection: the connection.
+    :param streams: those of its connection.
     :param stream: the number of its stream.
     :param started: seconds of the factory's clock.
     :param rejected: why the request is only refused; "" when it is not.
     """
 
-    def __init__(
-        self, connection: Http2Connection, stream: int, message: Message, started: float, rejected: str = ""
-    ) -> None:
-        settings = connection.factory.settings
-        self._connection = connection
+    def __init__(self, streams: Streams, stream: int, message: Message, started: float, rejected: str = "") -> None:
+        settings = streams.factory.settings
+        self._streams = streams
         self._request_id = ""
         self._lost: Deferred[None] | None = None
         self.head = message.head
@@ -110,15 +108,15 @@ class Http2Exchange:
 
     @property
     def peer(self) -> tuple[str, int]:
-        return self._connection.peer
+        return self._streams.peer
 
     @property
     def local(self) -> tuple[str, int]:
-        return self._connection.local
+        return self._streams.local
 
     @property
     def secure(self) -> bool:
-        return self._connection.secure
+        return self._streams.secure
 
     @property
     def lost(self) -> Deferred[None]:
@@ -162,10 +160,10 @@ class Http2Exchange:
         if self._continue_due and not self._begun and not self._closed:
             self._continue_due = False
             if not self.received:  # RFC 9110 10.1.1: may then be left out
-                self._connection.send_continue(self)
+                self._streams.send_continue(self)
 
     def take(self, data: bytes) -> None:
-        """Some of the body has come (the connection's side)."""
+        """Some of the body has come (the stream's side)."""
         self._continue_due = False
         self.received += len(data)
         self.body_pace.received(len(data))
@@ -173,7 +171,7 @@ class Http2Exchange:
         self._deliver()
 
     def end_body(self) -> None:
-        """All of the body has come (the connection's side)."""
+        """All of the body has come (the stream's side)."""
         self.body_ended = True
         self._deliver()
 
@@ -185,7 +183,7 @@ class Http2Exchange:
         try:
             while self._arrived and (self.dropping or (self._receiver is not None and not self._body_paused)):
                 data = self._arrived.popleft()
-                self._connection.taken(self, len(data))
+                self._streams.taken(self, len(data))
                 if not self.dropping:
                     self._receiver.body_received(data)
         finally:
@@ -217,7 +215,7 @@ class Http2Exchange:
         self.status = status
         self._length = length
         self._has_body = may_have_body(self.head.method, status)
-        return status_field(status) + self._connection.common_fields() + block
+        return status_field(status) + self._streams.common_fields() + block
 
     def begin(
         self,
@@ -233,7 +231,7 @@ class Http2Exchange:
         except ValueError as error:
             self._unsendable(error)
             return
-        self._connection.send_head(self, block, last=not self._has_body)
+        self._streams.send_head(self, block, last=not self._has_body)
         if self._receiver is None:
             self._drop_body()
 
@@ -252,7 +250,7 @@ class Http2Exchange:
             self._unsendable(error)
             return
         has_body = self._has_body and bool(body)
-        self._connection.send_head(self, block, last=not has_body)
+        self._streams.send_head(self, block, last=not has_body)
         if has_body:
             self._put(body)
         self._complete()
@@ -277,7 +275,7 @@ class Http2Exchange:
             data = data[: self._length - self._written]
         if data:
             self._put(data)
-            self._connection.offer(self)
+            self._streams.offer(self)
             if self.waiting > HIGH_WATER and self._streaming and not self._producer_paused:
                 self._producer_paused = True
                 self._producer.pauseProducing()
@@ -291,7 +289,7 @@ class Http2Exchange:
         if self._closed or not self._has_body or not length:
             return succeed(None)
         self._file = _File(descriptor, offset, offset + length, Deferred())
-        self._connection.offer(self)
+        self._streams.offer(self)
         return self._file.done
 
     def register_producer(self, producer: Any, streaming: bool) -> None:
@@ -302,7 +300,7 @@ class Http2Exchange:
         self._streaming = streaming
         self._producer_paused = False
         if not streaming:
-            self._connection.offer(self)
+            self._streams.offer(self)
 
     def unregister_producer(self) -> None:
         self._producer = None
@@ -320,13 +318,13 @@ class Http2Exchange:
         self.finished = True
         self._receiver = None
         self._drop_body()
-        self._connection.offer(self)
+        self._streams.offer(self)
 
     def abort(self) -> None:
         if not self._closed:
             self._gone = self.finished = True
             self._receiver = None
-            self._connection.aborted(self)
+            self._streams.aborted(self)
             self._forget(ConnectionAbortedError("the answer was broken off"))
 
     def refuse(self, status: int, reason: str | None = None, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:

@@ -51,6 +51,8 @@ class Turns:
         for one in octets:
             self._out.append(one)
             self._size += len(one)
+        if self._size >= BATCH:
+            self.flush()
 
     def flush(self) -> None:
         """Give all that is queued to the transport."""
@@ -102,8 +104,6 @@ class Turns:
                 self._answered(exchange)
             if not exchange.over and (exchange.waiting or exchange.pulls):
                 self.add(exchange)
-            if self._size >= BATCH:
-                self.flush()
 
     def _send_data(self, exchange: Http2Exchange, most: int) -> None:
         h2, stream = self._h2, exchange.stream
@@ -112,7 +112,6 @@ class Turns:
         self.octets += length
         if exchange.ends:
             h2.send_data(stream, data, end_stream=True)
-            self._size += length
             self._answered(exchange)
             return
         self.send(frame_head(length, DATA, 0, stream), data)

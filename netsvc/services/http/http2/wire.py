@@ -52,12 +52,14 @@ class FrameError(Exception):
 
     :param code: an error code of RFC 9113 7.
     :param reason: one phrase for the log.
+    :param told: h2 has written a GOAWAY already.
     """
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: int, reason: str, *, told: bool = False) -> None:
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
+        self.told = told
 
 
 def frame_head(length: int, kind: int, flags: int, stream: int) -> bytes:

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.services.http.http2.connection import CUT_COUNTS, LINGER, LINGER_OCTETS
+from netsvc.services.http.http2.connection import LINGER, LINGER_OCTETS
 from netsvc.services.http.http2.floods import FRAMES, RESETS
+from netsvc.services.http.http2.streams import CUT_COUNTS
 from netsvc.services.http.http2.wire import PREFACE, FrameReader, frame_head
 from tests.services.http.http2.h2_rig import ErrorCodes, Peer2
 from tests.services.http.http_rig import Rig, Sink, hello, wait, write
@@ -41,7 +42,7 @@ class FloodTests(SynchronousTestCase):
                 break
         self.assertEqual(peer.error, CALM)
         self.assertTrue(peer.transport.disconnecting)
-        self.assertLess(len(peer.protocol._exchanges), 2)
+        self.assertLess(len(peer.protocol._streams.open), 2)
         return peer
 
     def test_core_11_frames(self) -> None:
@@ -377,7 +378,7 @@ class AnyOctetsTests(SynchronousTestCase):
         whole.protocol.dataReceived(octets)
         self.assertEqual(self._look_at(whole), peer.goaways)
         peer.leave()
-        self.assertEqual(peer.protocol._exchanges, {})
+        self.assertEqual(peer.protocol._streams.open, {})
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def _look_at(self, peer: Peer2) -> list[tuple[int, int]]:
