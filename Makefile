@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 READY_TEST := $(VENV)/.ready-test
 REFRESH_PLUGINS := $(BIN)/python -c "from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))"
 
-.PHONY: run test quick lint bench peers docs clean
+.PHONY: run test quick lint bench fuzz peers docs clean
 
 run: $(READY)
 	$(BIN)/twistd -n --pidfile= netsvc --config etc/netsvc.ini
@@ -45,6 +45,12 @@ bench: $(READY_TEST)
 	benchmarks/install-peers
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks
+
+# Every parser fed with nonsense for SECONDS in all; guided by coverage where atheris has a wheel, else at random.
+SECONDS ?= 60
+fuzz: $(READY_TEST)
+	$(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all: -e '.[fuzz]' || true
+	nice -n 19 $(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 clean:
 	rm -rf $(VENV) build dist .cache *.egg-info .coverage* _trial_temp* .hypothesis

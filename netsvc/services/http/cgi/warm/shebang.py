@@ -86,6 +86,8 @@ def parse(head: bytes, search: bytes, look: Callable[[bytes], Identity] = identi
     line, end, _ = head[2:].partition(b"\n")
     if not end and len(head) == LONGEST:
         return Cold("its first line is longer than the kernel reads")
+    if b"\0" in line:  # the kernel stops there
+        return Cold("its first line has a NUL")
     program, _, argument = line.strip(b" \t").replace(b"\t", b" ").partition(b" ")
     words = [argument.strip(b" ")] if argument.strip(b" ") else []
     if os.path.basename(program) == b"env":
