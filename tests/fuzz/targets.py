@@ -242,6 +242,7 @@ def access_lines(data: bytes) -> None:
 
 def shebang(data: bytes) -> None:
     """The first line of a script: an interpreter or a reason."""
+    parse(data, b"/usr/bin:/bin")
     found = parse(data, b"/usr/bin:/bin", lambda _: (1, 2, 3, 4, 5))
     check(isinstance(found, Interpreter | Cold))
     if isinstance(found, Interpreter):
@@ -361,7 +362,13 @@ TARGETS: dict[str, Target] = {
     ),
     "access-lines": Target(access_lines, (b'/a"b\\\n\x1b[2J', b"/\ncurl/8")),
     "shebang": Target(
-        shebang, (b"#!/usr/bin/python3 -u\nx", b"#!/usr/bin/env -S python3 -I 'a b'\n", b"#! /bin/sh -e\r\n")
+        shebang,
+        (
+            b"#!/usr/bin/python3 -u\nx",
+            b"#!/usr/bin/env -S python3 -I 'a b'\n",
+            b"#! /bin/sh -e\r\n",
+            b"#!/usr/\0/python3\n",
+        ),
     ),
     "frames": Target(
         frames, (_HEADERS, b"\0\0\0\4\0\0\0\0\0" + _HEADERS, b":method=GET\n:path=/\n:scheme=https\nhost=a")

@@ -302,6 +302,31 @@ class CoreTest(Case):
         self.assertEqual([statuses(found[one][0]) for one in (slow, body, idle)], [[408], [408], [200]])
         self.assertLess(max(seconds for _, seconds in found.values()), 8.0)
 
+    def test_core_11_connections(self) -> None:
+        """Connections past their limits are closed at once; when some leave, others are served again."""
+        with Daemon(
+            f"[http]\nlisten = tcp:0:interface=127.0.0.1\ndocroot = {self.place}\nmax_connections_per_source = 3\n"
+        ) as daemon:
+            port = daemon.port("http")
+            held = [socket.create_connection(("127.0.0.1", port), BOUND) for _ in range(3)]
+            for connection in held:
+                connection.sendall(request("GET /a.txt HTTP/1.1", "Host: a"))
+                self.assertTrue(connection.recv(4096).startswith(b"HTTP/1.1 200 "))
+            with socket.create_connection(("127.0.0.1", port), BOUND) as refused:
+                self.assertEqual(read_all(refused), b"")
+            for connection in held:
+                connection.close()
+
+            def served() -> bool:
+                with socket.create_connection(("127.0.0.1", port), BOUND) as connection:
+                    try:
+                        connection.sendall(request("GET /a.txt HTTP/1.1", "Host: a", CLOSE))
+                    except (BrokenPipeError, ConnectionResetError):
+                        return False
+                    return read_all(connection).endswith(b"hello")
+
+            wait_until(served)
+
     def test_core_11_reset(self) -> None:
         """Peers that reset in the middle of anything harm nobody."""
         for data in (
