@@ -20,6 +20,7 @@ from netsvc.interfaces import IMetrics
 from netsvc.net.environment import clean_environment
 from netsvc.services.http.cgi import legacy
 from netsvc.services.http.cgi.child import Start, start_child
+from netsvc.services.http.cgi.deadlines import Deadlines
 from netsvc.services.http.cgi.house import House
 from netsvc.services.http.cgi.remains import Remains, remains_of
 from netsvc.services.http.cgi.run import Run
@@ -80,12 +81,14 @@ class CgiEngine:
                 claim=self._remains.claim,
                 release=self._remains.release,
             )
+        self._deadlines = Deadlines(reactor, settings)
         self._house = House(
             settings=settings,
             reactor=reactor,
             inherited=clean_environment(environ),
             python_path=self._python_path,
             start=start or start_child,
+            deadlines=self._deadlines,
             remains=self._remains,
             spool=Spool(settings.cgi_max_spool, None if state_directory is None else state_directory / "cgi-spool"),
             route=route,
@@ -136,6 +139,7 @@ class CgiEngine:
         return everything.addCallback(lambda _: self._remains.settle())
 
     def _cool(self, result: object) -> object:
+        self._deadlines.stop()
         if self._warm is not None:
             self._warm.stop()
         return result

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from netsvc.services.http.cgi.child import Start
+from netsvc.services.http.cgi.deadlines import Deadlines
 from netsvc.services.http.cgi.remains import Remains
 from netsvc.services.http.cgi.settings import CgiSettings
 from netsvc.services.http.cgi.spool import Spool
@@ -21,6 +22,7 @@ class House:
     :param inherited: the variables that `cgi_pass_env` chooses from.
     :param python_path: tells a directory of modules for Python scripts; empty for none.
     :param start: starts a child; see :mod:`netsvc.services.http.cgi.child`.
+    :param deadlines: keeps the time of scripts.
     :param remains: ends what scripts leave behind.
     :param spool: where request bodies of unknown length are kept.
     :param route: answers an exchange anew, for local redirects; None makes them redirects of the client.
@@ -32,6 +34,7 @@ class House:
     inherited: Mapping[str, str]
     python_path: Callable[[], str]
     start: Start
+    deadlines: Deadlines
     remains: Remains
     spool: Spool
     route: Callable[[Any], object] | None

@@ -233,15 +233,18 @@ class ScriptProcess:
         if not self.pid:  # nothing ran
             self._vanish()
             return
-        with contextlib.suppress(ChildProcessError):
-            # Orphans are this process's children where it is init of a container: zombies until reaped.
-            while os.waitid(os.P_PGID, self.pid, os.WEXITED | os.WNOHANG) is not None:
-                pass
-        if self._signal(0):
+        if self._signal(0) and self._others_live():
             self._allow_grace()
             self._reactor.callLater(GROUP_POLL, self._wait_for_rest)
         else:
             self._vanish()
+
+    def _others_live(self) -> bool:
+        """Whether anybody is left in its group once those that have ended are reaped: orphans are our children."""
+        with contextlib.suppress(ChildProcessError):
+            while os.waitid(os.P_PGID, self.pid, os.WEXITED | os.WNOHANG) is not None:
+                pass
+        return self._signal(0)
 
     def _wait_for_rest(self) -> None:
         """SIGKILL comes when their grace is over; the number of a group is not used anew while one of it lives."""

@@ -19,7 +19,7 @@ from zope.interface import implementer
 from netsvc.services.http.cgi.body import Intake
 from netsvc.services.http.cgi.child import Command, ScriptStartError
 from netsvc.services.http.cgi.complaints import Complaints
-from netsvc.services.http.cgi.deadlines import Deadlines
+from netsvc.services.http.cgi.deadlines import Deadline
 from netsvc.services.http.cgi.environment import script_arguments, script_environment
 from netsvc.services.http.cgi.failure_page import failure_page, is_loopback
 from netsvc.services.http.cgi.house import House
@@ -74,7 +74,7 @@ class Run:
         self._surplus = 0
         self._paused = False
         self._outcome = ""
-        self._deadlines: Deadlines | None = None
+        self._deadline: Deadline | None = None
 
     @property
     def peer(self) -> str:
@@ -239,7 +239,7 @@ class Run:
         if not process.pid:
             process.known(partial(self._house.remains.identify, self._mark))
         process.gone().addCallback(self._gone, process)
-        self._deadlines = Deadlines(self._house.reactor, settings, process, excused=self._excused, over=self._time_up)
+        self._deadline = self._house.deadlines.watch(process, excused=self._excused, over=self._time_up)
         if intake is not None and process.stdin is not None:
             intake.connect(process.stdin)
 
@@ -375,16 +375,16 @@ class Run:
     def _detach(self) -> None:
         """From now on nothing of the exchange is this run's."""
         self._answering = False
-        if self._deadlines is not None:
-            self._deadlines.answered()
+        if self._deadline is not None:
+            self._deadline.answered()
         if self._paused:
             self.resumeProducing()
         if self._intake is not None and self._process is None:
             self._intake.drop()
 
     def _close(self) -> None:
-        if self._deadlines is not None:
-            self._deadlines.stop()
+        if self._deadline is not None:
+            self._deadline.stop()
         if self._intake is not None:
             self._intake.drop()
 

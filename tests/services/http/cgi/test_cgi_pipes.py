@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -17,7 +18,8 @@ from zope.interface.verify import verifyObject
 from netsvc.services.http.cgi.child import Command, ExitWatch, ScriptStartError, group_lives, start_child
 from netsvc.services.http.cgi.limits import _children, limit_process
 from netsvc.services.http.cgi.pipes import BLOCK, HIGH_WATER, InputPipe, OutputPipe
-from tests.services.http.cgi.rig import ReactorCase, open_gate
+from netsvc.services.http.cgi.spawn import spawn
+from tests.services.http.cgi.rig import ReactorCase, descriptors, open_gate
 
 HANG_UP = Failure(ConnectionError())
 
@@ -153,8 +155,12 @@ class ChildTest(ReactorCase):
     def start(self, text: str) -> Any:
         script = self.script(text).filename
         command = Command(arguments=(str(script),), directory=script.parent, environment={"PATH": os.defpath})
-        child = start_child(command, subprocess.DEVNULL, subprocess.DEVNULL, subprocess.DEVNULL)
-        self.addCleanup(lambda: child.poll() is None and (os.kill(child.pid, 9), child.wait()))
+        null = os.open(os.devnull, os.O_RDWR)
+        try:
+            child = start_child(command, subprocess.DEVNULL, null, null)
+        finally:
+            os.close(null)
+        self.addCleanup(lambda: child.poll() is None and (os.kill(child.pid, 9), os.waitpid(child.pid, 0)))
         return child
 
     def test_stale_event(self) -> None:
@@ -197,11 +203,12 @@ class ChildTest(ReactorCase):
         limit_process(child.pid, nice=0, cpu=100, memory=0)
         self.assertEqual(resource.prlimit(child.pid, resource.RLIMIT_CPU), (8, 8))
         self.spin(lambda: open_gate(self.directory / "www" / "gate"))
-        child.wait()
+        os.waitpid(child.pid, 0)
+        self.assertEqual((child.poll(), child.poll()), (0, 0))
         limit_process(child.pid, nice=5, cpu=7, memory=1 << 30)
 
     def failure(self, error: int) -> ScriptStartError:
-        with mock.patch("netsvc.services.http.cgi.child.ExecChild", side_effect=OSError(error, os.strerror(error))):
+        with mock.patch("netsvc.services.http.cgi.child.spawn", side_effect=OSError(error, os.strerror(error))):
             return self.assertRaises(ScriptStartError, self.start, "#!/bin/sh\n")
 
     def test_failures(self) -> None:
@@ -214,12 +221,77 @@ class ChildTest(ReactorCase):
         script = self.script("#!/bin/sh\n").filename
         command = Command(arguments=(str(script),), directory=script.parent, environment={})
         script.unlink()
-        failure = self.assertRaises(ScriptStartError, start_child, command, -3, -3, -3)
+        failure = self.assertRaises(ScriptStartError, start_child, command, -3, 1, 2)
         self.assertEqual(failure.status, 404)
         script.mkdir()
-        with mock.patch("netsvc.services.http.cgi.child.ExecChild", side_effect=OSError(2, "none")):
-            failure = self.assertRaises(ScriptStartError, start_child, command, -3, -3, -3)
+        with mock.patch("netsvc.services.http.cgi.child.spawn", side_effect=OSError(2, "none")):
+            failure = self.assertRaises(ScriptStartError, start_child, command, -3, 1, 2)
         self.assertEqual(failure.status, 500)
+
+    def spawned(self, **changes: Any) -> tuple[int, str]:
+        """Exit status and output of a script that says how it was started."""
+        text = (
+            "#!/bin/sh\npwd; umask; env | grep X=; echo \"$@\"; ls /proc/$$/fd | tr '\\n' ' ';"
+            " grep SigIgn /proc/$$/status;"
+            " read -r _ _ _ _ _ session _ </proc/$$/stat; [ $session = $$ ] && exit 7"
+        )
+        script = self.script(text).filename
+        reading, writing = os.pipe()
+        null = os.open(os.devnull, os.O_RDWR)
+        arguments: dict[str, Any] = {
+            "directory": os.fspath(script.parent),
+            "umask": 0o027,
+            "descriptors": (null, writing, null),
+        }
+        try:
+            pid = spawn(
+                (str(script), "a b", "\udcff"), {"PATH": os.defpath, "X": "\udcff="}, **{**arguments, **changes}
+            )
+        finally:
+            os.close(writing)
+            os.close(null)
+            with os.fdopen(reading, "rb") as stream:
+                output = stream.read()
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), os.fsdecode(output)
+
+    def test_cgi_09_spawn(self) -> None:
+        """A program gets its directory, umask, session, octets, signals and three descriptors, in either way."""
+        found = self.spawned()
+        status, output = found
+        place, mask, variable, arguments, rest = output.splitlines()
+        self.assertEqual(
+            (status, place, mask, variable, arguments),
+            (7, f"{self.directory}/www/cgi-bin", "0027", "X=\udcff=", "a b \udcff"),
+        )
+        self.assertRegex(rest, r"\A0 1 10 2 SigIgn:\t[0-9a-f]+\Z")
+        with mock.patch("netsvc.services.http.cgi.spawn._fork_exec", side_effect=TypeError("another Python")):
+            self.assertEqual(self.spawned(), found)
+
+    def test_cgi_09_spawn_without_standard_descriptors(self) -> None:
+        """A daemon that has closed its own 0, 1 and 2 starts programs as well."""
+        code = (
+            "import os, sys\nos.dup2(1, 9)\nfor n in (0, 1, 2): os.close(n)\n"
+            "from netsvc.services.http.cgi.spawn import spawn\n"
+            "null = os.open('/dev/null', os.O_RDWR)\n"
+            "pid = spawn(('/bin/echo', 'ok'), {}, directory='/', umask=18, descriptors=(null, 9, null))\n"
+            "os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+        self.assertEqual((done.returncode, done.stdout), (0, b"ok\n"))
+
+    def test_cgi_09_spawn_fails(self) -> None:
+        """What cannot be executed is told by its errno, leaves no zombie, and no descriptor."""
+        before = descriptors()
+        for name, code in (("none", errno.ENOENT), ("", errno.EACCES)):
+            with self.assertRaises(OSError) as caught:
+                spawn((str(self.directory / name),), {}, directory="/", umask=0, descriptors=(0, 1, 2))
+            self.assertEqual(caught.exception.errno, code)
+        with self.assertRaises(OSError) as caught:
+            spawn(("/bin/true",), {}, directory="/none", umask=0, descriptors=(0, 1, 2))
+        self.assertEqual(caught.exception.errno, errno.ENOENT)
+        with self.assertRaises(ValueError):
+            spawn(("/bin/true",), {"A": "\0"}, directory="/", umask=0, descriptors=(0, 1, 2))
+        self.assertEqual(descriptors(), before)
 
     def test_import(self) -> None:
         """The module imports no reactor."""
