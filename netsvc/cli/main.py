@@ -27,6 +27,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "kinds": ("netsvc.cli.kinds", "list the kinds of service, or every option of one"),
     "explain": ("netsvc.cli.explain", "tell what a URL means to a configuration"),
     "probe": ("netsvc.cli.probe", "check running services from the outside"),
+    "cgi-check": ("netsvc.cli.cgi_check", "check a directory of CGI scripts, and run each in both ways"),
     "htpasswd": ("netsvc.cli.htpasswd", "add a user to a file of passwords for HTTP, or change one"),
     "mail": ("netsvc.cli.mail", "send mail through the queue, and look into it"),
 }
