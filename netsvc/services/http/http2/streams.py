@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 log = Logger()
 
 CUT_COUNTS = 30.0  # seconds that a cut exchange counts as one at most, while its route still holds it
+LONGEST_REASON = 200  # characters of what h2 says, which may quote the peer
 LAST_STREAM = 2**31 - 1  # the highest number that a stream can have, RFC 9113 5.1.1
 
 
@@ -98,7 +99,7 @@ class Streams:
         try:
             events = self._h2.receive_data(frame.octets)
         except ProtocolError as error:
-            raise FrameError(error.error_code, str(error), told=True) from None
+            raise FrameError(error.error_code, str(error)[:LONGEST_REASON], told=True) from None
         if kind in (HEADERS, CONTINUATION):
             same = self._heads.table_unchanged()
             self._new_head = frame if same and kind == HEADERS else None

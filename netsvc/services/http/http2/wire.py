@@ -147,6 +147,12 @@ class FrameReader:
                 raise FrameError(ErrorCodes.ENHANCE_YOUR_CALM, "a head has too many frames")
         elif kind == CONTINUATION:
             raise FrameError(ErrorCodes.PROTOCOL_ERROR, "CONTINUATION of nothing")
+        elif kind == PRIORITY and (not stream or length != 5):  # RFC 9113 6.3
+            code = ErrorCodes.FRAME_SIZE_ERROR if stream else ErrorCodes.PROTOCOL_ERROR
+            raise FrameError(code, "malformed PRIORITY")
+        elif kind == GOAWAY and (stream or length < 8):  # RFC 9113 6.8
+            code = ErrorCodes.PROTOCOL_ERROR if stream else ErrorCodes.FRAME_SIZE_ERROR
+            raise FrameError(code, "malformed GOAWAY")
         elif kind == HEADERS and length > self._most:
             raise FrameError(ErrorCodes.ENHANCE_YOUR_CALM, "a head is too long")
 

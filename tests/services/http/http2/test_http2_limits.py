@@ -179,10 +179,17 @@ class FloodTests(SynchronousTestCase):
             frame(1, head_block(), flags=5, stream=2),
             frame(1, b"\xff\xff\xff\xff", flags=5, stream=1),
             frame(0, b"x", stream=9),
+            frame(2, bytes(5)),
+            frame(7, bytes(8), stream=1),
         ):
             peer = Peer2(Rig(route=hello))
             peer.raw(octets)
             self.assertEqual(peer.error, ErrorCodes.PROTOCOL_ERROR, octets)
+        for octets in (frame(2, bytes(4), stream=1), frame(7, bytes(7)), frame(6, bytes(7)), frame(3, b"", stream=1)):
+            peer = Peer2(Rig(route=wait))
+            peer.open()
+            peer.raw(octets)
+            self.assertEqual(peer.error, ErrorCodes.FRAME_SIZE_ERROR, octets)
 
     def test_core_11_data_for_closed_streams(self) -> None:
         """Data for a stream that is closed are dropped, and counted."""

@@ -268,6 +268,46 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(ranged.status, 206)
         self.assertEqual(peer.get("/a.txt", ("range", "bytes=5-")).body, b"text")
 
+    def test_static_ready_in_frames(self) -> None:
+        """A file in memory that is longer than a frame is sent in several; one without octets in none."""
+        root = tempfile.mkdtemp()
+        write(root, "long", bytes(range(256)) * 160)
+        write(root, "empty", b"")
+        peer = Peer2(Rig(root))
+        for name, length in (("/long", 40960), ("/empty", 0)):
+            answers = [peer.get(name) for _ in range(4)]
+            self.assertEqual(answers, answers[:1] * 4)
+            self.assertEqual((len(answers[0].body), answers[0].ended), (length, True))
+        self.assertEqual(len(peer.rig.exchanges), 2 * 2, "a head is known when it has come twice with the same table")
+
+    def test_static_ready_waits_for_windows(self) -> None:
+        """A file in memory for which a window is too small goes the long way, and is whole in the end."""
+        root = tempfile.mkdtemp()
+        write(root, "a", b"some text")
+        peer = Peer2(Rig(root), takes=False)
+        for _ in range(3):
+            peer.get("/a")
+        before = len(peer.rig.exchanges)
+        peer.h2.update_settings({4: 4})
+        peer.flush()
+        stream = peer.open("/a")
+        self.assertEqual((peer.answers[stream].body, len(peer.rig.exchanges)), (b"some", before + 1))
+        peer.h2.increment_flow_control_window(5, stream)
+        peer.flush()
+        self.assertEqual((peer.answers[stream].body, peer.answers[stream].ended), (b"some text", True))
+
+    def test_static_ready_by_table(self) -> None:
+        """The same octets mean another request when the peer's table has changed: never the wrong answer."""
+        root = tempfile.mkdtemp()
+        for name in ("one", "two"):
+            write(root, name, name.encode())
+        peer = Peer2(Rig(root))
+        rows = [("/one", "/two", "/one")[at % 3] for at in range(30)]
+        for at, path in enumerate(rows):
+            if at % 7 == 0:
+                peer.get(path, ("x-new", str(at)))
+            self.assertEqual(peer.get(path).body, path[1:].encode())
+
     def test_core_07_continue(self) -> None:
         """100 Continue is sent when the body is asked for, once; not when the request is refused at once."""
         for asks in (lambda one: one.receive_body(Sink()), lambda one: (one.send_continue(), one.send_continue())):
