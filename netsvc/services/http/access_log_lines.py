@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from netsvc.services.http.exchange import RequestHead
 
@@ -93,13 +93,28 @@ def _version(head: RequestHead) -> str:
     return f"{head.version[0]}.{head.version[1]}"
 
 
-class Combined:
-    """Makes combined lines. The text of a second, and that of a head that comes again, is made once."""
+class _Remembered:
+    """The text of a second, and that of a head that comes again, is made once."""
 
     def __init__(self) -> None:
         self._second = -1
         self._time = ""
         self._parts: dict[int, tuple[RequestHead, str, str]] = {}
+
+    def _of(self, head: RequestHead) -> tuple[str, str]:
+        known = self._parts.get(id(head))
+        if known is None or known[0] is not head:
+            if len(self._parts) >= _REMEMBERED:
+                del self._parts[next(iter(self._parts))]
+            known = self._parts[id(head)] = (head, *self._made(head))
+        return known[1], known[2]
+
+    def _made(self, head: RequestHead) -> tuple[str, str]:
+        raise NotImplementedError
+
+
+class Combined(_Remembered):
+    """Makes combined lines."""
 
     def __call__(self, record: Record) -> str:
         """One line, without its end."""
@@ -110,24 +125,15 @@ class Combined:
         second = int(record.when)
         if second != self._second:
             self._second, self._time = second, apache_time(second)
-        request, agents = self._of(record.head)
+        request, agents = ('"-"', '"-" "-"') if record.head is None else self._of(record.head)
         octets = record.octets or "-"
         user = escaped_word(record.user) if record.user else "-"
         return f"{record.peer or '-'} - {user} {self._time} {request} {status} {octets} {agents}"
 
-    def _of(self, head: RequestHead | None) -> tuple[str, str]:
+    def _made(self, head: RequestHead) -> tuple[str, str]:
         """The quoted request line, and referer with user agent."""
-        if head is None:
-            return '"-"', '"-" "-"'
-        known = self._parts.get(id(head))
-        if known is not None and known[0] is head:
-            return known[1], known[2]
-        request = f'"{head.method} {escaped(head.target)} HTTP/{_version(head)}"'
         agents = " ".join(f'"{escaped(head.first(name) or b"-")}"' for name in (b"referer", b"user-agent"))
-        if len(self._parts) >= _REMEMBERED:
-            del self._parts[next(iter(self._parts))]
-        self._parts[id(head)] = (head, request, agents)
-        return request, agents
+        return f'"{head.method} {escaped(head.target)} HTTP/{_version(head)}"', agents
 
 
 class Text(Combined):
@@ -140,38 +146,47 @@ class Text(Combined):
         return f"{line} aborted" if record.aborted else line
 
 
-def _text(octets: bytes | None) -> str | None:
-    return None if octets is None else octets.decode("utf-8", "backslashreplace")
+def _quoted(text: str | bytes | None) -> str:
+    """A JSON string in visible ASCII, or null; octets are UTF-8, or else spelled out."""
+    if text is None:
+        return "null"
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "backslashreplace")
+    return json.dumps(text).replace("\x7f", "\\u007f")
 
 
-def json_line(record: Record) -> str:
-    """One JSON object, ASCII only, without the line's end; what is not known is null."""
-    head = record.head
-    found: dict[str, Any] = {
-        "time": rfc3339(record.when),
-        "request_id": record.request_id or None,
-        "peer": record.peer,
-        "port": record.port,
-        "user": record.user or None,
-        "method": head and head.method,
-        "target": head and _text(head.target),
-        "host": head and head.host,
-        "version": head and _version(head),
-        "status": record.status,
-        "octets": record.octets,
-        "seconds": None if record.seconds is None else round(record.seconds, 6),
-        "referer": head and _text(head.first(b"referer")),
-        "user_agent": head and _text(head.first(b"user-agent")),
-        "tls": record.secure,
-        "aborted": record.aborted,
-    }
-    if record.reason:
-        found["reason"] = record.reason
-    return json.dumps(found, separators=(",", ":")).replace("\x7f", "\\u007f")
+class Json(_Remembered):
+    """Makes one JSON object for each line, ASCII only; what is not known is null."""
+
+    def __call__(self, record: Record) -> str:
+        """One line, without its end."""
+        milliseconds = int(record.when * 1000)
+        second = milliseconds // 1000
+        if second != self._second:
+            self._second, self._time = second, rfc3339(second)[:-5]  # without its .000Z
+        request, agents = _NO_REQUEST if record.head is None else self._of(record.head)
+        seconds = "null" if record.seconds is None else f"{record.seconds:.6f}"
+        return (
+            f'{{"time":"{self._time}.{milliseconds % 1000:03}Z","request_id":{_quoted(record.request_id or None)},'
+            f'"peer":{_quoted(record.peer)},"port":{record.port},"user":{_quoted(record.user or None)},{request},'
+            f'"status":{record.status},"octets":{record.octets},"seconds":{seconds},{agents},'
+            f'"tls":{"true" if record.secure else "false"},"aborted":{"true" if record.aborted else "false"}'
+            + (f',"reason":{_quoted(record.reason)}}}' if record.reason else "}")
+        )
+
+    def _made(self, head: RequestHead) -> tuple[str, str]:
+        """What the request line says, and referer with user agent."""
+        return (
+            f'"method":{_quoted(head.method)},"target":{_quoted(head.target)},"host":{_quoted(head.host)},'
+            f'"version":"{_version(head)}"',
+            f'"referer":{_quoted(head.first(b"referer"))},"user_agent":{_quoted(head.first(b"user-agent"))}',
+        )
+
+
+_NO_REQUEST = ('"method":null,"target":null,"host":null,"version":null', '"referer":null,"user_agent":null')
 
 
 def line_format(name: str) -> Format:
     """The format that an option's value names."""
-    if name == "json":
-        return json_line
-    return Text() if name == "text" else Combined()
+    makers: dict[str, Callable[[], Format]] = {"combined": Combined, "text": Text, "json": Json}
+    return makers[name]()
