@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -33,7 +34,8 @@ from benchmarks.result import MIB, Effort, Result, Target
 
 SETTLE = 10.0  # seconds, at most, for scripts to end
 QUIET = 0.05  # seconds in which a server does nothing: it is at rest
-SCRIPT_SECONDS = 3.0  # at least, where 32 interpreters start before the first answers
+SCRIPT_SECONDS = 5.0  # at least, where 32 interpreters start before the first answers
+SCRIPT_ROUNDS = 3  # at most, of those
 WARM_UP = 0.3  # seconds with each peer before the rounds
 LARGE_CONNECTIONS = 4  # as many transfers at the same time
 SLOW_PEERS = 1000
@@ -237,7 +239,7 @@ def _cgi_python(result: Result, effort: Effort, names: list[str], ask: Ask) -> R
     def load(port: int, ask: Ask, seconds: float) -> Measured:
         return wrk(port, ask, max(seconds, SCRIPT_SECONDS))
 
-    _rounds(result, effort, names, of, ask, load=load)
+    _rounds(result, replace(effort, rounds=min(SCRIPT_ROUNDS, effort.rounds)), names, of, ask, load=load)
     for name in result.notes:
         result.notes[name] += f", {interpreter()}"
     return result
