@@ -48,7 +48,7 @@ class ServiceTests(SynchronousTestCase):
         _, runtime = self.make()
         factory = runtime.served[0][1]
         self.assertTrue(IProtocolNegotiationFactory.providedBy(factory))
-        self.assertEqual(factory.acceptableProtocols(), [b"http/1.1"])
+        self.assertEqual(factory.acceptableProtocols(), [b"h2", b"http/1.1"])
 
     def test_without_cgi(self) -> None:
         """Without CGI directories there is no engine."""
