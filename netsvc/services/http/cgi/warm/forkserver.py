@@ -33,8 +33,8 @@ ROOM = 4096  # octets of the command line that /proc shows, for the command line
 
 # What scripts import first and most. Importing these depends on the interpreter alone: not on the time, the process,
 # the request or its environment (but for PYTHON*, TZ and the locale, which are the server's own). What has a random
-# state (random, tempfile) begins it anew in every child. Not logging (it notes when it was imported), multiprocessing (it
-# draws a key), or whatever opens files, starts threads or reads the environment.
+# state (random, tempfile) begins it anew in every child. Not logging (it notes when it was imported), multiprocessing
+# (it draws a key), or whatever opens files, starts threads or reads the environment.
 VETTED = frozenset(
     """
     __future__ _ast _bisect _blake2 _bz2 _codecs _collections _collections_abc _compression _csv _datetime
@@ -243,7 +243,8 @@ def watch_end(gc):
 
     if chosen is not None:
         # Out of everybody's sight; called without effect before forks.
-        posix.register_at_fork(before=[list(sys.modules.values()), ref(chosen, cleared), armed, streams].copy)
+        held = [module for name, module in sys.modules.items() if name != "__main__"]
+        posix.register_at_fork(before=[held, ref(chosen, cleared), armed, streams].copy)
     return armed, streams
 
 
@@ -278,44 +279,19 @@ def run(code, main, armed, base, own, exec=exec, SystemExit=SystemExit, type=typ
             del armed[1:]
 
 
-def layer(script, real, legacy):
-    """Import what a script imports first of all, in its own namespace, if that makes no difference to a later import.
+def leading(source, script):
+    """What a script does first of all, as long as that is to import modules of the library: a syntax tree.
 
-    Its leading statements, while they are imports of modules of the standard library whose import depends on nothing
-    but the interpreter, and which nothing hides. The script itself imports them again, which then is no work.
-
-    :param real: the script's directory.
-    :param legacy: a directory of the daemon's own, whose cgi and cgitb are as good as the library's.
-    :returns: the files that this depends on, or the reason why not.
+    :returns: None when it does something else first.
     """
-    import posix
-
-    library = getattr(sys.modules.get("os"), "__file__", None)
-    if library is None:
-        return "its interpreter has no library"
-    library = library.rpartition("/")[0]
-    finders = [getattr(one, "__name__", type(one).__name__) for one in sys.meta_path]
-    if finders[0] == "DistutilsMetaFinder":  # of setuptools: distutils, pip and its own tests
-        del finders[0]
-    # Whoever looks after these three finds nothing of the library.
-    if finders[:3] != ["BuiltinImporter", "FrozenImporter", "PathFinder"]:
-        return "its site changes how modules are found"
-    descriptor = posix.open(script, posix.O_RDONLY | posix.O_CLOEXEC)
-    source = posix.read(descriptor, 1 << 20)
-    posix.close(descriptor)
-    try:
-        tree = compile(source, script, "exec", 0x400, True)  # PyCF_ONLY_AST
-    except BaseException:
-        return "it cannot be compiled"
+    tree = compile(source, script, "exec", 0x400, True)  # PyCF_ONLY_AST
     wanted = 0
     for at, statement in enumerate(tree.body):
         kind = type(statement).__name__
         if kind == "Import":
             names = [one.name for one in statement.names]
-        elif kind == "ImportFrom" and not statement.level:
+        elif kind == "ImportFrom" and not statement.level and statement.names[0].name != "*":
             names = [statement.module]
-            if statement.names[0].name == "*":
-                break
         elif kind == "Expr" and at == 0 and type(statement.value).__name__ == "Constant":
             continue
         else:
@@ -323,9 +299,24 @@ def layer(script, real, legacy):
         if not VETTED.issuperset([name.partition(".")[0] for name in names]):
             break
         wanted = at + 1
-    if not wanted:
-        return "it imports nothing first"
-    depends = {script, real}
+    del tree.body[wanted:]
+    return tree if wanted else None
+
+
+def hides(library, legacy, depends):
+    """Whether something can hide a module of the library from a script: a module of its name, or another finder.
+
+    :param legacy: a directory of the daemon's own, whose cgi and cgitb are as good as the library's.
+    :param depends: gets the directories that this depends on.
+    """
+    import posix
+
+    finders = [getattr(one, "__name__", type(one).__name__) for one in sys.meta_path]
+    if finders[0] == "DistutilsMetaFinder":  # of setuptools: distutils, pip and its own tests
+        del finders[0]
+    # Whoever looks after these three finds nothing of the library.
+    if finders[:3] != ["BuiltinImporter", "FrozenImporter", "PathFinder"]:
+        return True
     for place in sys.path:
         if place == library or place[-4:] == ".zip":
             continue
@@ -339,14 +330,27 @@ def layer(script, real, legacy):
         if place == legacy:
             names -= {"cgi", "cgitb"}
         if not names.isdisjoint(VETTED):
-            return "a module beside it has the name of one of the library"
+            return True
+    return False
+
+
+def layer(script, source, legacy):
+    """Import what a script imports first of all, in its own namespace, if that makes no difference to a later import.
+
+    Its leading statements, while they are imports of modules of the standard library whose import depends on nothing
+    but the interpreter, and which nothing hides. The script itself imports them again, which then is no work.
+
+    :returns: the files that this depends on, or the reason why this process is no good.
+    """
+    import posix
+
+    depends = {script}
+    library = getattr(sys.modules.get("os"), "__file__", "/").rpartition("/")[0]
+    tree = leading(source, script)
+    if tree is None or not library or hides(library, legacy, depends):
+        return {script: identity(script)}
     before = set(sys.modules)
-    del tree.body[wanted:]
-    code = compile(tree, script, "exec", 0, True)
-    try:
-        exec(code, sys.modules["__main__"].__dict__)
-    except BaseException:
-        return "what it imports first fails"
+    exec(compile(tree, script, "exec", 0, True), sys.modules["__main__"].__dict__)
     for name in sys.modules.keys() - before:
         spec = getattr(sys.modules[name], "__spec__", None)
         if name.partition(".")[0] not in VETTED or spec is None:
@@ -359,6 +363,23 @@ def layer(script, real, legacy):
     if len(posix.listdir("/proc/self/task")) > 1:
         return "what it imports starts threads"
     return {path: identity(path) for path in depends}
+
+
+def read(path):
+    """A file's octets, and the file's own name, without links."""
+    import posix
+
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    size = posix.fstat(descriptor).st_size
+    source = b""
+    while True:
+        block = posix.read(descriptor, max(size + 1 - len(source), 4096))
+        if not block:
+            break
+        source += block
+    real = posix.readlink("/proc/self/fd/%d" % descriptor)
+    posix.close(descriptor)
+    return source, real
 
 
 def serve():
@@ -407,7 +428,8 @@ def serve():
     unbuffered = sys.stdout.write_through
     own_library = getattr(sys.modules.get("os"), "__file__", "/").rpartition("/")[0] + "/lib-dynload/"
     complaints = b""  # what the imports of a layer have written to stderr
-    layered = None  # the script that this is the layer of
+    layered = None  # the script that this is the layer of: its file without links
+    compiled = code = None  # its source, and what became of that
     compile("", "", "exec")  # makes the types of its syntax trees, which is not for every child to do
     armed, streams = watch_end(gc)
     base = frozenset(sys.modules)
@@ -450,9 +472,8 @@ def serve():
         errand = posix.memfd_create("netsvc-stderr")
         posix.dup2(errand, 2, True)
         try:
-            descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-            layered = posix.readlink("/proc/self/fd/%d" % descriptor)
-            posix.close(descriptor)
+            was = identity(path)
+            compiled, layered = read(path)
             if not sys.flags.safe_path:
                 sys.path[0] = layered.rpartition("/")[0] or "/"
             main["__doc__"] = None
@@ -460,9 +481,17 @@ def serve():
             main["__loader__"] = loader("__main__", path)
             sys.argv = [path]
             sys.path_importer_cache[path] = None
-            found = layer(path, sys.path[0], legacy)
-        except OSError as error:
-            found = error.strerror
+            code = compile(compiled, path, "exec", 0, True)
+            sys.stderr.flush()
+            if posix.fstat(errand).st_size:
+                compiled = None  # the compiler warns: it has to do so each time
+                posix.ftruncate(errand, 0)
+                posix.lseek(errand, 0, 0)
+            found = layer(path, compiled or read(path)[0], legacy)
+            if type(found) is dict:
+                found[path] = was
+        except BaseException as error:
+            found = type(error).__name__
         sys.stderr.flush()
         complaints = posix.pread(errand, 1 << 16, 0)
         posix.close(errand)
@@ -486,8 +515,9 @@ def serve():
         b"".join([name + b"=" + value + b"\0" for name, value in environment.items()]),
     )
     reason = b""
-    code = None
     try:
+        for name in list(posix.environ):  # first: the strings that the C library knows are overwritten next
+            posix.unsetenv(name)
         memory_file = posix.open("/proc/self/mem", posix.O_RDWR | posix.O_CLOEXEC)
         for (start, length), text in zip(shown, shows):
             if start:
@@ -518,16 +548,7 @@ def serve():
                 reason = b"stale: " + (path if type(path) is bytes else path.encode(encoding, errors))
                 break
         if not reason:
-            script = posix.open(argv[0], posix.O_RDONLY | posix.O_CLOEXEC)
-            size = posix.fstat(script).st_size
-            source = b""
-            while True:
-                block = posix.read(script, max(size + 1 - len(source), 4096))
-                if not block:
-                    break
-                source += block
-            real = posix.readlink("/proc/self/fd/%d" % script)
-            posix.close(script)
+            source, real = read(argv[0])
             if real.endswith(" (deleted)"):
                 reason = b"it was replaced while it was read"
             elif layered is not None and real != layered:
@@ -537,8 +558,6 @@ def serve():
     except OSError as error:
         reason = b"cannot be prepared: " + error.strerror.encode()
     if not reason:
-        for name in list(posix.environ):
-            posix.unsetenv(name)
         posix.environ.clear()
         posix.environ.update(environment)
         for name, value in own.items():
@@ -547,7 +566,8 @@ def serve():
             posix.putenv(name, value)
         words = [one.decode(encoding, errors) for one in argv]
         try:
-            code = compile(source, words[0], "exec", 0, True)
+            if source != compiled:
+                code = compile(source, words[0], "exec", 0, True)
         except BaseException:
             reason = b"it cannot be compiled"  # and the interpreter says it in its own words
     waited = 0
