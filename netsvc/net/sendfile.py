@@ -3,6 +3,9 @@
 sendfile(2) is used on plain TCP and UNIX transports only (see :mod:`netsvc.net.plain`). A file that shrinks
 while it is sent ends the connection abruptly, so that the peer cannot take what came for the whole.
 The protocol must write nothing until the Deferred fires.
+
+While the kernel sends, the sender stands in for the transport's doWrite: that would ask the socket to take nothing,
+stop writing and start again at every turn, which costs about what the sendfile does. What is written meanwhile waits.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ class FileSender:
         self._offset = offset
         self._left = length
         self._plain = is_plain(transport)
+        self._stands_in = False
         self._done: Deferred[None] = Deferred()
 
     def send(self) -> Deferred[None]:
@@ -75,7 +79,7 @@ class FileSender:
                 self._transport.fileno(), self._descriptor, self._offset, min(self._left, SENDFILE_BLOCK)
             )
         except BlockingIOError:
-            self._transport.startWriting()
+            self._stand_in()
             return
         except OSError as error:
             self._break(error)
@@ -86,9 +90,21 @@ class FileSender:
         self._offset += sent
         self._left -= sent
         if self._left:
-            self._transport.startWriting()
+            self._stand_in()
         else:
             self._finish()
+
+    def _stand_in(self) -> None:
+        """Come again when the socket takes more."""
+        if not self._stands_in:
+            self._stands_in = True
+            self._transport.doWrite = self._send_from_kernel
+            self._transport.startWriting()
+
+    def _step_back(self) -> None:
+        if self._stands_in:
+            self._stands_in = False
+            del self._transport.doWrite  # the transport's own sends what was written meanwhile, and stops writing
 
     def _send_through_python(self) -> None:
         try:
@@ -106,15 +122,18 @@ class FileSender:
             self._finish()
 
     def _finish(self) -> None:
+        self._step_back()
         if not self._done.called:
             self._transport.unregisterProducer()
             self._done.callback(None)
 
     def _fail(self, error: Exception) -> None:
+        self._step_back()
         if not self._done.called:
             self._done.errback(error)
 
     def _break(self, error: Exception) -> None:
+        self._step_back()
         if not self._done.called:
             self._transport.unregisterProducer()
             self._transport.abortConnection()

@@ -67,6 +67,28 @@ class KernelTests(FileCase):
         self.assertEqual(loopback.read(), b"head:body")
         self.successResultOf(done)
 
+    def test_written_meanwhile(self) -> None:
+        """What is written while the file is on its way comes behind it; then the transport is as it was."""
+        data = bytes(1 << 24)
+        loopback = self.connect()
+        done = FileSender(loopback.transport, self.file_of(data), 0, len(data)).send()
+        self.assertIn("doWrite", vars(loopback.transport))
+        loopback.transport.write(b"behind")
+        loopback.transport.loseConnection()
+        self.assertEqual(loopback.read(), data + b"behind")
+        self.successResultOf(done)
+        self.assertNotIn("doWrite", vars(loopback.transport))
+
+    def test_peer_leaves_meanwhile(self) -> None:
+        """A peer that leaves gets its transport's own end."""
+        data = bytes(1 << 24)
+        loopback = self.connect()
+        done = FileSender(loopback.transport, self.file_of(data), 0, len(data)).send()
+        loopback.transport.abortConnection()
+        loopback.turns.turn(20)
+        self.failureResultOf(done, ConnectionAbortedError)
+        self.assertNotIn("doWrite", vars(loopback.transport))
+
     def test_a_peer_that_does_not_read(self) -> None:
         """A full socket is waited for: nothing is buffered here, and the rest follows when the peer reads."""
         data = bytes(1 << 25)
