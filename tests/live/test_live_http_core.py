@@ -278,7 +278,8 @@ class CoreTest(Case):
                 for method in ("GET", "HEAD")
             )
             still = re.compile(rb"Date: [^\r]*")
-            self.assertEqual(still.sub(b"", get[0]), still.sub(b"", head[0]))
+            lines = [sorted(still.sub(b"", one[0]).split(b"\r\n")) for one in (get, head)]
+            self.assertEqual(lines[0], lines[1])
             self.assertEqual((head[2], get[0].count(b"\r\nDate: ")), (b"", 1))
 
     def test_core_11_deadlines(self) -> None:
