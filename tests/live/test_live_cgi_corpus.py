@@ -1,4 +1,4 @@
-"""Scripts cannot tell whether they run warm: the corpus is played to two daemons, and all that can be seen is compared."""
+"""Scripts cannot tell whether they run warm: two daemons play the corpus, and all that can be seen is compared."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class CorpusTest(SharedCase):
         self.assert_none(list(stale(self.warm, CASES, self.interpreters, warm=True)))
 
     def test_warm_is_warm(self) -> None:
-        """What falls back to exec is what is known to, with its reason in the log; the rest are forks of one process."""
+        """What falls back to exec is known to, with its reason in the log; the rest are forks of one process."""
         self.assert_none(list(wrong_way(self.warm, CASES)))
         for python in self.interpreters:
             for played, alike in ((self.exec_, False), (self.warm, True)):

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from tests.live.cgi_corpus import concurrency, endings, environment, imports, library, streams
+from tests.live.cgi_corpus import concurrency, endings, environment, imports, leavings, library, streams
 
 CASES = (
     *environment.CASES,
@@ -13,5 +13,6 @@ CASES = (
     *endings.CASES,
     *concurrency.CASES,
     *imports.CASES,
+    *leavings.CASES,
     *library.CASES,
 )
