@@ -35,8 +35,8 @@ def cache_rules() -> ValueType[Rules]:
     def parse(text: str, _: Context) -> Rules:
         found: dict[str, str] = {}
         for at, line in lines_of(text):
-            pattern, _space, value = line.partition(" ")
-            value = value.strip()
+            pattern, *rest = line.split(None, 1)
+            value = rest[0] if rest else ""
             if not value:
                 raise BadValue(f"{line!r} is not PATTERN VALUE, such as *.css max-age=3600", at=at)
             if len(line) > _LONGEST or not _VALUE.fullmatch(value):

@@ -190,8 +190,8 @@ def type_rules() -> ValueType[tuple[tuple[str, str], ...]]:
     def parse(text: str, _: Context) -> tuple[tuple[str, str], ...]:
         found: dict[str, str] = {}
         for at, line in lines_of(text):
-            suffix, _space, kind = line.partition(" ")
-            suffix, kind = suffix.lower(), kind.strip()
+            suffix, *rest = line.split(None, 1)
+            suffix, kind = suffix.lower(), rest[0] if rest else ""
             if not _SUFFIX.fullmatch(suffix):
                 raise BadValue(f"{suffix!r} is not a suffix, such as .foo", at=at)
             if not _TYPE.fullmatch(kind):

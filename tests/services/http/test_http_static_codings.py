@@ -539,7 +539,7 @@ class RuleTests(CodingCase):
     def test_static_cache_control_is_checked(self) -> None:
         """A line without value, a value that is none, and a pattern that comes twice are faults."""
         kind = cache_rules()
-        text = "*.css max-age=3600, public\n  /a/*   no-cache\n"
+        text = "*.css max-age=3600, public\n  /a/* \t no-cache\n"
         self.assertEqual(kind.parse(text, HERE), (("*.css", "max-age=3600, public"), ("/a/*", "no-cache")))
         self.assertEqual(kind.parse(kind.show(kind.parse(text, HERE)), HERE), kind.parse(text, HERE))
         for bad in ("*.css", "* a b", "* a=", "* x\u00e9", "* a, ,b", "*.a b\n*.a c", "* " + "a" * 2000, '* a="\x01"'):
@@ -565,7 +565,7 @@ class RuleTests(CodingCase):
     def test_static_types_are_checked(self) -> None:
         """A suffix without its dot, a type that is none, and a suffix that comes twice are faults."""
         kind = type_rules()
-        text = ".FOO text/x-foo\n.b  a/b; charset=x"
+        text = ".FOO text/x-foo\n.b \ta/b; charset=x"
         self.assertEqual(kind.parse(text, HERE), ((".foo", "text/x-foo"), (".b", "a/b; charset=x")))
         self.assertEqual(kind.parse(kind.show(kind.parse(text, HERE)), HERE), kind.parse(text, HERE))
         for bad in ("foo text/x", ".foo", ".foo text", ".a/b text/x", ".a a/b\n.A a/c", ".a a/b\u00e9", ".a.b a/b"):
