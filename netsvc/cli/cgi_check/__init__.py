@@ -12,9 +12,9 @@ from typing import Any
 import attrs
 
 from netsvc.cli.cgi_check import report
-from netsvc.cli.cgi_check.ask import ask
+from netsvc.cli.cgi_check.interpreters import ask
 from netsvc.cli.cgi_check.look import Script, of_directory, scripts_in, suspicion
-from netsvc.cli.cgi_check.play import Where, play
+from netsvc.cli.cgi_check.runs import Where, play
 from netsvc.config import values
 from netsvc.config.options import Context
 from netsvc.config.report import fault_lines

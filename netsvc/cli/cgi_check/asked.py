@@ -39,7 +39,7 @@ def _is_there(name, directory):
     path = [directory] + [one for one in sys.path if one and os.path.abspath(one) != mine]
     try:
         from importlib.machinery import PathFinder
-    except ImportError:
+    except ImportError:  # pragma: no cover - Python 2
         import imp
 
         try:

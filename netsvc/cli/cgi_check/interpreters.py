@@ -44,7 +44,7 @@ def ask(scripts: Iterable[Script], environment: Mapping[str, str], *, legacy: bo
             by_python[script.python].append(script)
     for python, theirs in by_python.items():
         answer = _answer(python, [os.fspath(one.path) for one in theirs], environment)
-        if answer is None:
+        if not answer:
             for script in theirs:
                 script.say(ERROR, "broken-interpreter", f"{python[0]!r} does not start.", "", 1)
                 script.runs = False
