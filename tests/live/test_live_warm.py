@@ -80,12 +80,12 @@ class Case(SharedCase):
         """Status and body."""
         client = http.client.HTTPConnection("127.0.0.1", daemon.port("http"), timeout=BOUND)
         with contextlib.closing(client):
-            client.request("GET" if body is None else "POST", path, body)
-            answer = client.getresponse()
             try:
+                client.request("GET" if body is None else "POST", path, body)
+                answer = client.getresponse()
                 return answer.status, answer.read()
             except (http.client.IncompleteRead, ConnectionResetError):
-                return -answer.status, b""  # how much arrives before it is cut is the network's affair
+                return -1, b""  # how much arrives before it is cut is the network's affair
 
     def same(self, text: str, body: bytes | None = None, first: str = f"#!{PYTHON}", warm: bool = True) -> bytes:
         """What a script prints: executed, warm, and warm from a layer, where it must be the same."""

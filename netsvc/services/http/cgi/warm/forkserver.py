@@ -15,7 +15,12 @@ interpreter as it would be had it been executed. Whatever it finds in its way, i
 is right by definition, and says why.
 
 What a script could still tell, if it looked for it: addresses (id()) and the hashes of str are those of its server,
-which lives for `RUNS` scripts; /proc/self/cmdline ends with NULs; /proc/self/environ is the server's.
+which lives for 1000 scripts; /proc/self/cmdline and environ end with NULs; gc.get_freeze_count() is not 0, and
+gc.get_objects() begins with its own; the subclasses of object include those of _ast; libraries that the server has
+loaded are in /proc/self/maps.
+
+A third stage is a layer: a server for one script, forked from the second, which has compiled it, and has done the
+imports that it begins with, when that makes no difference. See `layer` and `VETTED`.
 """
 
 # Every import is where it is used, and a child forgets it; no annotations, and no typing: nothing may be left in
@@ -400,6 +405,13 @@ def serve():
     program = main["__file__"]
     importers.pop(program, None)
 
+    def put_away():
+        """Empty the namespace of the script, so that the collector forgets it too and no freeze holds it."""
+        names = dict(main)
+        main.clear()
+        gc.collect()
+        return names
+
     def forget():
         """Whatever was imported by this code alone was not."""
         for name in sys.modules.keys() - had:
@@ -430,6 +442,7 @@ def serve():
     complaints = b""  # what the imports of a layer have written to stderr
     layered = None  # the script that this is the layer of: its file without links
     compiled = code = None  # its source, and what became of that
+    namespace = put_away()
     compile("", "", "exec")  # makes the types of its syntax trees, which is not for every child to do
     armed, streams = watch_end(gc)
     base = frozenset(sys.modules)
@@ -441,7 +454,8 @@ def serve():
             posix._exit(0)  # the daemon is gone, or wants no more
         received = memoryview(ancillary[0][2]).cast("i").tolist()
         order = marshal.loads(room)
-        gc.freeze()  # what is here already is nobody's garbage, and no child looks through it
+        if not gc.is_tracked(main):
+            gc.freeze()  # what is here already is nobody's garbage, and no child looks through it
         try:
             child = not posix.fork()
         except OSError as error:
@@ -468,6 +482,7 @@ def serve():
         channel = _socket.socket(fileno=received[0])
         posix.set_inheritable(received[0], False)
         posix.setsid()
+        main.update(namespace)
         path, legacy = order[1].decode(encoding, errors), order[2].decode(encoding, errors)
         errand = posix.memfd_create("netsvc-stderr")
         posix.dup2(errand, 2, True)
@@ -502,6 +517,7 @@ def serve():
             channel.send(marshal.dumps((0, posix.getpid(), found.encode()), 2))
             posix._exit(0)
         state.update(found)
+        namespace = put_away()
         importers = dict(sys.path_importer_cache)
         had = set(sys.modules)
         armed, streams = watch_end(gc)
@@ -509,6 +525,7 @@ def serve():
         channel.send(marshal.dumps((0, posix.getpid(), b""), 2))
 
     # The child.
+    main.update(namespace)
     serial, argv, line, comm, directory, environment, umask, nice, cpu, memory, watch = order
     shows = (
         b"\0".join(line) + b"\0",
