@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tempfile
 from pathlib import Path
+from urllib.request import urlopen
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -56,6 +58,34 @@ class TourTests(SynchronousTestCase):
             "no faults",
         ):
             self.assertIn(shown, done.stdout)
+
+    def test_moving_in(self) -> None:
+        """The five lines for a directory of scripts, as written but for its place: the last of them serves."""
+        lines = re.search(
+            r"^## Moving .*?\n\n((?:    [^\n]*\n)+)", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+        )
+        assert lines is not None
+        self.assertEqual(lines[1].count("\n"), 5)
+        *commands, last = (line.strip() for line in lines[1].splitlines())
+        self.assertTrue(last.startswith("twistd -n netsvc --config netsvc.ini"))
+        with tempfile.TemporaryDirectory() as directory:
+            script = "\n".join(commands).replace("/usr/lib/cgi-bin", str(ROOT / "etc" / "www" / "cgi-bin"))
+            script = script.replace("/var/www/html", str(ROOT / "etc" / "www"))
+            environment = {**os.environ, "PATH": f"{NETSVC.parent}:{os.environ['PATH']}", "HOME": directory}
+            done = subprocess.run(
+                ["bash", "-e", "-c", script],
+                capture_output=True,
+                text=True,
+                cwd=directory,
+                timeout=BOUND,
+                env=environment,
+            )
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertIn("cgi-bin/hello.py", done.stdout)
+            ini = (Path(directory) / "netsvc.ini").read_text().replace("tcp:8000", "tcp:0:interface=127.0.0.1")
+        with Daemon(f"[netsvc]\nstate_directory = s\n{ini}") as daemon:
+            with urlopen(f"http://127.0.0.1:{daemon.port('http')}/cgi-bin/hello.py", timeout=BOUND) as answer:
+                self.assertIn(b"Hello", answer.read())
 
     def ports(self, sample: str, daemon: Daemon, scheme: str) -> dict[str, str]:
         """The sample's ports and those that they became."""
