@@ -25,6 +25,7 @@ def python_with_tests() -> str:
     """A CPython that has the tests."""
     tried = [sys.executable, *map(str, sorted(Path.home().glob(".pyenv/versions/3.1[1-4].*/bin/python")))]
     tried += [found for found in map(shutil.which, ("python3.11", "python3.12", "python3.13", "python3")) if found]
+    tried.append("/usr/bin/python3")
     for one in tried:
         if subprocess.run([one, "-W", "ignore", "-c", HAS_THEM], capture_output=True, timeout=BOUND).returncode == 0:
             return one

@@ -155,6 +155,9 @@ class RedirectsTest(EngineCase):
         self.assertEqual(new.head.headers, ((b"accept", b"*/*"),))
         self.assertEqual((new.body_length, new.redirects, new.request_id), (0, 1, "rq1"))
         self.assertEqual((exchange.status, exchange.end), (None, ""))
+        new.status = 299  # as an nph- script there would
+        self.assertEqual(exchange.status, 299)
+        exchange.status = None
         new.answer(200, (), b"there")
         self.assertEqual((exchange.status, exchange.body), (200, b"there"))
         finished: list[str] = []

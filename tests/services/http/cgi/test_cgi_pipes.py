@@ -128,6 +128,23 @@ class InputPipeTest(ReactorCase):
         self.assertEqual((self.flow, self.pipe.closed), ([True, False], True))
         self.assertTrue(self.moves)
 
+    def test_cgi_04_rest_of_a_body_at_once(self) -> None:
+        """A body whose last octets were held back by a full pipe is whole, also when they come within the call."""
+        data = os.urandom(6 * BLOCK)
+
+        def go_on(full: bool) -> None:
+            if not full:
+                self.pipe.write(data[3 * BLOCK :])
+                self.pipe.finish()
+
+        self.pipe._flow = go_on
+        self.pipe.write(data[: 3 * BLOCK])
+        found = bytearray()
+        while part := os.read(self.reading, BLOCK):
+            found += part
+            self.reactor.iterate(0)
+        self.assertEqual(bytes(found), data)
+
     def test_reader_leaves(self) -> None:
         """When the script closes stdin what waits is dropped and the peer goes on."""
         self.pipe.write(b"x" * (3 * HIGH_WATER))
@@ -193,7 +210,8 @@ class ChildTest(ReactorCase):
     def test_limits_of_children(self) -> None:
         """What a script has started before its limits were set gets them, too."""
         child = self.start("#!/bin/sh\nsleep 1000 & mkfifo ../gate; read line <../gate; kill $!; wait")
-        self.spin(lambda: os.path.exists(self.directory / "www" / "gate") and _children(child.pid))
+        gate = self.directory / "www" / "gate"
+        self.spin(lambda: os.path.exists(gate) and len(_children(child.pid)) == 1)  # mkfifo has ended
         (grandchild,) = _children(child.pid)
         limit_process(child.pid, nice=5, cpu=7, memory=1 << 30)
         for pid in (child.pid, grandchild):
