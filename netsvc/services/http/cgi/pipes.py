@@ -235,7 +235,7 @@ class InputPipe:
             return
         self._reactor.removeWriter(self)
         self._drained()
-        if self._finished:
+        if self._finished and not self._waiting:  # who was told may have written on, to the end, within that call
             self.close()
 
     def _drained(self) -> None:
