@@ -284,6 +284,7 @@ class Streams:
         if self._taken >= self._window:
             octets, self._taken = self._taken, 0
             self._h2.increment_flow_control_window(octets)
+            self._settle()
 
     def aborted(self, exchange: Http2Exchange) -> None:
         """The answer was broken off."""
