@@ -17,7 +17,7 @@ is right by definition, and says why.
 What a script could still tell, if it looked for it: addresses (id()) and the hashes of str are those of its server,
 which lives for 1000 scripts; /proc/self/cmdline and environ end with NULs; gc.get_freeze_count() is not 0, and
 gc.get_objects() begins with its own; the subclasses of object include those of _ast; libraries that the server has
-loaded are in /proc/self/maps.
+loaded are in /proc/self/maps; calls nest one or two fewer deep until RecursionError.
 
 A third stage is a layer: a server for one script, forked from the second, which has compiled it, and has done the
 imports that it begins with, when that makes no difference. See `layer` and `VETTED`.
@@ -30,7 +30,6 @@ imports that it begins with, when that makes no difference. See `layer` and `VET
 
 import sys
 
-BOOT = "exec('CODE', {'__name__': 'netsvc'})"  # so that nothing of this is in __main__
 LONGEST = 1 << 17  # octets of a request
 LINGER = 2000  # half milliseconds that a child waits for the process between to go
 ROOM = 4096  # octets of the command line that /proc shows, for the command lines of scripts
@@ -89,10 +88,9 @@ def prepare():
 
     with open(__file__, "rb") as stream:
         code = hidden(compile(stream.read(), "netsvc-forkserver", "exec", dont_inherit=True, optimize=2))
-    constants = []
-    for one in (boot := compile(BOOT, "netsvc-forkserver", "exec", dont_inherit=True)).co_consts:
-        constants.append(code if one == "CODE" else one)
-    code = hidden(boot.replace(co_consts=tuple(constants)))
+    # The program is the body of a function: its names are no names of __main__, and one frame is below the script's.
+    main = next(one for one in code.co_consts if isinstance(one, types.CodeType) and one.co_name == "program")
+    code = main.replace(co_consts=tuple(code if one == "CODE" else one for one in main.co_consts))
     program = os.memfd_create("netsvc-forkserver", 0)
     os.write(program, MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
     os.set_inheritable(int(sys.argv[1]), True)
@@ -199,7 +197,7 @@ def watch_end(gc):
     function = type(watch_end)
     chosen = None
     for module in reversed(list(sys.modules.values())):
-        if module.__name__ == "__main__":
+        if module is sys.modules["__main__"]:
             continue
         for value in list(vars(module).values()):
             # One reference is the module's; the others are of the list, value and the argument.
@@ -253,35 +251,49 @@ def watch_end(gc):
     return armed, streams
 
 
-def run(code, main, armed, base, own, exec=exec, SystemExit=SystemExit, type=type, int=int, str=str, len=len):
-    """Run a script; what it raises goes on to the interpreter.
+def program():
+    """The main program of the second stage: serves, and in a child runs a script; what that raises goes on.
+
+    The constant is the code of this whole file. Builtins have names of its own: those of __main__ are the script's.
+    """
+    names = {"__name__": "netsvc"}
+    exec("CODE", names)
+    ended = names["ended"]
+    kind = type
+    leave = SystemExit
+    traced = names["sys"].gettrace  # a script's own tracer is not shown what is done here
+    code, main, armed, base, own = names["serve"]()
+    del names
+    try:
+        exec(code, main)
+    except leave as error:
+        if kind(error) is leave and traced() is None:
+            ended(error.code, armed, base, own)
+        raise
+    if traced() is None:
+        ended(None, armed, base, own)
+
+
+def ended(code, armed, base, own, type=type, int=int, str=str, sys=sys):
+    """A script has ended with this code: arm what `watch_end` has arranged.
+
+    Only when no C code but the standard library's was loaded: such could have streams of its own to flush.
 
     :param own: the directory of the standard library's extension modules.
     """
-    try:
-        exec(code, main)
-    except SystemExit as error:
-        if type(error) is SystemExit and (error.code is None or type(error.code) is int):
-            armed.append((error.code or 0) & 255)
-        raise
-    else:
-        armed.append(0)
-    finally:
-        # Only when no C code but the standard library's was loaded: such could have its own streams to flush.
-        if len(armed) == 2 and type(sys.modules) is type(main):
-            for name, module in [*sys.modules.items()]:
-                if name in base:
-                    continue
-                if type(module) is not type(sys):
-                    break
-                file = module.__dict__.get("__file__")
-                if name in ("_ctypes", "readline", "faulthandler") or (
-                    type(file) is str and file[-3:] == ".so" and file[: len(own)] != own
-                ):
-                    break
-            else:
-                armed[0] = armed[1]
-            del armed[1:]
+    if (code is not None and type(code) is not int) or type(sys.modules) is not type(sys.__dict__):
+        return
+    for name, module in [*sys.modules.items()]:
+        if name in base:
+            continue
+        if type(module) is not type(sys):
+            return
+        file = module.__dict__.get("__file__")
+        if name in ("_ctypes", "readline", "faulthandler"):
+            return
+        if type(file) is str and file[-3:] == ".so" and file[: len(own)] != own:
+            return
+    armed[0] = (code or 0) & 255
 
 
 def leading(source, script):
@@ -388,7 +400,7 @@ def read(path):
 
 
 def serve():
-    """The second stage. Returns only in a child: what to call run with."""
+    """The second stage. Returns only in a child: what `program` needs to run the script."""
     import _signal
     import marshal
     import posix
@@ -623,5 +635,3 @@ def serve():
 
 if __name__ == "__main__":
     prepare()
-else:
-    run(*serve())
