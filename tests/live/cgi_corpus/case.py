@@ -82,6 +82,7 @@ class Case:
     :param normal: (pattern, replacement) for what differs from run to run.
     :param fresh: a pattern whose first match has to differ between two runs of the same way.
     :param shared: why two warm runs may have in common what `fresh` finds.
+    :param declared: what a warm run is known to show differently, and why; `normal` takes it out.
     :param cold: a pattern of the reason why it does not run warm; "" when it does.
     :param more: further requests, one after the other when all else is done.
     """
@@ -108,6 +109,7 @@ class Case:
     normal: tuple[tuple[str, str], ...] = ()
     fresh: str = ""
     shared: str = ""
+    declared: str = ""
     cold: str = ""
     more: int = 0
 
