@@ -132,9 +132,11 @@ class InputPipeTest(ReactorCase):
         """A body whose last octets were held back by a full pipe is whole, also when they come within the call."""
         data = os.urandom(6 * BLOCK)
 
+        rest = [data[3 * BLOCK :]]
+
         def go_on(full: bool) -> None:
-            if not full:
-                self.pipe.write(data[3 * BLOCK :])
+            if not full and rest:
+                self.pipe.write(rest.pop())
                 self.pipe.finish()
 
         self.pipe._flow = go_on
