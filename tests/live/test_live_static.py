@@ -223,4 +223,6 @@ class ChromiumTest(Case):
             self.assertLessEqual(self.wide(page), width)
             self.assertEqual([one for one in said if "404" not in one], [])
             self.assertEqual(page.locator("h1").inner_text().split("\n")[-1].strip(), "Not Found")
-            self.assertRegex(page.locator("code").inner_text(), "^[0-9a-f]{12}$")
+            word = page.locator("code").inner_text()
+            self.assertRegex(word, "^[0-9a-f]{12}$")
+            self.daemon.wait_for(f"(request {word})")

@@ -81,8 +81,11 @@ class EventLog:
         secure: bool = False,  # noqa: ARG002
     ) -> None:
         """As :meth:`AccessLog.request`."""
+        text = "{peer} {method} {target} {status} {octets}" + (" aborted" if aborted else "")
+        if request_id and status >= 400:  # the page of an error shows it, too
+            text += " (request {request_id})"
         log.info(
-            "{peer} {method} {target} {status} {octets}" + (" aborted" if aborted else ""),
+            text,
             event="http-request-aborted" if aborted else "http-request",
             peer=peer,
             method=head.method,
@@ -97,7 +100,7 @@ class EventLog:
     def bad_request(self, peer: str, status: int, reason: str, request_id: str) -> None:
         """As :meth:`AccessLog.bad_request`."""
         log.info(
-            "{peer} {status} {reason}",
+            "{peer} {status} {reason} (request {request_id})",
             event="http-bad-request",
             peer=peer,
             status=status,
