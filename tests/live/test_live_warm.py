@@ -194,36 +194,38 @@ class WarmIdentityTest(Case):
 
     def test_warm_endings(self) -> None:
         """Exit statuses, messages, tracebacks, atexit, threads and signals end a script as they end an executed one."""
-        for ending in (
-            "import sys; sys.exit(3)",
-            "import sys; sys.exit('last words')",
-            "raise SystemExit",
-            "raise SystemExit(-1)",
-            "raise KeyError('x')",
-            "def f():\n    try:\n        1/0\n    except Exception as e:\n        raise ValueError(2) from e\nf()",
-            "raise KeyboardInterrupt",
-            "import os; os._exit(5)",
-            "import os; os.kill(os.getpid(), 9)",
-            "import os; os.abort()",
-            "import atexit; atexit.register(print, 'at exit'); print('before')",
-            "import threading, time\ndef f():\n    time.sleep(0.1)\n    print(1)\nthreading.Thread(target=f).start()",
-            "import sys\nsys.excepthook = lambda *a: print('hook', a[0])\n1/0",
-            "import sys\nclass D:\n    def __del__(self): print('gone', sys.meta_path)\nd = D()\ne = D(); e.e = e",
-            "import builtins\nclass D:\n    def __del__(self, print=print): print('late')\nbuiltins.d = D()",
-            "f = open('/tmp/netsvc-warm-unclosed', 'w'); f.write('x' * 10)",
-            "import sys; sys.stdout.close()",
-            "import os; os.close(1)",
-            "import os\nif os.fork() == 0:\n    print('child')\nelse:\n    os.wait(); print('parent')",
-            "import sys\ndef f(): f()\ntry:\n    f()\nexcept RecursionError as e:\n    print(e)",
-            "print(",
-            "x = '\\d'; x is 5",
-            "import nowhere",
-            "import sys; sys.stdout.write('no end'); sys.stderr.write('neither')",
-            "import gc, weakref\nclass A: pass\na = A(); weakref.finalize(a, print, 'final')",
-            "def g():\n    try:\n        yield 1\n    finally:\n        print('closed')\ng = g(); next(g)",
+        for number, ending in enumerate(
+            (
+                "import sys; sys.exit(3)",
+                "import sys; sys.exit('last words')",
+                "raise SystemExit",
+                "raise SystemExit(-1)",
+                "raise KeyError('x')",
+                "def f():\n    try:\n        1/0\n    except Exception as e:\n        raise ValueError(2) from e\nf()",
+                "raise KeyboardInterrupt",
+                "import os; os._exit(5)",
+                "import os; os.kill(os.getpid(), 9)",
+                "import os; os.abort()",
+                "import atexit; atexit.register(print, 'at exit'); print('before')",
+                "import threading, time\ndef f():\n    time.sleep(1e-1); print(1)\nthreading.Thread(target=f).start()",
+                "import sys\nsys.excepthook = lambda *a: print('hook', a[0])\n1/0",
+                "import sys\nclass D:\n    def __del__(self): print('gone', sys.meta_path)\nd = D()\ne = D(); e.e = e",
+                "import builtins\nclass D:\n    def __del__(self, print=print): print('late')\nbuiltins.d = D()",
+                "f = open('/tmp/netsvc-warm-unclosed', 'w'); f.write('x' * 10)",
+                "import sys; sys.stdout.close()",
+                "import os; os.close(1)",
+                "import os\nif os.fork() == 0:\n    print('child')\nelse:\n    os.wait(); print('parent')",
+                "import sys\ndef f(): f()\ntry:\n    f()\nexcept RecursionError as e:\n    print(e)",
+                "print(",
+                "x = '\\d'; x is 5",
+                "import nowhere",
+                "import sys; sys.stdout.write('no end'); sys.stderr.write('neither')",
+                "import gc, weakref\nclass A: pass\na = A(); weakref.finalize(a, print, 'final')",
+                "def g():\n    try:\n        yield 1\n    finally:\n        print('closed')\ng = g(); next(g)",
+            )
         ):
             with self.subTest(ending):
-                path = self.script("print('Content-Type: text/plain\\n', flush=True)\n" + ending)
+                path = self.script("print('Content-Type: text/plain\\n', flush=True)\n" + ending, f"ending{number}.py")
                 self.compare(path, warm=ending != "print(")
 
     def test_warm_flags(self) -> None:

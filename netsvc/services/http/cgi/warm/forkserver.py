@@ -281,7 +281,7 @@ def ended(code, armed, base, own, type=type, int=int, str=str, sys=sys):
 
     :param own: the directory of the standard library's extension modules.
     """
-    if (code is not None and type(code) is not int) or type(sys.modules) is not type(sys.__dict__):
+    if not (code is None or (type(code) is int and 0 <= code <= 255)) or type(sys.modules) is not type(sys.__dict__):
         return
     for name, module in [*sys.modules.items()]:
         if name in base:
@@ -293,7 +293,7 @@ def ended(code, armed, base, own, type=type, int=int, str=str, sys=sys):
             return
         if type(file) is str and file[-3:] == ".so" and file[: len(own)] != own:
             return
-    armed[0] = (code or 0) & 255
+    armed[0] = code or 0
 
 
 def leading(source, script):
@@ -571,7 +571,6 @@ def serve():
                     hard = hard if most == resource.RLIM_INFINITY else min(hard, most)
                     resource.setrlimit(kind, (min(soft, hard), hard))
             forget()
-        tzset()
         for path, was in [*state.items(), *watch]:
             if identity(path) != was:
                 reason = b"stale: " + (path if type(path) is bytes else path.encode(encoding, errors))
@@ -593,6 +592,7 @@ def serve():
             posix.environ.setdefault(name, value)
         for name, value in posix.environ.items():
             posix.putenv(name, value)
+        tzset()  # TZ is there again; without it, /etc/localtime may have changed
         words = [one.decode(encoding, errors) for one in argv]
         try:
             if source != compiled:
