@@ -219,7 +219,7 @@ class WarmIdentityTest(Case):
                 "print(",
                 "x = '\\d'; x is 5",
                 "import nowhere",
-                "import sys; sys.stdout.write('no end'); sys.stderr.write('neither')",
+                "import sys; sys.stdout.write('no end'); sys.stderr.write('neither\\n')",
                 "import gc, weakref\nclass A: pass\na = A(); weakref.finalize(a, print, 'final')",
                 "def g():\n    try:\n        yield 1\n    finally:\n        print('closed')\ng = g(); next(g)",
             )
