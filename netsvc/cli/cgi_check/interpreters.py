@@ -73,7 +73,9 @@ def _answer(python: tuple[str, ...], files: list[str], environment: Mapping[str,
 
 def _judge(script: Script, found: Mapping[str, Any], version: str, legacy: bool) -> None:
     if version.startswith("2."):
-        script.say(WARNING, "python-2", f"It is written for Python {version}, which has not been maintained since 2020.")
+        script.say(
+            WARNING, "python-2", f"It is written for Python {version}, which has not been maintained since 2020."
+        )
     if found["error"] is not None:
         line, text = found["error"]
         old = text.startswith(_PRINT) or ("except" in text and "," in text)
