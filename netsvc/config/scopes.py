@@ -56,7 +56,7 @@ def parse_prefix(text: str) -> Prefix:
         given, slash, rest = text[2:].partition("/")
         path = slash + rest
         try:
-            host = _a_labels(given.lower())
+            host = a_labels(given.lower())
         except UnicodeError:
             host = ""
         if not _HOST.fullmatch(host) or ".." in host:
@@ -72,13 +72,18 @@ def parse_prefix(text: str) -> Prefix:
     return Prefix(host, names)
 
 
-def _a_labels(host: str) -> str:
+def a_labels(host: str) -> str:
+    """The name of a host as it stands in requests (RFC 5891); `:PORT` may stand behind it, ``*.`` before it.
+
+    :raises UnicodeError: it is none.
+    """
     if host.isascii():
         return host
     import idna  # noqa: PLC0415  (its tables take their time, and few configurations need them)
 
     wild = "*." if host.startswith("*.") else ""
-    return wild + idna.encode(host.removeprefix("*."), uts46=True).decode("ascii")
+    name, colon, port = host.removeprefix("*.").partition(":")
+    return f"{wild}{idna.encode(name, uts46=True).decode('ascii')}{colon}{port}"
 
 
 @frozen

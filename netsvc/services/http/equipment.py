@@ -18,7 +18,7 @@ from netsvc.services.http.mount_settings import MountSettings
 from netsvc.services.http.paths import Decision
 from netsvc.services.http.ready import ReadyAnswers
 from netsvc.services.http.routes import Equipment
-from netsvc.services.http.sites import Place, Sites
+from netsvc.services.http.sites import Place, Sites, credentials_of
 from netsvc.services.http.static import StaticFiles
 from netsvc.services.http.style import AnswerStyle, own_error_page
 
@@ -73,7 +73,7 @@ class EquipmentMaker:
 
     def _authenticator(self, settings: AuthSettings) -> Authenticator | None:
         """Places that ask for the same have one gate: who passed it at one may go to the other."""
-        key = tuple(getattr(settings, one.key) for one in options(AuthSettings))
+        key = credentials_of(settings)
         if key not in self._authenticators:
             self._authenticators[key] = self.authentication.authenticator(settings)
         return self._authenticators[key]

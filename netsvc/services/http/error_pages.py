@@ -8,7 +8,7 @@ from collections.abc import Callable
 from netsvc.services.http.exchange import Headers
 from netsvc.services.http.media_types import media_type
 from netsvc.services.http.pages import NOSNIFF
-from netsvc.services.http.paths import Decision, Directory, File
+from netsvc.services.http.paths import Decision, File, close
 from netsvc.services.http.style import own_error_page
 
 LONGEST = 1 << 18  # octets of an error page; a longer file is not one
@@ -36,16 +36,14 @@ class ErrorPages:
 
     def _read(self, path: bytes) -> tuple[Headers, bytes] | None:
         decision = self._look(path)
-        if isinstance(decision, Directory):
-            os.close(decision.descriptor)
-        if not isinstance(decision, File):
-            return None
         try:
+            if not isinstance(decision, File):
+                return None
             page = os.pread(decision.descriptor, LONGEST + 1, 0)
         except OSError:
             return None
         finally:
-            os.close(decision.descriptor)
+            close(decision)
         if len(page) > LONGEST:
             return None
         return ((b"Content-Type", media_type(decision.names[-1])), NOSNIFF), page

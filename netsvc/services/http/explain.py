@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from typing import Any
 
 from attrs import field, frozen
 
 from netsvc.config.listen import TcpAddress
+from netsvc.config.scopes import a_labels
 from netsvc.errors import BadValue
-from netsvc.services.http.media_types import media_type
-from netsvc.services.http.paths import Decision, Directory, File, Redirect, Refused, Script, join
+from netsvc.services.http.media_types import MediaTypes, read_types_file
+from netsvc.services.http.paths import Decision, Directory, File, Redirect, Script, close, join
 from netsvc.services.http.sites import Found, Moved, Place, Request, Sites, elsewhere, to_https
 
 _URL = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]+)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?(?:#.*)?")
@@ -63,6 +65,10 @@ def ask(url: str, method: str) -> Asked:
     if found is None:
         raise BadValue(f"{url!r} is not a URL such as http://localhost:8000/index.html")
     authority = found["authority"].rpartition("@")[2]
+    try:
+        authority = a_labels(authority)
+    except UnicodeError:
+        raise BadValue(f"{authority!r} is not the name of a host") from None
     port = re.search(r":([0-9]{1,5})\Z", authority)
     # As a browser would send it: what is no ASCII, and blanks, percent-encoded.
     path, query = (
@@ -135,15 +141,31 @@ def _stands(told: Explanation, sites: Sites, found: Found, method: str) -> None:
     place, decision = sites.look(found)
     if place is not found.place:
         told.say("place", f"[http {place}], where the index file lies", place=str(place))
-    if isinstance(decision, File | Directory):
-        os.close(decision.descriptor)
-    if isinstance(decision, File | Directory | Redirect) and method not in ("GET", "HEAD", "OPTIONS"):
-        told.say("answer", f"405: {method} is for scripts", status=405)
-        return
+    instead = sites.instead(found, decision, method)
+    close(decision)
+    if instead is not None:
+        path = found.place.settings.fallback
+        told.say("fallback", f"{path} is sent, since nothing stands there", fallback=path)
+        place, decision = instead
+        close(decision)
     told.say("docroot", str(place.docroot), docroot=str(place.docroot))
+    if isinstance(decision, File | Directory | Redirect) and method not in ("GET", "HEAD"):
+        if method == "OPTIONS":
+            told.say("answer", "204: the methods for a file are GET, HEAD, OPTIONS", status=204)
+        else:
+            told.say("answer", f"405: {method} is for scripts", status=405)
+        return
     _decision(told, place, decision)
-    if isinstance(decision, Refused) and decision.status == 404 and place.settings.fallback:
-        told.say("fallback", f"{place.settings.fallback} is sent with 200", fallback=place.settings.fallback)
+
+
+def _type(place: Place, name: bytes) -> str:
+    """The media type of a file by the options of its place; a types_file that cannot be read has none."""
+    settings = place.settings
+    others = {}
+    if settings.types_file is not None:
+        with suppress(OSError):
+            others = read_types_file(settings.types_file)
+    return MediaTypes(dict(settings.types), others).of(name).decode("latin-1")
 
 
 def _decision(told: Explanation, place: Place, decision: Decision) -> None:
@@ -156,15 +178,19 @@ def _decision(told: Explanation, place: Place, decision: Decision) -> None:
         if not decision.filename.is_file():
             told.say("but", "there is no such file: 404", status=404)
         elif not os.access(decision.filename, os.X_OK):
-            told.say("but", "it has no execute bit: see cgi-check")
+            if place.settings.cgi_source == "text":
+                told.say("but", "it has no execute bit, and cgi_source = text: it is shown")
+            else:
+                told.say("but", "it has no execute bit: 403; see cgi-check", status=403)
     elif isinstance(decision, File):
-        kind = media_type(decision.path.rpartition(b"/")[2]).decode("latin-1")
+        kind = _type(place, decision.path.rpartition(b"/")[2])
         file = os.fsdecode(decision.path)
         size = decision.stat.st_size
         told.say("answer", f"200: the file {file} ({kind}, {size} octets)", status=200, file=file, type=kind, size=size)
     elif isinstance(decision, Redirect):
         location = decision.location.decode("latin-1")
-        told.say("answer", f"301 to {location}: a directory ends with a slash", status=301, location=location)
+        reason = "a directory ends with a slash" if location.endswith("/") else "its index file has a gate of its own"
+        told.say("answer", f"301 to {location}: {reason}", status=301, location=location)
     elif isinstance(decision, Directory):
         status = 200 if place.settings.listing else 403
         text = "a list of the directory" if place.settings.listing else "a directory without index; listing = no"

@@ -111,6 +111,12 @@ class Refused:
 Decision = Script | File | Directory | Redirect | Refused
 
 
+def close(decision: Decision) -> None:
+    """Close what a decision holds open."""
+    if isinstance(decision, File | Directory):
+        decision.close()
+
+
 @frozen(kw_only=True)
 class Policy:
     """What may be served.
@@ -319,9 +325,7 @@ class _Walk:
             raise _RefusedError(404, "the file was replaced while it was opened")
         path = b"/".join((os.fsencode(self._docroot), *segments))
         siblings = self._siblings(leaf, found)
-        return File(
-            descriptor=descriptor, stat=found, path=path, names=(*self._prefix, *segments), siblings=siblings
-        )
+        return File(descriptor=descriptor, stat=found, path=path, names=(*self._prefix, *segments), siblings=siblings)
 
     def _siblings(self, leaf: _Leaf, found: os.stat_result) -> dict[bytes, File]:
         """What stands beside a file under its name with a suffix: where the file is, not where a link to it is."""

@@ -5,7 +5,6 @@ What a URL means is decided in :mod:`.sites`; here it is done.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from twisted.logger import Logger
 
 from netsvc.services.http.listing import Listings
 from netsvc.services.http.pages import PAGE_HEADERS, page
-from netsvc.services.http.paths import Decision, Directory, File, Redirect, Refused, Script, join, split
+from netsvc.services.http.paths import Decision, Directory, File, Redirect, Refused, Script, close, join, split
 from netsvc.services.http.sites import Found, Moved, Place, Request, Sites, elsewhere, to_https
 from netsvc.services.http.static import StaticFiles
 from netsvc.services.http.style import AnswerStyle
@@ -102,29 +101,9 @@ class Routes:
             mounted.answer(exchange, found.names[:at], found.names[at:], found.directory)
             return
         place, decision = self._sites.look(found)
-        if place is not found.place and not self._same_gate(place, found.place):
-            _close(decision)  # the index file has a gate of its own: go to it by its own name
-            self._redirect(exchange, join((*found.names, *place.prefix[len(found.names) :]), directory=False))
-            return
         exchange.style = self._equipment[place].style
-        missing = isinstance(decision, Refused) and decision.status == 404
-        if missing and place.settings.fallback and exchange.head.method in ("GET", "HEAD"):
-            place, decision = self._fallback(found, place, decision)
-        self._answer(exchange, place, decision)
-
-    def _same_gate(self, one: Place, other: Place) -> bool:
-        return self._equipment[one].authenticator is self._equipment[other].authenticator
-
-    def _fallback(self, found: Found, place: Place, refused: Decision) -> tuple[Place, Decision]:
-        """What is sent where there is nothing."""
-        names = split(os.fsencode(place.settings.fallback))
-        if isinstance(names, Refused):
-            return place, refused
-        there = self._sites.look(Found(found.site, found.site.place(names[0]), *names))
-        if isinstance(there[1], File) and self._same_gate(there[0], place):
-            return there
-        _close(there[1])
-        return place, refused
+        instead = self._sites.instead(found, decision, exchange.head.method)
+        self._answer(exchange, *(instead or (place, decision)))
 
     def _answer(self, exchange: Any, place: Place, decision: Decision) -> None:
         method = exchange.head.method
@@ -149,7 +128,7 @@ class Routes:
             exchange.refuse(decision.status)
             return
         if method not in ("GET", "HEAD"):
-            _close(decision)
+            close(decision)
             if method == "OPTIONS":
                 exchange.answer(204, ((b"Allow", ALLOWED),), b"")
             else:
@@ -193,8 +172,3 @@ class Routes:
 
 def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
-
-
-def _close(decision: Decision) -> None:
-    if isinstance(decision, File | Directory):
-        decision.close()

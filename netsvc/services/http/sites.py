@@ -14,9 +14,11 @@ from typing import Any
 
 from attrs import field, frozen
 
+from netsvc.config.options import options
 from netsvc.config.scopes import Prefix, Scope
+from netsvc.services.http.auth_settings import AuthSettings
 from netsvc.services.http.encodings import SUFFIXES
-from netsvc.services.http.paths import Decision, File, Policy, Refused, Way, go, split
+from netsvc.services.http.paths import Decision, File, Policy, Redirect, Refused, Way, close, go, join, split
 from netsvc.services.http.redirects import redirect_to
 
 ACME = (b".well-known", b"acme-challenge")  # RFC 8555 8.3: asked for without TLS, and must be answered so
@@ -34,6 +36,7 @@ class Place:
     :param mount_at: the prefix that the mounted resource stands for, likewise.
     :param cgi_at: the scope that set an option of CGI last; places with the same one share their scripts' limits.
     :param policy: what may be served.
+    :param gate: what it asks of whoever comes; who may see one place may see another only if this is the same.
     """
 
     host: str
@@ -44,6 +47,7 @@ class Place:
     mount_at: tuple[bytes, ...]
     cgi_at: Prefix
     policy: Policy
+    gate: tuple[object, ...]
 
     def __str__(self) -> str:
         return str(Prefix(self.host, tuple(os.fsdecode(name) for name in self.prefix)))
@@ -133,6 +137,16 @@ def policy_of(settings: Any) -> Policy:
     )
 
 
+def credentials_of(settings: Any) -> tuple[object, ...]:
+    """The options of authentication; places where they are the same have one authenticator."""
+    return tuple(getattr(settings, one.key) for one in options(AuthSettings))
+
+
+def gate_of(settings: Any) -> tuple[object, ...]:
+    """What a scope asks of whoever comes: TLS, a password."""
+    return settings.https, *credentials_of(settings)
+
+
 @frozen
 class Sites:
     """Every site of one http section.
@@ -170,6 +184,7 @@ class Sites:
             mount_at=(),
             cgi_at=Prefix(),
             policy=policy_of(self.settings),
+            gate=gate_of(self.settings),
         )
         site = Site({(): root}, max((len(scope.prefix.names) for scope in scopes), default=0))
         for scope in sorted(scopes, key=lambda one: len(one.prefix.names)):
@@ -185,6 +200,7 @@ class Sites:
                 mount_at=names if "mount" in scope.given else around.mount_at,
                 cgi_at=scope.prefix if any(key.startswith("cgi_") for key in scope.given) else around.cgi_at,
                 policy=policy_of(settings),
+                gate=gate_of(settings),
             )
         return site
 
@@ -223,15 +239,33 @@ class Sites:
     def look(self, found: Found) -> tuple[Place, Decision]:
         """What stands at a place, and the place whose options hold for it: an index file may lie in a scope of its own.
 
-        A decision may hold a descriptor, which the caller closes.
+        If that has a gate of its own, the index file is reached by its own name only. A decision may hold a descriptor,
+        which the caller closes.
         """
         decision = _stands(found.place, found.names, found.directory)
         if isinstance(decision, File) and decision.names != found.names:
             inner = found.site.place(decision.names)
+            if inner.gate != found.place.gate:
+                decision.close()
+                return found.place, Redirect(join(decision.names, directory=False))
             if inner is not found.place:
                 decision.close()
                 return inner, _stands(inner, decision.names, False)
         return found.place, decision
+
+    def instead(self, found: Found, decision: Decision, method: str) -> tuple[Place, File] | None:
+        """What is sent where nothing stands: the fallback of the place, if that is a file behind the same gate."""
+        path = found.place.settings.fallback
+        if not path or method not in ("GET", "HEAD") or not isinstance(decision, Refused) or decision.status != 404:
+            return None
+        names = split(os.fsencode(path))
+        if isinstance(names, Refused):
+            return None
+        place, there = self.look(Found(found.site, found.site.place(names[0]), *names))
+        if isinstance(there, File) and place.gate == found.place.gate:
+            return place, there
+        close(there)
+        return None
 
 
 def _stands(place: Place, names: tuple[bytes, ...], directory: bool) -> Decision:

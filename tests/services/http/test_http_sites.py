@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from netsvc.config.options import Context, options
 from netsvc.config.scopes import Prefix, Scope, inherited, parse_prefix
 from netsvc.errors import BadValue
+from netsvc.services.http.error_pages import ErrorPages
 from netsvc.services.http.explain import ask, explain, listens_for
 from netsvc.services.http.redirects import redirect_to
 from netsvc.services.http.routes import Equipment, Routes
@@ -253,7 +254,7 @@ class WayTests(SynchronousTestCase):
         gate = Gate()
         rig = SiteRig(
             self.root,
-            {"/a/index.html": {"listing": "yes"}, "/errors": {}},
+            {"/a/index.html": {"auth_file": "/users"}, "/errors": {}},
             authenticator=lambda place: gate if place.prefix[:1] == (b"a",) else None,
             fallback="/a/index.html",
         )
@@ -264,12 +265,36 @@ class WayTests(SynchronousTestCase):
         gate.opens = True
         self.assertEqual(rig.at("h/a/index.html").body, b"inner")
 
+    def test_https_of_an_index_file_and_of_a_fallback(self) -> None:
+        """What may be seen over TLS only is not shown without, by an index or a fallback either."""
+        rig = SiteRig(self.root, {"/a/index.html": {"https": "redirect"}}, fallback="/a/index.html")
+        self.assertEqual(rig.at("h/a/").headers[b"location"], b"/a/index.html")
+        self.assertEqual(rig.at("h/a/index.html").headers[b"location"], b"https://h/a/index.html")
+        self.assertEqual(rig.at("h/nothing").status, 404)
+
     def test_style(self) -> None:
         """A place's fields are on its answers, errors too, and on no other's."""
         rig = SiteRig(self.root, {"/a": {"headers": "X-Place: here"}})
         self.assertEqual(rig.at("h/a/index.html").headers[b"x-place"], b"here")
         self.assertEqual(rig.at("h/a/none").headers[b"x-place"], b"here")
         self.assertNotIn(b"x-place", rig.at("h/index.html").headers)
+
+    def test_error_pages(self) -> None:
+        """A site's own page is sent, and everything that was opened for it is closed, compressed ones too."""
+        write(self.root, "errors/404.html.gz", b"packed")
+        settings = SiteRig(self.root).settings
+        sites = Sites(settings)
+
+        def look(path: bytes) -> Any:
+            found = sites.find("", path)
+            return sites.look(found)[1] if isinstance(found, Found) else found[1]
+
+        before = len(os.listdir("/proc/self/fd"))
+        pages = ErrorPages(parsed(error_pages="404 /errors/404.html\n403 /errors/\n5xx /none")["error_pages"], look)
+        self.assertEqual(pages.page(404, None, "id")[1], b"<p>lost")
+        self.assertIn(b"403", pages.page(403, None, "id")[1])
+        self.assertIn(b"500", pages.page(500, None, "id")[1])
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     def test_values(self) -> None:
         """Fields, pages and names are checked as they are read."""
@@ -311,7 +336,7 @@ class ExplainTests(SynchronousTestCase):
             ("http://s:80/x?y", "301 to https://s/x?y", ("status", 301)),
             ("https://s/x", "404", ("reason", "no such file or directory")),
             ("http://h/d", "301 to /d/", ("status", 301)), ("http://h/d/", "403: a directory", ("status", 403)),
-            ("http://h/f/x", "404", ("fallback", "/index.html")),
+            ("http://h/f/x", "200: the file", ("fallback", "/index.html")),
             ("http://h/cgi-bin/a.py/x", "runs ", ("path_info", "/x")),
             ("http://h/é b", "404", ("path", "/é b")), ("http://h/..", "400", ("status", 400)),
         ):  # fmt: skip
@@ -321,6 +346,41 @@ class ExplainTests(SynchronousTestCase):
         self.assertEqual(self.told("http://h/", "POST")[1]["status"], 405)
         steps = explain(self.rig.settings, ask("http://h/cgi-bin/b.py", "GET")).steps
         self.assertIn("no execute bit", steps[-1][1])
+
+    def test_what_is_sent_instead(self) -> None:
+        """A fallback and an index file behind a gate of its own are told as they are answered."""
+        write(self.root, "d/index.html", b"inner")
+        self.rig = SiteRig(
+            self.root,
+            {
+                "/d/index.html": {"auth_file": "/users"},
+                "/none": {"fallback": "/missing"},
+                "/shut": {"fallback": "/d/index.html"},
+                "/f": {"fallback": "/index.html"},
+            },
+        )
+        self.assertEqual(self.told("http://h/d/")[0], "301 to /d/index.html: its index file has a gate of its own")
+        for url, method, status in (
+            ("http://h/f/x", "GET", 200), ("http://h/f/x", "POST", 404), ("http://h/none/x", "GET", 404),
+            ("http://h/shut/x", "GET", 404), ("http://h/", "OPTIONS", 204), ("http://h/", "PUT", 405),
+        ):  # fmt: skip
+            self.assertEqual(self.told(url, method)[1]["status"], status, (url, method))
+
+    def test_types(self) -> None:
+        """The type of a file is that of its place."""
+        write(self.root, "a.foo", b"")
+        (self.root / "types").write_text("text/x-bar bar\n")
+        write(self.root, "a.bar", b"")
+        self.rig = SiteRig(self.root, types=".foo text/x-foo", types_file=str(self.root / "types"))
+        self.assertEqual(self.told("http://h/a.foo")[1]["type"], "text/x-foo; charset=utf-8")
+        self.assertEqual(self.told("http://h/a.bar")[1]["type"], "text/x-bar; charset=utf-8")
+
+    def test_international_names(self) -> None:
+        """A name of a host is taken as a browser sends it."""
+        self.rig = SiteRig(self.root, {"//bücher.example": {"https": "redirect"}})
+        self.assertEqual(self.told("http://Bücher.example:80/")[1]["location"], "https://xn--bcher-kva.example/")
+        with self.assertRaises(BadValue):
+            ask("http://a..é/", "GET")
 
     def test_urls(self) -> None:
         """What is no URL is told; a port is the scheme's own when none is given."""
