@@ -45,7 +45,7 @@ class EquipmentMaker:
         self._sites = sites
         self._ready = ready
         self._route = route
-        self.engines: dict[tuple[str, Prefix], CgiEngine] = {}
+        self.engines: dict[Prefix, CgiEngine] = {}
         self.authentication = Authentication(
             clock=runtime.reactor, in_thread=runtime.in_thread, metrics=runtime.metrics, service=runtime.name
         )
@@ -95,7 +95,7 @@ class EquipmentMaker:
         """The engine of the scope that said something of CGI last: its limits hold for all below it together."""
         if not place.settings.cgi_directories:
             return None
-        key = (place.host, place.cgi_at)
+        key = place.cgi_at
         if key not in self.engines:
             self.engines[key] = CgiEngine(
                 place.settings,

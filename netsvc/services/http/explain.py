@@ -16,7 +16,7 @@ from netsvc.config.listen import TcpAddress
 from netsvc.config.scopes import a_labels
 from netsvc.errors import BadValue
 from netsvc.services.http.media_types import MediaTypes, read_types_file
-from netsvc.services.http.paths import Decision, Directory, File, Redirect, Script, close, join
+from netsvc.services.http.paths import Decision, Directory, File, Redirect, Refused, Script, close, join
 from netsvc.services.http.sites import Found, Moved, Place, Request, Sites, elsewhere, to_https
 
 _URL = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]+)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?(?:#.*)?")
@@ -106,6 +106,9 @@ def explain(settings: Any, asked: Asked) -> Explanation:
     told.say("path", os.fsdecode(join(found.names, directory=found.directory)), path=_text(found))
     told.say("place", f"[http {found.place}]" if found.place.prefix else "the root of the site", place=str(found.place))
     moved = to_https(found, request)
+    if isinstance(moved, Refused):
+        told.say("answer", f"{moved.status}: {moved.reason}", status=moved.status, reason=moved.reason)
+        return told
     if moved is None:
         _gate(told, found.place)
         other = elsewhere(found, request.query)

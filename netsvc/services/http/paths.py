@@ -123,7 +123,7 @@ class Policy:
 
     :param follow: "inside", "owner", "no" or "yes": see the option follow_symlinks.
     :param dotfiles: whether names that begin with a dot are served.
-    :param cgi: names of CGI directories.
+    :param cgi: names of CGI directories; a docroot that is called so is one.
     :param index: names of index files, in order.
     :param siblings: (coding, suffix) of the files that are opened beside each file: regular ones, no links, that are no
         older than it.
@@ -263,7 +263,7 @@ class _Walk:
 
     def resolve(self, segments: tuple[bytes, ...], directory: bool) -> Decision:
         """What the names lead to."""
-        in_cgi = any(name in self._policy.cgi for name in self._prefix)
+        in_cgi = any(name in self._policy.cgi for name in (*self._prefix, os.fsencode(self._docroot.name)))
         for at, name in enumerate(segments):
             if name.startswith(b".") and not self._policy.dotfiles and (at or self._prefix or name != _WELL_KNOWN):
                 raise _RefusedError(404, "a hidden name")

@@ -47,7 +47,10 @@ class Rule:
         if target.endswith(b"*"):
             below = names[len(self.names) :]
             target = target[:-1] + (join(below, directory=directory)[1:] if below else b"")
-        return target + b"?" + query if query and b"?" not in target else target
+        if query and b"?" not in target:
+            path, number, fragment = target.partition(b"#")
+            target = path + b"?" + query + number + fragment
+        return target
 
 
 def redirect_to(

@@ -82,7 +82,9 @@ class Routes:
                 method=head.method,
             ),
         )
-        if moved is not None:
+        if isinstance(moved, Refused):
+            exchange.refuse(moved.status)
+        elif moved is not None:
             self._moved(exchange, moved)
         elif equipment.authenticator is not None:
             equipment.authenticator.admit(exchange, lambda: self._enter(exchange, found))

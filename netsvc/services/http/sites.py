@@ -15,7 +15,7 @@ from typing import Any
 from attrs import field, frozen
 
 from netsvc.config.options import options
-from netsvc.config.scopes import Prefix, Scope
+from netsvc.config.scopes import Prefix, Scope, inherited
 from netsvc.services.http.auth_settings import AuthSettings
 from netsvc.services.http.encodings import SUFFIXES
 from netsvc.services.http.paths import Decision, File, Policy, Redirect, Refused, Way, close, go, join, split
@@ -147,6 +147,23 @@ def gate_of(settings: Any) -> tuple[object, ...]:
     return settings.https, *credentials_of(settings)
 
 
+def _within(around: Place, names: tuple[bytes, ...], scope: Scope) -> Place:
+    """The place of a scope, which has what it does not set itself from the place around it."""
+    given = {key: getattr(scope.settings, key) for key in scope.given}
+    settings = inherited(around.settings, type(scope.settings), given)
+    return Place(
+        host=around.host,
+        prefix=names,
+        settings=settings,
+        docroot=settings.docroot.absolute(),
+        docroot_at=names if "docroot" in scope.given else around.docroot_at,
+        mount_at=names if "mount" in scope.given else around.mount_at,
+        cgi_at=scope.prefix if any(key.startswith("cgi_") for key in scope.given) else around.cgi_at,
+        policy=policy_of(settings),
+        gate=gate_of(settings),
+    )
+
+
 @frozen
 class Sites:
     """Every site of one http section.
@@ -172,9 +189,16 @@ class Sites:
         for scope in self.settings.scopes:
             by_host.setdefault(scope.prefix.host, []).append(scope)
         for host, scopes in by_host.items():
-            yield self._site(host, scopes)
+            own = not host or any("docroot" in one.given for one in scopes if not one.prefix.names)
+            common = () if not host else [one for one in by_host[""] if not (own and one.prefix.names)]
+            yield self._site(host, (*common, *scopes))
 
-    def _site(self, host: str, scopes: list[Scope]) -> Site:
+    def _site(self, host: str, scopes: Iterable[Scope]) -> Site:
+        """A site.
+
+        :param scopes: its own behind those of all hosts that hold for it, too: a host that shows the common docroot
+            asks for the same passwords there.
+        """
         root = Place(
             host=host,
             prefix=(),
@@ -186,22 +210,14 @@ class Sites:
             policy=policy_of(self.settings),
             gate=gate_of(self.settings),
         )
-        site = Site({(): root}, max((len(scope.prefix.names) for scope in scopes), default=0))
-        for scope in sorted(scopes, key=lambda one: len(one.prefix.names)):
-            names = tuple(os.fsencode(name) for name in scope.prefix.names)
+        found: dict[tuple[bytes, ...], list[Scope]] = {}
+        for scope in scopes:
+            found.setdefault(tuple(os.fsencode(name) for name in scope.prefix.names), []).append(scope)
+        site = Site({(): root}, max(map(len, found), default=0))
+        for names in sorted(found, key=len):
             around = site.place(names)
-            settings = scope.settings
-            site.places[names] = Place(
-                host=host,
-                prefix=names,
-                settings=settings,
-                docroot=settings.docroot.absolute(),
-                docroot_at=names if "docroot" in scope.given else around.docroot_at,
-                mount_at=names if "mount" in scope.given else around.mount_at,
-                cgi_at=scope.prefix if any(key.startswith("cgi_") for key in scope.given) else around.cgi_at,
-                policy=policy_of(settings),
-                gate=gate_of(settings),
-            )
+            for scope in found[names]:
+                around = site.places[names] = _within(around, names, scope)
         return site
 
     @property
@@ -274,14 +290,18 @@ def _stands(place: Place, names: tuple[bytes, ...], directory: bool) -> Decision
     return go(way, place.policy)
 
 
-def to_https(found: Found, request: Request) -> Moved | None:
+def to_https(found: Found, request: Request) -> Moved | Refused | None:
     """Where a peer that came without TLS has to go, if the place wants it so."""
     settings = found.place.settings
     if settings.https != "redirect" or request.secure or found.names[:2] == ACME:
         return None
     port = "" if settings.https_port == 443 else f":{settings.https_port}"
     query = b"?" + request.query if request.query else b""
-    location = f"https://{host_of(request.host)}{port}".encode("ascii") + request.path + query
+    own_names = (one for one in (found.place.host, *settings.names) if one and "*" not in one)
+    host = host_of(request.host) or next(own_names, "")
+    if not host:
+        return Refused(400, "https = redirect, and the request names no host")
+    location = f"https://{host}{port}".encode("ascii") + request.path + query
     return Moved(301 if request.method in ("GET", "HEAD") else 308, location, "https = redirect")
 
 

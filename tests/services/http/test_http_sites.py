@@ -18,11 +18,12 @@ from netsvc.config.scopes import Prefix, Scope, inherited, parse_prefix
 from netsvc.errors import BadValue
 from netsvc.services.http.error_pages import ErrorPages
 from netsvc.services.http.explain import ask, explain, listens_for
+from netsvc.services.http.paths import Refused
 from netsvc.services.http.redirects import redirect_to
 from netsvc.services.http.routes import Equipment, Routes
 from netsvc.services.http.scope_settings import ScopeSettings
 from netsvc.services.http.settings import HttpSettings
-from netsvc.services.http.sites import Found, Place, Sites, host_of
+from netsvc.services.http.sites import Found, Moved, Place, Request, Sites, host_of, to_https
 from netsvc.services.http.style import PLAIN, AnswerStyle
 from tests.services.http.http_rig import Answer, Rig, write
 
@@ -141,7 +142,7 @@ class HostTests(SynchronousTestCase):
         self.assertEqual(str(found.place), "//h/x")
         found = rig.sites.find("h", b"/a")
         assert isinstance(found, Found)
-        self.assertEqual(str(found.place), "//h")
+        self.assertEqual(str(found.place), "//h/a")
 
     def test_the_docroot_of_a_place(self) -> None:
         """A docroot stands for the prefix of the scope that sets it, and for all scopes within."""
@@ -163,6 +164,52 @@ class HostTests(SynchronousTestCase):
         self.assertEqual(rig.at("h/CGI-BIN/a.py").status, 404)
         self.assertEqual(rig.ran[0][1].docroot, self.root / "scripts")
 
+    def test_paths_of_a_docroot_that_is_a_cgi_directory(self) -> None:
+        """A docroot that is called as CGI directories are is one, under whatever path: nothing of it is ever shown."""
+        write(self.root / "lib" / "cgi-bin", "a.py", b"#!/bin/sh\n")
+        rig = SiteRig(self.root / "main", {"/run": {"docroot": str(self.root / "lib" / "cgi-bin")}})
+        self.assertEqual(rig.at("h/run/a.py/x").body, b"/run/a.py|/x")
+        self.assertEqual(rig.at("h/run/").status, 403)
+
+    def test_a_host_that_shows_the_common_docroot(self) -> None:
+        """What is said of a path for all hosts holds at a host without a docroot of its own, and at no other."""
+        write(self.root / "main", "private/x", b"secret")
+        rig = SiteRig(
+            self.root / "main",
+            {
+                "/private": {"auth_file": "/users", "headers": "A: b"},
+                "/private/open": {"auth_file": "none"},
+                "//same/deep": {"listing": "yes"},
+                "//own": {"docroot": str(self.root / "blog")},
+                "//more": {"index": "x"},
+                "//more/private": {"headers": "C: d"},
+                "//more/private/in": {"listing": "yes"},
+            },
+        )
+
+        def at(host: str, path: bytes) -> Place:
+            found = rig.sites.find(host, path)
+            assert isinstance(found, Found)
+            return found.place
+
+        for host in ("any", "same", "more"):
+            self.assertEqual(at(host, b"/private/x").settings.auth_file, Path("/users"), host)
+            self.assertIsNone(at(host, b"/private/open/x").settings.auth_file, host)
+        self.assertEqual(at("more", b"/private/in/x").settings.auth_file, Path("/users"))
+        self.assertEqual(at("more", b"/private/x").settings.headers, (("C", "d"),))
+        self.assertEqual(at("more", b"/private/x").settings.index, ("x",))
+        self.assertEqual(str(at("own", b"/private/x")), "//own")
+
+    def test_scripts_of_hosts_share_limits(self) -> None:
+        """The scope that set an option of CGI last is the same for all hosts that inherit from it."""
+        rig = SiteRig(
+            self.root / "main", {"/a": {"cgi_nice": "1"}, "//h": {"listing": "yes"}, "//own": {"cgi_nice": "2"}}
+        )
+        at = {(place.host, place.prefix): str(place.cgi_at) for place in rig.sites.places}
+        self.assertEqual(at["h", ()], "/")
+        self.assertEqual((at["", (b"a",)], at["h", (b"a",)]), ("/a", "/a"))
+        self.assertEqual((at["own", ()], at["own", (b"a",)]), ("//own", "/a"))
+
 
 class WayTests(SynchronousTestCase):
     def setUp(self) -> None:
@@ -176,6 +223,7 @@ class WayTests(SynchronousTestCase):
         """The first rule that fits is taken; the rest and the query go along, encoded anew."""
         rules = parsed(
             redirect="/old /new\n/blog/* https://b.example/*\n/q /t?x=1 302\n/here/* /there/* 308\n/all/* https://c.example"
+            "\n/part /whole#part"
         )["redirect"]
         for names, directory, query, location in (
             ((b"old",), False, b"", (301, b"/new")),
@@ -186,6 +234,7 @@ class WayTests(SynchronousTestCase):
             ((b"q",), False, b"y=2", (302, b"/t?x=1")),
             ((b"here", b"", b"evil.example"), False, b"", (308, b"/there//evil.example")),
             ((b"all", b"x"), False, b"", (301, b"https://c.example")),
+            ((b"part",), False, b"z", (301, b"/whole?z#part")),
             ((b"none",), False, b"", None),
         ):
             self.assertEqual(redirect_to(rules, names, directory, query), location, names)
@@ -220,6 +269,21 @@ class WayTests(SynchronousTestCase):
         self.assertEqual(rig.at("h/.well-known/acme-challenge/token").body, b"ok")
         (answer,) = rig.ask(b"GET /x HTTP/1.0\r\n\r\n")
         self.assertEqual((answer.status, answer.headers[b"location"]), (301, b"https://127.0.0.1/x"))
+
+    def test_https_without_a_host(self) -> None:
+        """A peer that names no host, on a socket without an address, goes to the site's name; 400 if it has none."""
+        rig = SiteRig(self.root, https="redirect", names="*.example.org, www.example.org")
+        found = rig.sites.find("", b"/x")
+        assert isinstance(found, Found)
+        for host in ("", ".", ":80"):
+            moved = to_https(found, Request(host=host, path=b"/x"))
+            self.assertEqual(moved, Moved(301, b"https://www.example.org/x", "https = redirect"), host)
+        nameless = SiteRig(self.root, https="redirect").sites.find("", b"/x")
+        assert isinstance(nameless, Found)
+        refused = to_https(nameless, Request(host="", path=b"/x"))
+        assert isinstance(refused, Refused)
+        self.assertEqual(refused.status, 400)
+        self.assertEqual(SiteRig(self.root, https="redirect").at("./x").status, 400)
 
     def test_fallback(self) -> None:
         """What is not there is another page with 200; what is forbidden, what is no GET, and scripts are not."""
