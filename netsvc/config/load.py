@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -142,7 +142,7 @@ class _Loading:
         except BadValue as bad:
             self._fault(section.origin, "syntax", f"[{section.name}]: {bad.message}")
             return
-        parsed = self._parsed(section, context, by_key)
+        parsed = self._parsed(section, context, by_key, of_all=known[1])
         if self._is_first(attrs.evolve(section, name=f"{name} {prefix}")) and parsed is not None:
             found[prefix] = section, parsed
 
@@ -163,7 +163,13 @@ class _Loading:
                 self._fault(place, "conflict", f"{key}: {message}")
             if own is not None:
                 made[prefix] = Scope(prefix, frozenset(parsed), own)
-        return attrs.evolve(settings, **{scope_field(type(settings)): tuple(made.values())})
+        whole = attrs.evolve(settings, **{scope_field(type(settings)): tuple(made.values())})
+        check = getattr(whole, "check_scopes", None)
+        for prefix, key, message in check() if callable(check) and len(made) == len(found) else ():
+            section = found[prefix][0]
+            place = next((one.at(0) for one in section.entries if one.key == key), section.origin)
+            self._fault(place, "conflict", f"{key}: {message}")
+        return whole
 
     def daemon_settings(self, origin: Origin, environ: Mapping[str, str]) -> DaemonSettings:
         """The options of [netsvc], or their defaults."""
@@ -195,6 +201,14 @@ class _Loading:
     def _unknown_section(self, section: Section, word: str, rest: str) -> None:
         if word == SECTION:
             self._fault(section.origin, "unknown-section", f"[{SECTION}] has no instances", SECTION)
+            return
+        kind, _, path = word.partition(" ")
+        known_kind = self._class(kind, section.origin) if path and kind in self.kinds else None
+        if known_kind is not None and scope_options(known_kind[0]):
+            meant = f"{kind} /{path.strip().lstrip('/')}{rest}"
+            self._fault(
+                section.origin, "unknown-section", f"[{section.name}] is no scope: its path has no slash", meant
+            )
             return
         folded = re.sub("[^a-z0-9_]+", "_", word.strip().lower()).strip("_")
         known = sorted({*self.kinds, SECTION})
@@ -231,13 +245,22 @@ class _Loading:
             return None
         return self._made(section, lambda given: settings_class(**given), parsed)
 
-    def _parsed(self, section: Section, context: Context, by_key: dict[str, Option]) -> dict[str, Any] | None:
-        """The values of a section by key, or None when one has a fault."""
+    def _parsed(
+        self, section: Section, context: Context, by_key: dict[str, Option], of_all: Collection[str] = ()
+    ) -> dict[str, Any] | None:
+        """The values of a section by key, or None when one has a fault.
+
+        :param of_all: keys of the section that a scope is a part of.
+        """
         before = len(self.faults)
         parsed: dict[str, Any] = {}
         for entry in section.entries:
             option = by_key.get(entry.key)
-            if option is None:
+            if option is None and entry.key in of_all:
+                whole = section.name.partition(" ")[0]
+                message = f"{entry.key!r} is said once for all of [{whole}], not in [{section.name}]"
+                self._fault(entry.origin, "unknown-key", message)
+            elif option is None:
                 self._unknown_key(section, entry, list(by_key))
             elif not entry.faulty:
                 self._value(entry, option, context, parsed)

@@ -19,6 +19,7 @@ from netsvc.errors import BadValue
 MAX_NAMES = 32  # in a prefix; a request's path has at most 256
 
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?")
+_PERCENT = re.compile("%[0-9A-Fa-f]{2}")
 _KEY = "netsvc-scopes"
 
 
@@ -69,6 +70,8 @@ def parse_prefix(text: str) -> Prefix:
     for name in names:
         if name in (".", "..") or "\\" in name or not name.isprintable():
             raise BadValue(f"{name!r} cannot be a name in the path of a scope")
+        if _PERCENT.search(name):
+            raise BadValue(f"{name!r} is percent-encoded; the path of a scope stands as it is")
     return Prefix(host, names)
 
 

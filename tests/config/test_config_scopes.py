@@ -127,13 +127,51 @@ class LoadTests(SynchronousTestCase):
             "[http:b /x]\n[http /names/x]\nnames = other\n"
         )
         for start in (
-            "7: unknown-key: 'listen' is not a key of [http /a]", "8: bad-value: listing: 'maybe'",
+            "7: unknown-key: 'listen' is said once for all of [http], not in [http /a]",
+            "8: bad-value: listing: 'maybe'",
             "9: duplicate-section: [http /a] stands already at ", "10: syntax: [http //a:1]: 'a:1' is not the name",
             "11: unknown-section: [echo] has no scopes", "12: unknown-section: [http:b /x] is a part of [http:b]",
             "14: conflict: names: a host's names stand in the scope of its root",
         ):  # fmt: skip
             self.assertTrue([one for one in found if one.startswith(start)], (start, found))
         self.assertEqual(len(found), 7, found)
+
+    def test_names_that_two_claim(self) -> None:
+        """A host has one scope, whether it is named in a header or among names; what is inherited is no claim."""
+        head = HEAD + "names = main.test\n"
+        self.scopes(head + "[http //a.test]\nnames = b.test, a.test, *.a.test\n[http //c.test]\n[http //c.test/x]\n")
+        found = self.faults(
+            head + "[http //a.test]\nnames = main.test\n[http //b.test]\nnames = *.c.test, a.test\n[http //*.c.test]\n"
+            "[http //main.test]\n"
+        )
+        self.assertEqual(
+            sorted(found),
+            [
+                "10: conflict: names: *.c.test is a name of //*.c.test already",
+                "10: conflict: names: a.test is a name of //a.test already",
+                "12: conflict: names: main.test is a name of the section itself already",
+                "8: conflict: names: main.test is a name of //main.test already",
+            ],
+        )
+
+    def test_users_without_passwords(self) -> None:
+        """A scope that names users, where nobody is asked who he is, is a fault; one that opens up is none."""
+        found = self.faults(HEAD + "[http /a]\nauth_users = joe\n")
+        self.assertIn("7: conflict: auth_users: without an auth_file nobody is asked", found[0])
+        self.scopes(HEAD + "[http /a]\nauth_users = joe\nauth_file = u\n[http /a/open]\nauth_file = none\n")
+
+    def test_headers_that_nearly_are_one(self) -> None:
+        """A path without its slash is suggested with it; one that is percent-encoded would never be met."""
+        with self.assertRaises(ConfigError) as caught:
+            self.load(HEAD + "[http private]\n[echo private]\n[http /a%20b]\n")
+        found = [(one.origin.line, one.suggestion) for one in caught.exception.faults]
+        self.assertEqual(found[0], (6, "http /private"))
+        self.assertIn("'a%20b' is percent-encoded", caught.exception.faults[2].message)
+
+    def test_every_line_of_a_value(self) -> None:
+        """All that is wrong with a value of several lines is told at once, each with its line."""
+        found = self.faults(HEAD + "redirect =\n    /a /b /c\n    /a /b\n    /a //c\nheaders =\n    x\n    y\n")
+        self.assertEqual([int(one.partition(":")[0]) for one in found], [7, 9, 11, 12])
 
     def test_options(self) -> None:
         """A kind without scopes has no options for them; http's are not those of listeners."""

@@ -81,3 +81,5 @@ class ScopeSettings(StaticSettings, AuthSettings, MountSettings, CgiSettings):
         """What cannot stand together in a scope that begins there: (key, message)."""
         if "names" in given and prefix.names:
             yield "names", "a host's names stand in the scope of its root"
+        if "auth_users" in given and self.auth_file is None:
+            yield "auth_users", "without an auth_file nobody is asked who he is, and everybody may come in"

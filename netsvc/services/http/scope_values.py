@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from netsvc.config.options import Context, ValueType
 from netsvc.config.scopes import parse_prefix
-from netsvc.errors import BadValue
+from netsvc.errors import BadValue, together
 
 T = TypeVar("T")
 
@@ -29,11 +29,14 @@ def lines(one: Callable[[str], T], show: Callable[[T], str], bounds: str) -> Val
 
     def parse(text: str, _: Context) -> tuple[T, ...]:
         found: list[T] = []
+        wrong: list[BadValue] = []
         for match in re.finditer(r"[^\n]+", text):
             try:
                 found.append(one(match[0].strip()))
             except BadValue as bad:
-                raise BadValue(bad.message, at=match.start()) from None
+                wrong.append(BadValue(bad.message, at=match.start()))
+        if wrong:
+            raise together(wrong)
         return tuple(found)
 
     return ValueType(

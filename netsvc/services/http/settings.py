@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attrs import frozen
 
 from netsvc.config import values
 from netsvc.config.options import Context, ValueType, option
-from netsvc.config.scopes import Scope, scope_sections
+from netsvc.config.scopes import Prefix, Scope, scope_sections
 from netsvc.config.server import DAY, HOUR, ServerSettings
 from netsvc.errors import BadValue
 from netsvc.services.http.access_log_settings import AccessLogSettings
@@ -69,3 +71,17 @@ class HttpSettings(ScopeSettings, AccessLogSettings, Http2Settings, ServerSettin
     max_body: int = option(
         values.size(0, 1 << 50), default=1 << 30, help="The longest request body; longer is 413. See also cgi_max_body."
     )
+
+    def check_scopes(self) -> Iterator[tuple[Prefix, str, str]]:
+        """Names of hosts that two scopes claim: (prefix of a scope, key, message)."""
+        claimed = dict.fromkeys(self.names, "the section itself")
+        named = [one for one in self.scopes if one.prefix.host and not one.prefix.names]
+        for scope in named:
+            host = scope.prefix.host
+            if host in claimed:
+                yield scope.prefix, "names", f"{host} is a name of {claimed[host]} already"
+            claimed[host] = f"//{host}"
+        for scope in named:
+            for name in scope.settings.names if "names" in scope.given else ():
+                if claimed.setdefault(name, str(scope.prefix)) != str(scope.prefix):
+                    yield scope.prefix, "names", f"{name} is a name of {claimed[name]} already"
