@@ -205,10 +205,8 @@ class _Loading:
         kind, _, path = word.partition(" ")
         known_kind = self._class(kind, section.origin) if path and kind in self.kinds else None
         if known_kind is not None and scope_options(known_kind[0]):
-            meant = f"{kind} /{path.strip().lstrip('/')}{rest}"
-            self._fault(
-                section.origin, "unknown-section", f"[{section.name}] is no scope: its path has no slash", meant
-            )
+            message = f"[{section.name}] is no scope: its path has no slash"
+            self._fault(section.origin, "unknown-section", message, f"{kind} /{path.strip().lstrip('/')}{rest}")
             return
         folded = re.sub("[^a-z0-9_]+", "_", word.strip().lower()).strip("_")
         known = sorted({*self.kinds, SECTION})
