@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
@@ -17,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from netsvc.config.tls import Tls
+from netsvc.runtime.tls_connection import records
 from tests.runtime.certificates import make_certificate, secured
 
 
@@ -60,6 +62,23 @@ class Patient(Answering):
 
     def writeConnectionLost(self) -> None:
         """Never comes."""
+
+
+class Waiting:
+    """An OpenSSL connection that must receive before it sends."""
+
+    def __init__(self, tls: Any) -> None:
+        self.bio_read = tls.bio_read
+
+    def send(self, _: bytes) -> int:
+        raise SSL.WantReadError
+
+
+class Failing(Waiting):
+    """An OpenSSL connection that can send no more."""
+
+    def send(self, _: bytes) -> int:
+        raise SSL.Error([("SSL routines", "", "no more")])
 
 
 @implementer(IProtocolNegotiationFactory)
@@ -204,6 +223,117 @@ class TlsConnectionTests(SynchronousTestCase):
         self.shake_hands()
         self.server.dataReceived(b"\x17\x03\x03\x00\x20" + bytes(32))
         self.assertTrue(self.transport.disconnecting)
+
+    def test_answer_in_the_same_turn(self) -> None:
+        """What is written while octets are received leaves at the end of that, as one; the timer is not waited for."""
+        self.begin()
+        self.shake_hands()
+        self.client.read(100)
+        sent: list[bytes] = []
+        self.transport.write = sent.append
+        self.client.write(b"one;")
+        self.client.write(b"two;")
+        self.server.dataReceived(self.outgoing.read())
+        self.assertEqual(len(sent), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.incoming.write(sent[0])
+        self.assertEqual(self.client.read(100), b"one;two;")
+
+    def test_write_between_turns(self) -> None:
+        """What is written at other times leaves together in the reactor's next turn."""
+        self.begin()
+        self.shake_hands()
+        self.client.read(100)
+        transport: Any = self.protocol.transport
+        transport.write(b"one;")
+        transport.writeSequence([b"two", b";"])
+        self.assertEqual(self.transport.value(), b"")
+        self.exchange()
+        self.assertEqual(self.client.read(100), b"one;two;")
+        self.assertRaises(TypeError, transport.write, "text")
+
+    def test_records_cut_anywhere(self) -> None:
+        """Records arrive one by one, together, and cut anywhere, also within their headers: nothing stays behind."""
+        for cuts in ((), (3,), (5,), (40,), (1, 2, 3, 4, 5, 6)):
+            self.begin()
+            self.shake_hands()
+            self.client.read(100)
+            for text in (b"alone", b"a" * 300):
+                self.client.write(text)
+                self.exchange()
+                self.assertEqual(self.client.read(1000), text)
+            self.client.write(b"first;")
+            self.client.write(b"")
+            self.client.write(b"second;" + bytes(20_000))
+            octets = self.outgoing.read()
+            for start, stop in zip((0, *cuts), (*cuts, len(octets)), strict=True):
+                self.server.dataReceived(octets[start:stop])
+            self.exchange()
+            answer = b""
+            while len(answer) < 20_013:
+                answer += self.client.read(1 << 16)
+            self.assertEqual(answer, b"first;second;" + bytes(20_000))
+            self.client.write(b"afterwards")
+            self.exchange()
+            self.assertEqual(self.client.read(1000), b"afterwards")
+
+    def test_records_counted(self) -> None:
+        """Records are counted where octets begin and end with one."""
+        one = b"\x17\x03\x03\x00\x02ab"
+        for octets, count in ((one, 1), (one + one, 2), (one[:5], 0), (one[:4], 0), (one + one[:6], 0), (b"", 0)):
+            self.assertEqual(records(octets), count)
+
+    def test_long_write(self) -> None:
+        """A write of many records arrives whole, and leaves at once."""
+        self.begin()
+        self.shake_hands()
+        self.client.read(100)
+        long = bytes(range(256)) * 1000
+        transport: Any = self.protocol.transport
+        transport.write(long)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.exchange()
+        answer = b""
+        while len(answer) < len(long):
+            answer += self.client.read(1 << 16)
+        self.assertEqual(answer, long)
+
+    def test_openssl_waits(self) -> None:
+        """What OpenSSL does not take before it has received something is kept, and sent then."""
+        self.begin()
+        self.shake_hands()
+        self.client.read(100)
+        tls = self.server._tlsConnection
+        self.server._tlsConnection = Waiting(tls)
+        transport: Any = self.protocol.transport
+        transport.write(b"kept")
+        self.exchange()
+        self.assertEqual(self.transport.producerState, "paused")
+        self.server._tlsConnection = tls
+        self.client.write(b";")
+        self.exchange()
+        self.assertEqual(self.client.read(100) + self.client.read(100), b"kept;")
+        self.assertEqual(self.transport.producerState, "producing")
+
+    def test_openssl_fails(self) -> None:
+        """When OpenSSL can encrypt no more, the connection ends, and nothing is written any more."""
+        self.begin()
+        self.shake_hands()
+        self.server._tlsConnection = Failing(self.server._tlsConnection)
+        transport: Any = self.protocol.transport
+        for _ in range(2):
+            transport.write(b"never")
+            self.exchange()
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_written_at_the_end(self) -> None:
+        """What waits for the next turn when the connection is lost keeps no timer."""
+        self.begin()
+        self.shake_hands()
+        transport: Any = self.protocol.transport
+        transport.write(b"too late")
+        self.server.connectionLost(Failure(OSError()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_protocol_negotiation(self) -> None:
         """A peer that offers application protocols gets one of the service's, or goes on without (RFC 7301)."""
