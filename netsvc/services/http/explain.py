@@ -113,7 +113,7 @@ def explain(settings: Any, asked: Asked) -> Explanation:
         _gate(told, found.place)
         other = elsewhere(found, request.query)
         if other is None:
-            _stands(told, Sites(settings), found, request.method)
+            _stands(told, Sites(settings), found, request)
             return told
         if not isinstance(other, Moved):
             resource = str(found.place.settings.mount)
@@ -140,7 +140,8 @@ def _gate(told: Explanation, place: Place) -> None:
         told.say("gate", f"a password of {file}", auth_file=str(file))
 
 
-def _stands(told: Explanation, sites: Sites, found: Found, method: str) -> None:
+def _stands(told: Explanation, sites: Sites, found: Found, request: Request) -> None:
+    method, query = request.method, request.query
     place, decision = sites.look(found)
     if place is not found.place:
         told.say("place", f"[http {place}], where the index file lies", place=str(place))
@@ -158,6 +159,8 @@ def _stands(told: Explanation, sites: Sites, found: Found, method: str) -> None:
         else:
             told.say("answer", f"405: {method} is for scripts", status=405)
         return
+    if isinstance(decision, Redirect) and query:
+        decision = Redirect(decision.location + b"?" + query)
     _decision(told, place, decision)
 
 
@@ -192,7 +195,11 @@ def _decision(told: Explanation, place: Place, decision: Decision) -> None:
         told.say("answer", f"200: the file {file} ({kind}, {size} octets)", status=200, file=file, type=kind, size=size)
     elif isinstance(decision, Redirect):
         location = decision.location.decode("latin-1")
-        reason = "a directory ends with a slash" if location.endswith("/") else "its index file has a gate of its own"
+        reason = (
+            "a directory ends with a slash"
+            if location.partition("?")[0].endswith("/")
+            else "its index file has a gate of its own"
+        )
         told.say("answer", f"301 to {location}: {reason}", status=301, location=location)
     elif isinstance(decision, Directory):
         status = 200 if place.settings.listing else 403

@@ -383,7 +383,12 @@ class ExplainTests(SynchronousTestCase):
         (self.root / "d").mkdir()
         self.rig = SiteRig(
             self.root,
-            {"/app": {"mount": "os:path"}, "//s": {"https": "redirect"}, "/f": {"fallback": "/index.html"}},
+            {
+                "/app": {"mount": "os:path"},
+                "//s": {"https": "redirect"},
+                "//t": {"docroot": str(self.root / "d"), "listing": "yes"},
+                "/f": {"fallback": "/index.html"},
+            },
             redirect="/old /new",
         )
 
@@ -410,6 +415,42 @@ class ExplainTests(SynchronousTestCase):
         self.assertEqual(self.told("http://h/", "POST")[1]["status"], 405)
         steps = explain(self.rig.settings, ask("http://h/cgi-bin/b.py", "GET")).steps
         self.assertIn("no execute bit", steps[-1][1])
+
+    @given(st.data())
+    def test_what_is_told_is_answered(self, data: st.DataObject) -> None:
+        """Status, place to go and file of any URL are the same in what is told and in what is answered."""
+        names = st.sampled_from(
+            (
+                "",
+                ".",
+                "..",
+                "%2e%2e",
+                "a",
+                "d",
+                "index.html",
+                "old",
+                "app",
+                "f",
+                "cgi-bin",
+                "CGI-BIN",
+                "a.py",
+                "%zz",
+                "%2f",
+            )
+        )
+        path = "/".join(data.draw(st.lists(names, max_size=4)))
+        query = data.draw(st.sampled_from(("", "?x")))
+        host = data.draw(st.sampled_from(("h", "S", "s.:80", "t")))
+        method = data.draw(st.sampled_from(("GET", "HEAD", "POST", "OPTIONS")))
+        told = explain(self.rig.settings, ask(f"http://{host}/{path}{query}", method)).facts
+        answer = self.rig.at(
+            f"{host}/{path}{query}", *(("Content-Length: 0",) if method == "POST" else ()), method=method
+        )
+        if "script" not in told:
+            self.assertEqual(answer.status, told.get("status", 200))
+        self.assertEqual(answer.headers.get(b"location", b"").decode(), told.get("location", ""))
+        if "file" in told and method == "GET":
+            self.assertEqual(answer.body, Path(told["file"]).read_bytes())
 
     def test_what_is_sent_instead(self) -> None:
         """A fallback and an index file behind a gate of its own are told as they are answered."""
