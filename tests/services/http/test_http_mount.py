@@ -614,7 +614,7 @@ class FaultTests(Case):
         rig = self.mount(Root(answer))
         peer = rig.connect()
         peer.send(request("/app"))
-        self.assertTrue(peer.transport.aborted)
+        self.assertTrue(peer.transport.closed)
         self.assertNotIn(b"500", peer.received)
         self.assertEqual(failed[0].type, ConnectionAborted)
         self.assertIsNone(peer.transport.producer)
@@ -654,7 +654,7 @@ class FaultTests(Case):
                 self.failureResultOf(done, ConnectionAborted)
             else:
                 one.transport.loseConnection()
-            self.assertTrue(peer.transport.aborted)
+            self.assertTrue(peer.transport.closed)
 
     def test_peer_leaves(self) -> None:
         """When the peer leaves, notifyFinish fails; what is still written goes nowhere, and finish says so."""
@@ -716,6 +716,29 @@ class WsgiTests(Case):
         self.assertEqual(answer.body, b"first /app|/a b/|q=1|192.0.2.7|3 a=1")
         self.assertEqual(closed, [True])
 
+    def test_user(self) -> None:
+        """An application is told whom netsvc has let in, and not what a peer claims."""
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            start_response("200 OK", [])
+            return [repr((environ.get("AUTH_TYPE"), environ.get("REMOTE_USER"))).encode()]
+
+        claim = "Authorization: Basic am9lOnB3"
+        rig = self.mount(WsgiResource(self.reactor, Threads(), application))
+        for user, body in (("", b"(None, None)"), ("zo\u00eb", repr(("Basic", "zo\u00c3\u00ab")).encode())):
+            route = rig.factory.route
+
+            def named(exchange: Any, user: str = user, route: Any = route) -> None:
+                exchange.user = user
+                route(exchange)
+
+            rig.factory.route = named
+            peer = rig.connect()
+            peer.send(request("/app", claim))
+            [answer] = peer.answers()
+            self.assertEqual(answer.body, body)
+            rig.factory.route = route
+
     def test_faults(self) -> None:
         """An application that raises is 500 with netsvc's page before its head, and a cut answer behind."""
 
@@ -733,7 +756,7 @@ class WsgiTests(Case):
         self.assertIn(b"Request ", answer.body)
         self.assertNotIn(b"secret", answer.body)
         peer = self.ask(late, request("/app"))
-        self.assertTrue(peer.transport.aborted)
+        self.assertTrue(peer.transport.closed)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
 
     def test_pace(self) -> None:

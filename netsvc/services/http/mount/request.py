@@ -47,6 +47,12 @@ class MountRequest(server.Request):
         self.site = channel.site
 
     @property
+    def user_name(self) -> str:
+        """Whom netsvc has let in; "" when it asked nobody. getUser() is what the peer claims."""
+        user: str = self._exchange.user
+        return user
+
+    @property
     def chunked(self) -> int:
         """Never: chunks are the exchange's."""
         return 0

@@ -60,7 +60,13 @@ class WsgiResource:
         request.registerProducer(pace, True)
         request.notifyFinish().addBoth(lambda _: pace.stopProducing())
 
+        user: str = request.user_name
+
         def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+            if user:  # as for scripts (RFC 3875 4.1.1, 4.1.11), in PEP 3333's text, which is octets
+                environ["AUTH_TYPE"] = "Basic"
+                environ["REMOTE_USER"] = user.encode().decode("latin-1")
+
             def start(*arguments: Any) -> Any:
                 write = start_response(*arguments)
 
