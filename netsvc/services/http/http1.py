@@ -80,6 +80,7 @@ class Http1Exchange:
         self.status = 0
         self._written = 0  # octets of the body but for the file that is being sent
         self._file: CountedSender | None = None  # sends one now
+        self._producing = False  # the route has a producer on the transport
 
     @property
     def request_id(self) -> str:
@@ -276,10 +277,12 @@ class Http1Exchange:
         if self._closed:
             producer.stopProducing()
         else:
+            self._producing = True
             self._transport.registerProducer(producer, streaming)
 
     def unregister_producer(self) -> None:
         if not self._closed:
+            self._producing = False
             self._transport.unregisterProducer()
 
     def finish(self) -> None:
@@ -306,8 +309,15 @@ class Http1Exchange:
         if not self._closed:
             self.finished = True
             self._receiver = None
-            self._connection.aborted(self)
-            self._transport.abortConnection()
+            # Where a missing end shows, what was said still goes out; elsewhere only a reset tells of more to come.
+            # A producer that is told to stop comes here while its transport is already gone.
+            there = not getattr(self._transport, "disconnected", False)
+            shows = there and self._begun and self._file is None and (self._chunked or self._length is not None)
+            if self._producing and there:
+                self._transport.unregisterProducer()
+            self._connection.aborted(self, shows)
+            if not shows:
+                self._transport.abortConnection()
 
     def refuse(self, status: int, reason: str | None = None, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         if self._closed:

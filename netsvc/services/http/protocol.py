@@ -357,11 +357,16 @@ class HttpProtocol(Protocol):
             self._exchange = None
         self._advance()
 
-    def aborted(self, exchange: Http1Exchange) -> None:
-        """The answer was broken off."""
+    def aborted(self, exchange: Http1Exchange, shows: bool) -> None:
+        """The answer was broken off.
+
+        :param shows: its framing says so: what was written is sent before the end.
+        """
         self._closing = True
         self._hot = False
         self._record(exchange, aborted=True)
+        if shows:
+            self._linger()
 
     # The end
 

@@ -206,6 +206,7 @@ class Peer:
 
     def leave(self, *, clean: bool = True) -> None:
         """As a reactor does: the producer is told first."""
+        self.transport.disconnected = True
         if self.transport.producer is not None:
             producer, self.transport.producer = self.transport.producer, None
             producer.stopProducing()

@@ -32,6 +32,23 @@ class AnswerTests(SynchronousTestCase):
 
         peer = Rig(route=too_little).connect()
         peer.send(request())
+        self.assertTrue(peer.transport.closed)
+
+    def test_broken_off(self) -> None:
+        """What was written before a break arrives where a missing end shows; elsewhere a reset tells that it is one."""
+
+        def broken(exchange: Any) -> None:
+            exchange.register_producer(mock.Mock(), True)
+            exchange.begin(200, ())
+            exchange.write(b"some")
+            exchange.abort()
+
+        peer = Rig(route=broken).connect()
+        peer.send(request())
+        self.assertTrue(peer.transport.value().endswith(b"\r\n\r\n4\r\nsome\r\n"))
+        self.assertEqual((peer.transport.closed, peer.transport.aborted), (True, False))
+        peer = Rig(route=broken).connect()
+        peer.send(b"GET / HTTP/1.0\r\n\r\n")
         self.assertTrue(peer.transport.aborted)
 
     def test_calls_in_the_wrong_order(self) -> None:
@@ -63,7 +80,7 @@ class AnswerTests(SynchronousTestCase):
         rig = Rig(route=lambda exchange: (exchange.begin(200, (), 1), exchange.refuse(500)))
         peer = rig.connect()
         peer.send(request())
-        self.assertTrue(peer.transport.aborted)
+        self.assertTrue(peer.transport.closed)
 
     def test_unsendable_fields(self) -> None:
         """A field that would split the answer is a 500, logged."""

@@ -97,7 +97,7 @@ class BodyTests(SynchronousTestCase):
         rig = Rig(route=begin)
         peer = rig.connect()
         peer.send(request("/", "Transfer-Encoding: chunked", method="POST", body=b"zz\r\n"))
-        self.assertTrue(peer.transport.aborted)
+        self.assertTrue(peer.transport.closed)
         self.assertEqual(sink.said, ["lost"])
         self.assertFalse(peer.received.endswith(b"0\r\n\r\n"))
         rig = Rig(route=lambda exchange: None)
@@ -106,7 +106,7 @@ class BodyTests(SynchronousTestCase):
         rig.exchanges[0].begin(200, ())
         rig.exchanges[0].lost.addCallback(lambda _: sink.said.append("gone"))
         peer.half_close()
-        self.assertTrue(peer.transport.aborted)
+        self.assertTrue(peer.transport.closed)
         self.assertEqual(sink.said, ["lost", "gone"])
 
     def test_core_07_continue(self) -> None:

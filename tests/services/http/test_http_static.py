@@ -108,7 +108,7 @@ class FileTests(StaticCase):
             peer.send(request("/big.bin"))
             write(self.root, "big.bin", data, age=500.0)
             peer.transport.unblock()
-            self.assertTrue(peer.transport.aborted)
+            self.assertTrue(peer.transport.closed)
             self.assertLess(len(peer.received.partition(b"\r\n\r\n")[2]), len(BIG))
             write(self.root, "big.bin", BIG)
 
@@ -138,7 +138,7 @@ class FileTests(StaticCase):
             capturedLogs() as logs,
         ):
             peer.transport.unblock()
-        self.assertTrue(peer.transport.aborted)
+        self.assertTrue(peer.transport.closed)
         (event,) = [one for one in logs if one.get("event") == "http-file-failed"]
         self.assertIn("Input/output error", event["reason"])
 

@@ -388,7 +388,7 @@ class GzipTests(CodingCase):
             peer.send(request("/long.txt", BROWSER))
             with mock.patch.object(compress.os, "pread", self.then(data)), capturedLogs() as logs:
                 self.turn(peer)
-            self.assertTrue(peer.transport.aborted)
+            self.assertTrue(peer.transport.closed)
             self.assertNotIn(b"\r\n0\r\n\r\n", peer.received)
             self.assertEqual([one["event"] for one in logs if "event" in one][-1], "http-file-changed")
 
@@ -409,7 +409,7 @@ class GzipTests(CodingCase):
         peer.send(request("/long.txt", BROWSER))
         with mock.patch.object(compress.os, "pread", side_effect=OSError(5, "Input/output error")), capturedLogs():
             self.turn(peer)
-        self.assertTrue(peer.transport.aborted)
+        self.assertTrue(peer.transport.closed)
 
     def test_static_gzip_in_http_1_0(self) -> None:
         """A peer of HTTP/1.0 gets a long file compressed as well, ended by closing."""

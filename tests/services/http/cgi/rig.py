@@ -128,7 +128,8 @@ class FakeExchange:
 
     def answer(self, status: int, headers: Pairs, body: bytes, reason: str | None = None) -> None:
         self.begin(status, headers, len(body), reason)
-        self.write(body)
+        if body:
+            self.write(body)
         self.finish()
 
     def register_producer(self, producer: Any, streaming: bool) -> None:
