@@ -58,11 +58,12 @@ class Routes:
     def route(self, exchange: Any) -> None:
         """Answer an exchange."""
         head = exchange.head
-        if head.method == "CONNECT":  # this is no proxy
-            exchange.refuse(405, headers=((b"Allow", ALLOWED),))
-            return
-        if head.method == "OPTIONS" and head.path == b"*":
-            exchange.answer(204, ((b"Allow", ALLOWED),), b"")
+        if head.method == "CONNECT" or (head.method, head.path) == ("OPTIONS", b"*"):  # about nothing of the site
+            exchange.style = self._equipment[self._sites.root(head.host)].style
+            if head.method == "OPTIONS":
+                exchange.answer(204, ((b"Allow", ALLOWED),), b"")
+            else:  # this is no proxy
+                exchange.refuse(405, headers=((b"Allow", ALLOWED),))
             return
         found = self._sites.find(head.host, head.path)
         if isinstance(found, tuple):

@@ -240,9 +240,13 @@ class Sites:
                     return found
         return self._sites[""]
 
+    def root(self, authority: str) -> Place:
+        """The root of the site of an authority."""
+        return self.site(host_of(authority)).places[()]
+
     def name_of(self, authority: str) -> bytes:
         """The name of the site of an authority: the same for all hosts that it answers for."""
-        return self.site(host_of(authority)).places[()].host.encode("ascii")
+        return self.root(authority).host.encode("ascii")
 
     def find(self, host: str, path: bytes) -> Found | tuple[Place, Refused]:
         """The place that a raw path leads to, or the refusal of the path, with the place that answers it."""

@@ -341,6 +341,11 @@ class WayTests(SynchronousTestCase):
         rig = SiteRig(self.root, {"/a": {"headers": "X-Place: here"}})
         self.assertEqual(rig.at("h/a/index.html").headers[b"x-place"], b"here")
         self.assertEqual(rig.at("h/a/none").headers[b"x-place"], b"here")
+        rig = SiteRig(self.root, {"//h": {"headers": "X-Place: here"}})
+        for start in ("OPTIONS *", "CONNECT h:80"):
+            (answer,) = rig.ask(f"{start} HTTP/1.1\r\nHost: h:80\r\n\r\n".encode())
+            self.assertEqual(answer.headers[b"x-place"], b"here", start)
+        rig = SiteRig(self.root, {"/a": {"headers": "X-Place: here"}})
         self.assertNotIn(b"x-place", rig.at("h/index.html").headers)
 
     def test_error_pages(self) -> None:
