@@ -87,6 +87,7 @@ class IRuntime(Interface):
     """What every service is handed. It is made for one section: its listeners, limits and logs are its own."""
 
     reactor = Attribute("The reactor: also the clock (IReactorTime).")
+    streams = Attribute("Where descriptors are watched at less cost, as an IReactorFDSet and IReactorTime: a Lane.")
     name = Attribute("The section: 'echo', or 'filetransfer:inbox'.")
     metrics = Attribute("An IMetrics.")
     state_directory = Attribute("pathlib.Path of the daemon's state, made with mode 0700 before services start.")

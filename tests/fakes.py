@@ -54,7 +54,7 @@ class FakeRuntime:
     """An IRuntime with a MemoryReactorClock; serve() records what it was given; in_thread() runs at once."""
 
     def __init__(self, state_directory: Path = Path("/nonexistent"), name: str = "test") -> None:
-        self.reactor = MemoryReactorClock()
+        self.reactor = self.streams = MemoryReactorClock()
         self.name = name
         self.metrics = FakeMetrics()
         self.state_directory = state_directory

@@ -73,6 +73,7 @@ class SectionRuntime:
         self._daemon = daemon
         self.name = name
         self.reactor = daemon.reactor
+        self.streams = daemon.reactor if daemon.streams is None else daemon.streams
         self.metrics = daemon.metrics
         self.state_directory = daemon.state_directory
 

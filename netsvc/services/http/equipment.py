@@ -104,5 +104,6 @@ class EquipmentMaker:
                 service=self._runtime.name,
                 state_directory=self._runtime.state_directory,
                 route=self._route,
+                pipes=self._runtime.streams,
             )
         return self.engines[key]

@@ -77,7 +77,10 @@ class Child(Protocol):
         """Reap it if it has exited: its exit status, or minus the signal that ended it; None while it runs."""
 
     def watch(self, reactor: Any, exited: Callable[[], None]) -> object:
-        """Call `exited` once, in a later turn, when it has exited and before it is reaped."""
+        """Call `exited` once, in a later turn or in `look`, when it has exited and before it is reaped."""
+
+    def look(self) -> None:
+        """It has closed its output: see whether it has exited, too."""
 
 
 Start = Callable[[Command, int, int, int], Child]
@@ -117,6 +120,7 @@ class ExecChild:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._status: int | None = None
+        self._watch: ExitWatch | None = None
 
     def known(self, call: Callable[[int], None]) -> None:
         """As Child."""
@@ -139,7 +143,13 @@ class ExecChild:
 
     def watch(self, reactor: Any, exited: Callable[[], None]) -> object:
         """As Child."""
-        return ExitWatch(reactor, self.pid, exited)
+        self._watch = ExitWatch(reactor, self.pid, exited)
+        return self._watch
+
+    def look(self) -> None:
+        """As Child."""
+        if self._watch is not None:
+            self._watch.look()
 
 
 def start_child(command: Command, stdin: int, stdout: int, stderr: int) -> Child:
@@ -223,9 +233,17 @@ class ExitWatch:
         """As ILoggingContext."""
         return "cgi"
 
+    def look(self) -> None:
+        """See whether it has exited already."""
+        self._check()
+
     def doRead(self) -> None:
         """As IReadDescriptor."""
         self._check()
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """As IHalfCloseableDescriptor: on a Lane a hang-up is this."""
+        self.connectionLost(reason)
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002
         """The reactor saw a hang-up."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from netsvc.interfaces import IMetrics
@@ -50,6 +50,7 @@ class CgiEngine:
     :param environ: the daemon's environment, for `cgi_pass_env`.
     :param start: starts a child; see :mod:`netsvc.services.http.cgi.child`. None: as `cgi_warm` says.
     :param remains: ends what scripts leave behind; the one of the reactor's engines when it is None.
+    :param pipes: where the descriptors of scripts are watched, such as a Lane; None is the reactor.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class CgiEngine:
         environ: Mapping[str, str] = os.environ,
         start: Start | None = None,
         remains: Remains | None = None,
+        pipes: Any = None,
     ) -> None:
         self._settings = settings
         self._reactor = reactor
@@ -72,11 +74,12 @@ class CgiEngine:
         self._offered: str | None = None
         self._announced: set[str] = set()
         self._remains = remains_of(reactor) if remains is None else remains
+        pipes = reactor if pipes is None else pipes
         self._warm: WarmStart | None = None
         if start is None and settings.cgi_warm != "off":
             start = self._warm = WarmStart(
                 settings,
-                reactor,
+                pipes,
                 legacy=self._python_path,
                 claim=self._remains.claim,
                 release=self._remains.release,
@@ -84,7 +87,7 @@ class CgiEngine:
         self._deadlines = Deadlines(reactor, settings)
         self._house = House(
             settings=settings,
-            reactor=reactor,
+            reactor=pipes,
             inherited=clean_environment(environ),
             python_path=self._python_path,
             start=start or start_child,
@@ -94,7 +97,8 @@ class CgiEngine:
             route=route,
             announce=self._announce,
         )
-        self._all: dict[Run, Deferred[None]] = {}
+        self._all: dict[Run, None] = {}
+        self._stopped: Deferred[None] = Deferred()  # fires when the last has ended after stop()
         self._running: dict[Run, tuple[float, str]] = {}  # since when, and for whom
         self._sources: Counter[str] = Counter()  # how many of them for whom
         self._queue: Turns[Run] = Turns()
@@ -118,31 +122,35 @@ class CgiEngine:
                 show_source(exchange, script.filename)
             return
         run = Run(self._house, exchange, script, ready=self._admit, over=self._over)
-        self._all[run] = Deferred()
+        self._all[run] = None
         if self._stopping:
             run.refuse(503, "stopped")
+        elif os.access(script.filename, os.X_OK):
+            run.prepare()
         elif not os.path.isfile(script.filename):
             run.refuse(404, "not-started")
-        elif not os.access(script.filename, os.X_OK):
+        else:
             log.warn("{script}: may not be executed", event="cgi-not-executable", script=str(script.filename))
             run.refuse(403, "not-started")
-        else:
-            run.prepare()
 
     def stop(self) -> Deferred[None]:
         """End every script, by the ladder; fires when nothing of any is left."""
         self._stopping = True
-        everything = DeferredList(list(self._all.values()))
+        done = self._stopped.addCallback(self._cool)
         for run in tuple(self._all):
             run.stop()
-        everything.addBoth(self._cool)
-        return everything.addCallback(lambda _: self._remains.settle())
+        self._look_for_end()
+        return done
 
-    def _cool(self, result: object) -> object:
+    def _look_for_end(self) -> None:
+        if self._stopping and not self._all and not self._stopped.called:
+            self._stopped.callback(None)
+
+    def _cool(self, _: None) -> Deferred[None]:
         self._deadlines.stop()
         if self._warm is not None:
             self._warm.stop()
-        return result
+        return self._remains.settle()
 
     def _python_path(self) -> str:
         """Where scripts find what `cgi_legacy` offers. Made at the first script: then the state directory is there."""
@@ -217,7 +225,8 @@ class CgiEngine:
             # In a turn of its own: a run that fails to start ends in here again.
             self._dequeues = True
             self._reactor.callLater(0, self._dequeue)
-        self._all.pop(run).callback(None)
+        del self._all[run]
+        self._look_for_end()
 
     def _dequeue(self) -> None:
         self._dequeues = False

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 import netsvc
@@ -28,6 +30,17 @@ _NOT_PASSED = frozenset({b"content-length", b"content-type", b"proxy", b"transfe
 # allows either.
 _SEPARATORS = {b"cookie": b"; ", b"accept": b","}
 _CREDENTIALS = frozenset({b"authorization", b"proxy-authorization"})
+
+
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # those of os.fsdecode
+
+
+@lru_cache(maxsize=1024)  # the names are the peers', but most of them send the same
+def _variable(name: bytes) -> str:
+    """The variable of a field; "" when it is not passed."""
+    if name in _NOT_PASSED or not _FIELD_NAME.match(name):
+        return ""
+    return "HTTP_" + name.decode().upper().replace("-", "_")
 
 
 def _host_name(host: str) -> str:
@@ -53,17 +66,16 @@ def _server_port(host: str, local: tuple[str, int], secure: bool) -> str:
 
 def _request_fields(head: RequestHead, pass_authorization: bool) -> dict[str, str]:
     """HTTP_* variables (RFC 3875, 4.1.18): repeated fields become one, in order."""
-    merged: dict[bytes, bytes] = {}
+    merged: dict[str, bytes] = {}
     for name, value in head.headers:
-        if name in _NOT_PASSED or not _FIELD_NAME.match(name):
+        variable = _variable(name)
+        if not variable or (name in _CREDENTIALS and not pass_authorization):
             continue
-        if name in _CREDENTIALS and not pass_authorization:
-            continue
-        if name in merged:
-            merged[name] += _SEPARATORS.get(name, b", ") + value
+        if variable in merged:
+            merged[variable] += _SEPARATORS.get(name, b", ") + value
         else:
-            merged[name] = value
-    return {"HTTP_" + name.decode().upper().replace("-", "_"): os.fsdecode(value) for name, value in merged.items()}
+            merged[variable] = value
+    return {variable: value.decode(_ENCODING, _ERRORS) for variable, value in merged.items()}
 
 
 def _content_length(head: RequestHead, body_length: int | None) -> str | None:

@@ -35,7 +35,7 @@ class OutputPipe:
     """Reads what a script prints.
 
     :param descriptor: the reading end; this object sets it non-blocking and closes it.
-    :param received: called with octets, never empty.
+    :param received: called with octets, never empty; `at_end` tells then whether they are the last.
     :param ended: called once, when there will be no more; not after close().
     """
 
@@ -48,6 +48,7 @@ class OutputPipe:
         self._ended = ended
         self._paused = False
         self._left: int | None = None  # octets to read yet, once the script has exited
+        self.at_end = False  # what was read last is the last
         os.set_blocking(descriptor, False)
         reactor.addReader(self)
 
@@ -98,6 +99,10 @@ class OutputPipe:
         """As IReadDescriptor."""
         self._read()
 
+    def readConnectionLost(self, reason: Failure) -> None:
+        """As IHalfCloseableDescriptor: on a Lane a hang-up is this."""
+        self.connectionLost(reason)
+
     def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002
         """The reactor saw a hang-up."""
         while not self.closed and not self._paused:
@@ -126,8 +131,22 @@ class OutputPipe:
             return False
         if self._left is not None:
             self._left -= len(data)
+            self.at_end = not self._left
+        elif len(data) < BLOCK:
+            data += self._read_on(len(data))
         self._received(data)
+        if self.at_end and not self.closed and not self._paused:
+            self._end()
         return True
+
+    def _read_on(self, size: int) -> bytes:
+        """What has come meanwhile; or the end, so that who gets a short output knows that it is all."""
+        try:
+            more = os.read(self._descriptor, BLOCK - size)
+        except BlockingIOError:
+            return b""
+        self.at_end = not more
+        return more
 
     def _end(self) -> None:
         self.close()

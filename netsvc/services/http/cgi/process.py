@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from netsvc.services.http.cgi.child import Child, Command, ScriptStartError, Start, group_lives, start_child
@@ -69,6 +68,9 @@ class Listener(Protocol):
     def stdin_full(self, full: bool) -> None:
         """True: it reads slower than the body arrives. False: it wants more."""
 
+    def stdout_closed(self) -> None:
+        """There will be no more of what it prints, but it has not exited."""
+
     def script_ended(self, ending: Ending) -> None:
         """There will be no more output. Called once, and not after cut()."""
 
@@ -79,6 +81,7 @@ class ScriptProcess:
     :param stdin: a descriptor to hand over as its stdin, which the caller keeps and closes; None makes a pipe.
     :param grace: seconds from SIGTERM to SIGKILL.
     :param background: let what it leaves behind live.
+    :param gone: called once, in a later turn, when nothing of it is left.
     :raises ScriptStartError: nothing runs.
     """
 
@@ -91,6 +94,7 @@ class ScriptProcess:
         stdin: int | None,
         grace: float,
         background: bool,
+        gone: Callable[[], None],
         start: Start = start_child,
     ) -> None:
         self._reactor = reactor
@@ -105,19 +109,24 @@ class ScriptProcess:
         self._patience: Any = None  # the call that ends the wait for the exit
         self._kill_at = 0.0  # when SIGKILL follows SIGTERM; 0 until there was a SIGTERM
         self._kill_call: Any = None
-        self._waiting: list[Deferred[None]] = []
+        self._gone = gone
         self.is_gone = False
         self.moved_at: float = reactor.seconds()  # when an octet last moved
         self._child, ours_in, ours_out, ours_err = _start(command, stdin, start)
         self.stdin = None if ours_in is None else InputPipe(reactor, ours_in, listener.stdin_full, self.touch)
         self._stdout = OutputPipe(reactor, ours_out, self._printed, self._output_over)
-        self._stderr = OutputPipe(reactor, ours_err, listener.stderr_received, lambda: None)
+        self._stderr = OutputPipe(reactor, ours_err, listener.stderr_received, _nothing)
         self._child.watch(reactor, self._exited)
 
     @property
     def pid(self) -> int:
         """The script's process id and process group; 0 while it is not known, and when nothing ran."""
         return self._child.pid
+
+    @property
+    def output_is_whole(self) -> bool:
+        """Whether what it printed last is the last."""
+        return self._stdout.at_end
 
     def known(self, call: Callable[[int], None]) -> None:
         """Call with the process id, at once or once there is one."""
@@ -146,15 +155,6 @@ class ScriptProcess:
             self._signal(signal.SIGTERM)
             self._allow_grace()
 
-    def gone(self) -> Deferred[None]:
-        """Fires when nothing of it is left."""
-        done: Deferred[None] = Deferred()
-        if self.is_gone:
-            done.callback(None)
-        else:
-            self._waiting.append(done)
-        return done
-
     def touch(self) -> None:
         """Something moved, or need not."""
         self.moved_at = self._reactor.seconds()
@@ -165,10 +165,14 @@ class ScriptProcess:
 
     def _output_over(self) -> None:
         self._stdout_over = True
+        if not self._reaped:
+            self._child.look()  # most have exited by now: then that ended it
         if self._reaped:
             self._end()
         elif not self._ended:
-            self._patience = self._reactor.callLater(EXIT_AFTER_OUTPUT, self._runs_on)
+            self._listener.stdout_closed()
+            if not self._ended:
+                self._patience = self._reactor.callLater(EXIT_AFTER_OUTPUT, self._runs_on)
 
     def _runs_on(self) -> None:
         self._patience = None
@@ -259,9 +263,11 @@ class ScriptProcess:
             self._kill_call.cancel()
             self._kill_call = None
         self._stderr.close()
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(None)
+        self._gone()
+
+
+def _nothing() -> None:
+    """The end of stderr ends nothing."""
 
 
 def _start(command: Command, stdin: int | None, start: Start) -> tuple[Child, int | None, int, int]:

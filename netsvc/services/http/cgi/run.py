@@ -35,6 +35,7 @@ log = Logger()
 # Octets that a script may print once its answer is complete, by its Content-Length or a redirect. One that prints
 # more has lost its way; before, a broken pipe would only make it complain.
 MAX_SURPLUS = 1 << 20
+_WITHOUT_BODY = frozenset({204, 304})  # RFC 9110, 6.4.1
 
 
 @implementer(IPushProducer)
@@ -70,6 +71,7 @@ class Run:
         self._complaints = Complaints(self._complain)
         self._answering = True  # the exchange still waits for something from this run
         self._begun = False
+        self._held: tuple[ScriptHead, bytes] | None = None  # a whole answer, until the script is known to have exited
         self._left: int | None = None  # octets of a body of known length
         self._surplus = 0
         self._paused = False
@@ -157,6 +159,10 @@ class Run:
         if self._intake is not None:
             self._intake.flow(full)
 
+    def stdout_closed(self) -> None:
+        """As Listener: the answer's end has to wait for the script's."""
+        self._let_go()
+
     def script_ended(self, ending: Ending) -> None:
         """As Listener: the answer is complete, or never will be."""
         if not self._answering:
@@ -231,6 +237,7 @@ class Run:
             stdin=DEVNULL if intake is None else intake.open_file(),
             grace=settings.cgi_kill_grace,
             background=settings.cgi_background,
+            gone=self._gone,
             start=self._house.start,
         )
         self._house.remains.begin(
@@ -238,7 +245,6 @@ class Run:
         )
         if not process.pid:
             process.known(partial(self._house.remains.identify, self._mark))
-        process.gone().addCallback(self._gone, process)
         self._deadline = self._house.deadlines.watch(process, excused=self._excused, over=self._time_up)
         if intake is not None and process.stdin is not None:
             intake.connect(process.stdin)
@@ -265,9 +271,33 @@ class Run:
             return
         if not head.typed and self._house.announce(name):
             log.warn("{script}: sends no Content-Type", event="cgi-no-content-type", script=name)
+        if self._is_whole(head, rest):
+            self._begun = True
+            self._held = head, rest
+            if head.length is not None:  # however the script ends
+                self._finish()
+            return
         self._left = None if exchange.head.method == "HEAD" else head.length
         exchange.begin(head.status, head.headers, length=head.length, reason=head.reason)
         self._begin_body(rest)
+
+    def _is_whole(self, head: ScriptHead, body: bytes) -> bool:
+        """Whether an answer with a body is all there: then it leaves in one piece."""
+        if self._exchange.head.method == "HEAD" or head.status in _WITHOUT_BODY:
+            return False
+        if head.length is not None:
+            return head.length == len(body)
+        return self._process is not None and self._process.output_is_whole
+
+    def _let_go(self) -> None:
+        """Send what was held, as if it had not been."""
+        held, self._held = self._held, None
+        if held is not None:
+            head, body = held
+            self._exchange.begin(head.status, head.headers, reason=head.reason)
+            self._exchange.register_producer(self, True)
+            if body:
+                self._exchange.write(body)
 
     def _begin_body(self, data: bytes) -> None:
         self._begun = True
@@ -314,8 +344,13 @@ class Run:
         """The answer is complete."""
         self._outcome = "ok"
         self._detach()
-        self._exchange.unregister_producer()
-        self._exchange.finish()
+        held, self._held = self._held, None
+        if held is not None:
+            head, body = held
+            self._exchange.answer(head.status, head.headers, body, head.reason)
+        else:
+            self._exchange.unregister_producer()
+            self._exchange.finish()
         process, intake = self._process, self._intake
         if intake is not None and not intake.whole and process is not None and process.stdin is not None:
             process.stdin.close()  # nobody brings the rest of the body
@@ -353,6 +388,7 @@ class Run:
         if self._answering:
             self._detach()
             if self._begun:
+                self._let_go()
                 self._exchange.unregister_producer()
                 self._exchange.abort()
         self._settle(outcome)
@@ -388,8 +424,9 @@ class Run:
         if self._intake is not None:
             self._intake.drop()
 
-    def _gone(self, _: object, process: ScriptProcess) -> None:
-        self._house.remains.end(self._mark, process.pid)
+    def _gone(self) -> None:
+        process = self._process
+        self._house.remains.end(self._mark, 0 if process is None else process.pid)
         if self._answering:
             # Its output is still on the way to a slow peer.
             self._outcome = "ok"

@@ -155,6 +155,10 @@ class ForkServer:
                 return
             self._reported(packet)
 
+    def readConnectionLost(self, reason: Failure) -> None:
+        """As IHalfCloseableDescriptor: on a Lane a hang-up is this."""
+        self.connectionLost(reason)
+
     def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002
         """The reactor saw a hang-up: reports may be left to read."""
         self.doRead()

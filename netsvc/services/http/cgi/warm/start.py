@@ -62,6 +62,7 @@ class WarmChild:
         self._signals: list[int] = []
         self._instead: Child | None = None
         self._status: int | None = None
+        self._watch: ExitWatch | None = None
         self.pid = 0
 
     def poll(self) -> int | None:
@@ -81,8 +82,13 @@ class WarmChild:
         """As Child."""
         self._exited = exited
         if self.pid:
-            return ExitWatch(reactor, self.pid, exited)
-        return None
+            self._watch = ExitWatch(reactor, self.pid, exited)
+        return self._watch
+
+    def look(self) -> None:
+        """As Child."""
+        if self._watch is not None:
+            self._watch.look()
 
     def known(self, call: Callable[[int], None]) -> None:
         """As Child."""
@@ -129,7 +135,7 @@ class WarmChild:
         for call in self._known:
             call(pid)
         if self._exited is not None:
-            ExitWatch(self._reactor, pid, self._exited)
+            self._watch = ExitWatch(self._reactor, pid, self._exited)
         for number in self._signals:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, number)
