@@ -150,6 +150,9 @@ def gate_of(settings: Any) -> tuple[object, ...]:
 def _within(around: Place, names: tuple[bytes, ...], scope: Scope) -> Place:
     """The place of a scope, which has what it does not set itself from the place around it."""
     given = {key: getattr(scope.settings, key) for key in scope.given}
+    cgi_at = around.cgi_at
+    if any(key.startswith("cgi_") for key in given):  # what hosts have in common, unless theirs is different around it
+        cgi_at = Prefix(scope.prefix.host or around.cgi_at.host, scope.prefix.names)
     settings = inherited(around.settings, type(scope.settings), given)
     return Place(
         host=around.host,
@@ -158,7 +161,7 @@ def _within(around: Place, names: tuple[bytes, ...], scope: Scope) -> Place:
         docroot=settings.docroot.absolute(),
         docroot_at=names if "docroot" in scope.given else around.docroot_at,
         mount_at=names if "mount" in scope.given else around.mount_at,
-        cgi_at=scope.prefix if any(key.startswith("cgi_") for key in scope.given) else around.cgi_at,
+        cgi_at=cgi_at,
         policy=policy_of(settings),
         gate=gate_of(settings),
     )

@@ -201,14 +201,14 @@ class HostTests(SynchronousTestCase):
         self.assertEqual(str(at("own", b"/private/x")), "//own")
 
     def test_scripts_of_hosts_share_limits(self) -> None:
-        """The scope that set an option of CGI last is the same for all hosts that inherit from it."""
+        """The scope that set an option of CGI last is the same for all hosts that have nothing else around it."""
         rig = SiteRig(
-            self.root / "main", {"/a": {"cgi_nice": "1"}, "//h": {"listing": "yes"}, "//own": {"cgi_nice": "2"}}
+            self.root / "main", {"/a": {"cgi_umask": "077"}, "//h": {"listing": "yes"}, "//own": {"cgi_nice": "2"}}
         )
         at = {(place.host, place.prefix): str(place.cgi_at) for place in rig.sites.places}
         self.assertEqual(at["h", ()], "/")
         self.assertEqual((at["", (b"a",)], at["h", (b"a",)]), ("/a", "/a"))
-        self.assertEqual((at["own", ()], at["own", (b"a",)]), ("//own", "/a"))
+        self.assertEqual((at["own", ()], at["own", (b"a",)]), ("//own", "//own/a"))
 
 
 class WayTests(SynchronousTestCase):
