@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from operator import attrgetter
+from typing import NamedTuple
 
 from attrs import frozen
 
@@ -19,9 +20,8 @@ MAX_ENTRIES = 10_000  # names shown; a page of more helps nobody
 _DIGITS = re.compile(r"([0-9]+)")
 
 
-@frozen(kw_only=True)
-class Entry:
-    """One name in a directory.
+class Entry(NamedTuple):
+    """One name in a directory. A tuple, since there may be many thousands.
 
     :param name: as it is on disk.
     :param directory: whether it is one, or a link to one.

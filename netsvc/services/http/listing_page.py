@@ -28,7 +28,7 @@ td .d:before{left:.5rem;width:1rem;height:.85rem;border:0;background:linear-grad
 0 0/45% 40% no-repeat,linear-gradient(var(--folder),var(--folder)) 0 100%/100% 80% no-repeat}
 td .u:before{border:0;content:"\\2191";line-height:.9rem;color:var(--dim)}
 i{font-style:normal;color:var(--dim);font-size:.8em}
-@media(max-width:40rem){time span{display:none}td{padding:0 .25rem}th a{padding:.6rem .25rem}
+@media(max-width:40rem){td+td span{display:none}td{padding:0 .25rem}th a{padding:.6rem .25rem}
 td:first-child>*{padding:.55rem .25rem .55rem 1.85rem}td:first-child>*:before{left:.35rem;top:.85rem}
 td .d:before{left:.25rem}}
 """
@@ -78,19 +78,27 @@ def name_text(name: bytes) -> str:
 
 
 def _row(entry: Entry) -> str:
-    name = entry.name
-    text = name_text(name)
-    slash = "/" if entry.directory else ""
-    kind = ' class="d"' if entry.directory else ""
-    if can_be_asked_for(name):
-        href = text if _EASY.fullmatch(name) else quote_from_bytes(name, safe="")
-        cell = f'<a{kind} href="./{href}{slash}"><bdi>{text}</bdi>{slash}</a>'
+    """A row. The end tags that HTML does not need (13.1.2.4) are left out: they are a fifth of a long list."""
+    name, directory = entry.name, entry.directory
+    slash = "/" if directory else ""
+    kind = ' class="d"' if directory else ""
+    if _EASY.fullmatch(name):
+        text = name.decode("ascii")
+        cell = f'<a{kind} href="./{text}{slash}">{text}{slash}</a>'
+    elif can_be_asked_for(name):
+        cell = f'<a{kind} href="./{quote_from_bytes(name, safe="")}{slash}"><bdi>{name_text(name)}</bdi>{slash}</a>'
     else:
-        cell = f'<span{kind} title="No address leads to this name."><bdi>{text}</bdi>{slash}</span>'
-    size = "" if entry.size is None else f'<span title="{entry.size:,} bytes">{size_text(entry.size)}</span>'
+        cell = f'<span{kind} title="No address leads to this name."><bdi>{name_text(name)}</bdi>{slash}</span>'
+    size = entry.size
+    if size is None:
+        amount = "<td>"
+    elif size < 1024:
+        amount = f"<td>{size} B"
+    else:
+        amount = f'<td title="{size:,} bytes">{size_text(size)}'
     day, hour = date_and_time(entry.modified)
-    when = f'<time datetime="{day}T{hour}Z">{day}<span> {hour}</span></time>' if day else ""
-    return f"<tr><td>{cell}</td><td>{size}</td><td>{when}</td></tr>"
+    when = f"<td>{day}<span> {hour}</span>" if day else "<td>"
+    return f"<tr><td>{cell}{amount}{when}"
 
 
 def _breadcrumbs(segments: tuple[bytes, ...]) -> str:

@@ -32,7 +32,8 @@ from netsvc.services.http.static_settings import StaticSettings
 log = Logger()
 
 TAIL = 16384  # octets of a large file that are sent only after a look whether its content is still the same
-_READS = 3  # tries to read a small file that changes meanwhile
+SHORT = 1 << 16  # octets; parts that are no more in all are read at once
+_READS = 3  # tries to read a small file, or small parts, that change meanwhile
 _RANGES: Headers = ((b"Accept-Ranges", b"bytes"),)
 _VARY: Headers = ((b"Vary", b"Accept-Encoding"),)
 
@@ -68,7 +69,7 @@ class _Plan:
 
 
 class _ChangedError(Exception):
-    """A small file changed while it was read.
+    """A small file, or small parts of one, changed while they were read.
 
     :param stat: of what it is now.
     """
@@ -114,6 +115,9 @@ class StaticFiles:
         try:
             key = self._ready.keys(exchange.head)[exchange.secure] if keep else None
             sending = self._answer(exchange, file, key)
+        except OSError as error:
+            self._unreadable(exchange, file, error.strerror or str(error))
+            exchange.refuse(500)
         finally:
             if sending is None:
                 file.close()
@@ -236,16 +240,40 @@ class StaticFiles:
 
     def _partial(
         self, exchange: Any, file: File, ranges: tuple[Range, ...], headers: Headers, kind: bytes
-    ) -> Deferred[None]:
+    ) -> Deferred[None] | None:
+        """Answer with parts of a file: short ones at once.
+
+        :raises _ChangedError: it changed while short ones were read.
+        """
         length = file.stat.st_size
         if len(ranges) == 1:
-            exchange.begin(206, (*headers, (b"Content-Range", content_range(ranges[0], length))), ranges[0].length)
-            return self._parts(exchange, file, ranges, [b""], b"")
-        boundary = secrets.token_hex(16).encode("ascii")
-        heads, tail, total = part_heads(ranges, length, kind, boundary)
-        parted = ((b"Content-Type", b"multipart/byteranges; boundary=" + boundary), *headers[1:])
-        exchange.begin(206, parted, total)
+            heads, tail, total = [b""], b"", ranges[0].length
+            headers = (*headers, (b"Content-Range", content_range(ranges[0], length)))
+        else:
+            boundary = secrets.token_hex(16).encode("ascii")
+            heads, tail, total = part_heads(ranges, length, kind, boundary)
+            headers = ((b"Content-Type", b"multipart/byteranges; boundary=" + boundary), *headers[1:])
+        if total <= SHORT:
+            exchange.answer(206, headers, self._read(file, ranges, heads, tail))
+            return None
+        exchange.begin(206, headers, total)
         return self._parts(exchange, file, ranges, heads, tail)
+
+    def _read(self, file: File, ranges: tuple[Range, ...], heads: list[bytes], tail: bytes) -> bytes:
+        """Parts of a file with what stands around them.
+
+        :raises _ChangedError: it changed meanwhile.
+        """
+        pieces: list[bytes] = []
+        for one, head in zip(ranges, heads, strict=True):
+            part = os.pread(file.descriptor, one.length, one.start)
+            pieces += (head, part)
+            if len(part) != one.length:
+                raise _ChangedError(os.fstat(file.descriptor))
+        after = os.fstat(file.descriptor)
+        if not _still_has(after, file.stat):
+            raise _ChangedError(after)
+        return b"".join((*pieces, tail))
 
     @inlineCallbacks
     def _parts(
@@ -279,10 +307,13 @@ class StaticFiles:
                 request_id=exchange.request_id,
             )
         elif not isinstance(result.value, ConnectionError):
-            log.error(
-                "{path} could not be sent: {reason}",
-                event="http-file-failed",
-                path=os.fsdecode(file.path),
-                reason=result.getErrorMessage(),
-                request_id=exchange.request_id,
-            )
+            self._unreadable(exchange, file, result.getErrorMessage())
+
+    def _unreadable(self, exchange: Any, file: File, reason: str) -> None:
+        log.error(
+            "{path} could not be sent: {reason}",
+            event="http-file-failed",
+            path=os.fsdecode(file.path),
+            reason=reason,
+            request_id=exchange.request_id,
+        )

@@ -141,7 +141,7 @@ class Rig:
             lambda place: Equipment(
                 style=PLAIN,
                 static=static,
-                listings=Listings(place.policy, self.settings, maybeDeferred),
+                listings=Listings(place.policy, self.settings, maybeDeferred, self.clock),
                 run_script=run_script,
             ),
         )

@@ -283,6 +283,119 @@ class AnswerTests(ListingCase):
         self.assertEqual(stays.statuses, [200])
         self.assertEqual(leaves.received, b"")
 
+    def listings(self) -> Any:
+        """What lists the root's directories, in a thread that waits for `make`; the directories count as still."""
+        (equipment,) = self.rig.routes._equipment.values()
+        self.made: list[tuple[Deferred[Any], Any]] = []
+
+        def in_thread(function: Any, *arguments: Any) -> Deferred[Any]:
+            self.made.append((Deferred(), lambda: function(*arguments)))
+            return self.made[-1][0]
+
+        found: Any = equipment.listings
+        found._in_thread = in_thread
+        found._now = lambda: time.time() + 10
+        return found
+
+    def make(self) -> None:
+        """Make the list that was begun last."""
+        waiting, make = self.made[-1]
+        waiting.callback(make())
+
+    def ask(self, *fields: str, query: str = "") -> Any:
+        peer = self.rig.connect()
+        peer.send(request("/list/" + query, *fields))
+        return peer
+
+    def test_listing_is_kept(self) -> None:
+        """A list of a directory that has been still is kept for a second, unless a name comes, goes or changes."""
+        self.listings()
+        self.ask()
+        self.make()
+        again = self.ask()
+        self.assertEqual((again.statuses, len(self.made)), ([200], 1))
+        for query, field in (("?sort=size", ""), ("?order=desc", ""), ("", "Accept: application/json")):
+            before = len(self.made)
+            self.ask(*filter(None, [field]), query=query)
+            self.assertEqual(len(self.made), before + 1)
+            self.make()
+        before = len(self.made)
+        self.ask("Accept-Encoding: gzip")
+        self.make()
+        self.assertEqual(self.ask("Accept-Encoding: gzip;q=0.5").answers()[0].headers[b"content-encoding"], b"gzip")
+        self.assertEqual(len(self.made), before + 1)
+        write(self.root, "list/new", b"")
+        changed = self.ask()
+        self.assertEqual(changed.statuses, [])
+        self.make()
+        self.assertIn(b"./new", changed.received)
+        self.rig.clock.advance(1.0)
+        before = len(self.made)
+        self.ask()
+        self.assertEqual(len(self.made), before + 1)
+        self.make()
+
+    def test_listing_of_a_directory_that_changes_is_not_kept(self) -> None:
+        """A list of a directory that was just changed is made anew: a coarse clock could hide the next change."""
+        self.listings()._now = time.time
+        for count in (1, 2):
+            write(self.root, f"list/{count}", b"")
+            self.ask()
+            self.make()
+            self.assertEqual(len(self.made), count)
+
+    def test_listing_in_the_making(self) -> None:
+        """Who asks while a list is in the making shares the next one with all others who do: it is never older."""
+        self.listings()._now = time.time
+        first = self.ask()
+        write(self.root, "list/new", b"")
+        later = [self.ask() for _ in range(3)]
+        other = self.ask(query="?sort=date")
+        self.assertEqual(len(self.made), 2)
+        waiting, make = self.made[0]
+        waiting.callback(make())
+        self.assertEqual(([first.statuses, *(peer.statuses for peer in later)]), [[200], [], [], []])
+        self.assertEqual(len(self.made), 3)
+        self.make()
+        for peer in later:
+            self.assertIn(b"./new", peer.received)
+        self.assertEqual(other.statuses, [])
+        waiting, make = self.made[1]
+        waiting.callback(make())
+        self.assertEqual((other.statuses, len(self.made)), ([200], 3))
+
+    def test_listing_in_the_making_of_what_is_still(self) -> None:
+        """Who asks for the list of a still directory while it is in the making gets that one."""
+        self.listings()
+        peers = [self.ask() for _ in range(3)]
+        self.make()
+        self.assertEqual([peer.statuses for peer in peers], [[200]] * 3)
+        self.assertEqual(len(self.made), 1)
+
+    def test_listing_memory_is_bounded(self) -> None:
+        """Lists are kept up to so many octets; the oldest go first."""
+        listings = self.listings()
+        with mock.patch.object(listing_module, "KEPT_OCTETS", 10_000):
+            for query in ("", "?sort=size", "?sort=date", "?order=desc", "?sort=size&order=desc"):
+                self.ask(query=query)
+                self.make()
+                self.assertLessEqual(sum(len(one.body) for one in listings._kept.values()), 10_000)
+        self.assertEqual(len(self.made), 5)
+        self.assertTrue(listings._kept)
+        self.rig.clock.advance(1.0)
+        self.assertEqual(listings._kept, {})
+
+    def test_listing_fails_for_all(self) -> None:
+        """A directory that cannot be read is 500 for all who wait; a fault with one costs none of the others."""
+        self.listings()._now = time.time
+        peers = [self.ask() for _ in range(3)]
+        with capturedLogs():
+            self.made[0][0].errback(OSError(5, "Input/output error"))
+            self.assertEqual([peer.statuses for peer in peers], [[500], [], []])
+            with mock.patch.object(listing_module, "precondition", side_effect=[ValueError("a fault"), None]):
+                self.make()
+        self.assertEqual([peer.statuses for peer in peers], [[500], [500], [200]])
+
     def test_listing_fails(self) -> None:
         """A directory that cannot be read is 500, and the log says why."""
         with (

@@ -173,6 +173,51 @@ class FileTests(StaticCase):
         with mock.patch.object(static_module.os, "fstat", moving):
             self.assertEqual(self.rig.get("/a.txt").status, 503)
 
+    def test_static_short_parts_of_a_file_that_changes(self) -> None:
+        """Short parts are of one version of a file: read again when it changes, cut or not, and of the new one then."""
+        for content, status in ((b"x" * len(BIG), 206), (b"short", 416)):
+            write(self.root, "big.bin", BIG)
+            real = os.pread
+            states = iter((content, None))
+
+            def moving(*arguments: int, real: Any = real, states: Any = states) -> bytes:
+                if (content := next(states, None)) is not None:
+                    write(self.root, "big.bin", content, age=500.0)
+                data: bytes = real(*arguments)
+                return data
+
+            with mock.patch.object(static_module.os, "pread", moving):
+                answer = self.rig.get("/big.bin", "Range: bytes=100-199,100000-100099")
+            self.assertEqual(answer.status, status)
+            if status == 206:
+                self.assertEqual(answer.body.count(b"x" * 100), 2)
+                self.assertEqual(answer.headers.get(b"last-modified"), http_date(NOW - 500))
+
+    def test_static_short_parts_of_a_file_that_grows(self) -> None:
+        """What is appended meanwhile changes nothing of short parts."""
+        real = os.pread
+
+        def growing(*arguments: int) -> bytes:
+            with (self.root / "big.bin").open("ab") as log:
+                log.write(b"more")
+            return real(*arguments)
+
+        with mock.patch.object(static_module.os, "pread", growing):
+            answer = self.rig.get("/big.bin", "Range: bytes=10-19")
+        self.assertEqual((answer.status, answer.body), (206, BIG[10:20]))
+        self.assertEqual(answer.headers[b"content-range"], b"bytes 10-19/%d" % len(BIG))
+
+    def test_static_unreadable(self) -> None:
+        """A disk that fails before anything was sent is 500, and the log has the reason."""
+        for fields in ((), ("Range: bytes=1-2",)):
+            with (
+                mock.patch.object(static_module.os, "pread", side_effect=OSError(errno.EIO, "Input/output error")),
+                capturedLogs() as logs,
+            ):
+                self.assertEqual(self.rig.get("/a.txt", *fields).status, 500)
+            (event,) = [one for one in logs if one.get("event") == "http-file-failed"]
+            self.assertIn("Input/output error", event["reason"])
+
     def test_static_methods(self) -> None:
         """OPTIONS tells the methods, others are 405 with Allow; CONNECT as well."""
         for path in ("/a.txt", "/d/", "/d", "/list/"):
