@@ -14,11 +14,14 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from netsvc.services.http.cgi.pipes import InputPipe
 from netsvc.services.http.cgi.spool import Spool, SpoolFile, SpoolFullError
 from netsvc.services.http.exchange import IBodyReceiver
+
+log = Logger()
 
 IN_MEMORY = 1 << 16  # octets kept in memory for one request; what a pipe takes at once, pipe(7)
 
@@ -159,5 +162,11 @@ class Intake:
                 self._waiting += data
             else:
                 self._file.write(data)
-        except (OSError, SpoolFullError):  # no room in the spool, on the disk, or for another descriptor
+        except (OSError, SpoolFullError) as error:  # no room in the spool, on the disk, or for another descriptor
+            log.error(
+                "a chunked body has no room: {reason} (request {request_id})",
+                event="cgi-no-room",
+                reason=error.strerror if isinstance(error, OSError) else str(error),
+                request_id=self._exchange.request_id,
+            )
             self._refuse(503)

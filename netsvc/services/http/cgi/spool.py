@@ -40,7 +40,7 @@ class Spool:
         :raises SpoolFullError: there is none.
         """
         if octets > self._left:
-            raise SpoolFullError
+            raise SpoolFullError("cgi_max_spool is used up")
         self._left -= octets
 
     def give_back(self, octets: int) -> None:

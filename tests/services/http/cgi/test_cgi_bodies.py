@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from pathlib import Path
 from unittest import mock
 
@@ -156,6 +157,7 @@ class BodiesTest(EngineCase):
             engine.run(exchange, script)
             exchange.give(b"x" * 100_000)
         self.assertEqual((second.status, first.status), (503, None))
+        self.assertEqual([event["reason"] for event in self.logged("cgi-no-room")], ["cgi_max_spool is used up"])
         first.receiver.body_finished()
         self.spin(lambda: first.end and not engine._all)
         engine.run(third, script)
@@ -178,12 +180,14 @@ class BodiesTest(EngineCase):
                 self.assertEqual(list((state / "cgi-spool").iterdir()), [])
 
     def test_cgi_04_disk_full(self) -> None:
-        """When the body cannot be spooled the answer is 503."""
+        """When the body cannot be spooled the answer is 503, and the log says why, with the word of the page."""
         exchange = FakeExchange(request_head("POST"), body_length=None)
         self.engine().run(exchange, self.script(DIGEST))
-        with mock.patch("tempfile.TemporaryFile", side_effect=OSError(errno.ENOSPC, "full")):
+        with mock.patch("tempfile.TemporaryFile", side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))):
             exchange.give(b"x" * (IN_MEMORY + 1))
         self.assertEqual((exchange.status, exchange.end), (503, "refused"))
+        (event,) = self.logged("cgi-no-room")
+        self.assertEqual((event["reason"], event["request_id"]), ("No space left on device", "rq1"))
 
     def test_cgi_04_lost_before(self) -> None:
         """A body that breaks off before the script started starts none."""
