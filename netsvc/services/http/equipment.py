@@ -58,7 +58,7 @@ class EquipmentMaker:
         return Equipment(
             style=self._style(place),
             static=StaticFiles(place.settings, self._ready, self._runtime.reactor),
-            listings=Listings(place.policy, place.settings, self._runtime.in_thread),
+            listings=Listings(place.policy, place.settings, self._runtime.in_thread, self._runtime.reactor),
             run_script=None if engine is None else engine.run,
             authenticator=self._authenticator(place.settings),
             mounted=self._mounted(place.settings),
