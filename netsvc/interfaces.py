@@ -43,8 +43,15 @@ class IDatagramResponder(Interface):
         """
 
 
+class ISeries(Interface):
+    """One time series of a metric: all its labels are given. It has the metric's own methods, without labels."""
+
+
 class ICounter(Interface):
     """One Prometheus counter."""
+
+    def bind(**labels):
+        """The ISeries with these labels, to keep where counting must be fast."""
 
     def inc(amount=1, **labels):
         """Add to it."""
@@ -52,6 +59,9 @@ class ICounter(Interface):
 
 class IGauge(Interface):
     """One Prometheus gauge."""
+
+    def bind(**labels):
+        """As ICounter."""
 
     def set(value, **labels):
         """Replace its value."""
@@ -65,6 +75,9 @@ class IGauge(Interface):
 
 class IHistogram(Interface):
     """One Prometheus histogram."""
+
+    def bind(**labels):
+        """As ICounter."""
 
     def observe(value, **labels):
         """Record one value, in the unit that its name ends with."""

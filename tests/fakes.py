@@ -32,6 +32,25 @@ class FakeMetric:
     def remove(self, **labels: Any) -> None:
         self.values.pop(tuple(sorted(labels.items())), None)
 
+    def bind(self, **labels: Any) -> FakeSeries:
+        return FakeSeries(self, labels)
+
+
+class FakeSeries:
+    """One series of a FakeMetric."""
+
+    def __init__(self, metric: FakeMetric, labels: dict[str, Any]) -> None:
+        self._metric = metric
+        self._labels = labels
+
+    def inc(self, amount: float = 1) -> None:
+        self._metric.inc(amount, **self._labels)
+
+    def set(self, value: float) -> None:
+        self._metric.set(value, **self._labels)
+
+    observe = set
+
 
 @implementer(IMetrics)
 class FakeMetrics:

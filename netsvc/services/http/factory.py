@@ -74,7 +74,7 @@ class HttpFactory(ServerFactory):
             "http_request_seconds",
             "Time from the head of a request to the end of its answer; without those answered at once from memory.",
             ("service",),
-        )
+        ).bind(service=service)
         self._open: set[HttpProtocol | Http2Connection] = set()
         self._counts: Counter[int] = Counter()
         self._call: Any = None
@@ -126,7 +126,7 @@ class HttpFactory(ServerFactory):
 
     def observe(self, seconds: float) -> None:
         """One request took so long."""
-        self._seconds.observe(seconds, service=self._service)
+        self._seconds.observe(seconds)
 
     def stopFactory(self) -> None:
         """Nobody listens any more; deadlines hold on for those connections that are still there."""

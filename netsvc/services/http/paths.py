@@ -12,10 +12,11 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 MAX_SEGMENTS = 256  # names in a path; PATH_MAX is 4,096 octets
 MAX_LINKS = 40  # symbolic links on one way, as the kernel's MAXSYMLINKS
@@ -243,6 +244,23 @@ def go(way: Way, policy: Policy) -> Decision:
         walk.close()
 
 
+@lru_cache(maxsize=1024)  # scripts that exist
+def _script(docroot: Path, prefix: tuple[bytes, ...], segments: tuple[bytes, ...]) -> Script:
+    """A script without anything behind it."""
+    names = [os.fsdecode(name) for name in segments]
+    return Script(
+        filename=docroot.joinpath(*names),
+        script_name="/" + "/".join([*map(os.fsdecode, prefix), *names]),
+        path_info="",
+        docroot=docroot,
+    )
+
+
+@lru_cache(maxsize=64)
+def _in_lower_case(names: frozenset[bytes]) -> frozenset[bytes]:
+    return frozenset(name.lower() for name in names)
+
+
 class _Walk:
     """One way from the root to a file. Holds the directories on it open."""
 
@@ -250,7 +268,7 @@ class _Walk:
         self._docroot = way.docroot
         self._prefix = way.prefix
         self._policy = policy
-        self._variants = frozenset(name.lower() for name in policy.cgi)
+        self._variants = _in_lower_case(policy.cgi)
         self._open = [root]
         self._names: list[bytes] = []  # of the open directories below the root, links resolved
         self._links = 0
@@ -303,14 +321,11 @@ class _Walk:
         return Directory(descriptor=descriptor, segments=(*self._prefix, *segments))
 
     def _script(self, segments: tuple[bytes, ...], rest: tuple[bytes, ...], directory: bool) -> Script:
+        script = _script(self._docroot, self._prefix, segments)
+        if not rest and not directory:
+            return script
         info = b"".join(b"/" + name for name in rest) + (b"/" if directory else b"")
-        names = [os.fsdecode(name) for name in segments]
-        return Script(
-            filename=self._docroot.joinpath(*names),
-            script_name="/" + "/".join([*map(os.fsdecode, self._prefix), *names]),
-            path_info=os.fsdecode(info),
-            docroot=self._docroot,
-        )
+        return evolve(script, path_info=os.fsdecode(info))
 
     def _file(self, leaf: _Leaf, segments: tuple[bytes, ...]) -> File:
         try:

@@ -68,6 +68,8 @@ class HttpProtocol(Protocol):
         self._paused = False  # reading is paused
         self._backlog: Backlog | None = None
         self._over_tls = False
+        self._peer: tuple[str, int] | None = None
+        self._local: tuple[str, int] | None = None
         self._in_head = True  # the head of a request is awaited or has begun: head_timeout counts
         self._body_pace = BodyPace(factory.settings.body_timeout, factory.settings.body_rate)
         self._answer_pace = AnswerPace(factory.settings.send_timeout, factory.settings.send_rate)
@@ -77,12 +79,16 @@ class HttpProtocol(Protocol):
     @property
     def peer(self) -> tuple[str, int]:
         """The peer's address."""
-        return host_and_port(self.transport.getPeer())
+        if self._peer is None:
+            self._peer = host_and_port(self.transport.getPeer())
+        return self._peer
 
     @property
     def local(self) -> tuple[str, int]:
         """Where the peer connected to."""
-        return host_and_port(self.transport.getHost())
+        if self._local is None:
+            self._local = host_and_port(self.transport.getHost())
+        return self._local
 
     @property
     def secure(self) -> bool:

@@ -107,11 +107,14 @@ class CgiEngine:
         self._stopping = False
         # Engines of one service share these: gauges are only added to.
         self._finished = metrics.counter("cgi_scripts", "Runs of CGI scripts by their outcome.", ("service", "outcome"))
-        self._count = metrics.gauge("cgi_running", "CGI scripts that run now.", ("service",))
-        self._waiting = metrics.gauge("cgi_queued", "Requests that wait for a CGI script to end.", ("service",))
-        self._seconds = metrics.histogram(
+        running = metrics.gauge("cgi_running", "CGI scripts that run now.", ("service",))
+        waiting = metrics.gauge("cgi_queued", "Requests that wait for a CGI script to end.", ("service",))
+        seconds = metrics.histogram(
             "cgi_seconds", "Time from the start of a CGI script until nothing of it is left.", ("service",)
         )
+        self._count = running.bind(service=service)
+        self._waiting = waiting.bind(service=service)
+        self._seconds = seconds.bind(service=service)
 
     def run(self, exchange: Any, script: Script) -> None:
         """Answer an IExchange with what a script prints. Never raises; the exchange is the engine's from now on."""
@@ -187,7 +190,7 @@ class CgiEngine:
         elif len(self._queue) < self._settings.cgi_queue:
             self._queue.add(run, source)
             self._waits[run] = self._reactor.callLater(self._settings.cgi_queue_timeout, self._turn_away, run)
-            self._waiting.inc(1, service=self._service)
+            self._waiting.inc()
         else:
             self._turn_away(run)
 
@@ -200,14 +203,14 @@ class CgiEngine:
     def _wait_is_over(self, run: Run) -> None:
         call = self._waits.pop(run, None)
         if call is not None:
-            self._waiting.inc(-1, service=self._service)
+            self._waiting.inc(-1)
             if call.active():
                 call.cancel()
 
     def _start(self, run: Run, source: str) -> None:
         self._running[run] = (self._reactor.seconds(), source)
         self._sources[source] += 1
-        self._count.inc(1, service=self._service)
+        self._count.inc()
         run.start()
 
     def _over(self, run: Run, outcome: str) -> None:
@@ -216,8 +219,8 @@ class CgiEngine:
             self._wait_is_over(run)
         started, source = self._running.pop(run, (None, ""))
         if started is not None:
-            self._seconds.observe(self._reactor.seconds() - started, service=self._service)
-            self._count.inc(-1, service=self._service)
+            self._seconds.observe(self._reactor.seconds() - started)
+            self._count.inc(-1)
             self._sources[source] -= 1
             if not self._sources[source]:
                 del self._sources[source]

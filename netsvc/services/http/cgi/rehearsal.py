@@ -45,6 +45,10 @@ Pairs = tuple[tuple[bytes, bytes], ...]
 class Silent:
     """A metric of any kind, which counts nothing."""
 
+    def bind(self, **labels: str) -> Silent:  # noqa: ARG002
+        """As ICounter, IGauge and IHistogram."""
+        return self
+
     def inc(self, amount: float = 1, **labels: str) -> None:
         """As ICounter and IGauge."""
 

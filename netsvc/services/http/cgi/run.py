@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
 
@@ -38,6 +39,12 @@ MAX_SURPLUS = 1 << 20
 _WITHOUT_BODY = frozenset({204, 304})  # RFC 9110, 6.4.1
 
 
+@lru_cache(maxsize=1024)
+def _place(script: Path) -> tuple[str, Path, bool]:
+    """A script's file, its directory, and whether it is an nph- script."""
+    return str(script), script.parent, script.name.startswith(PREFIX)
+
+
 @implementer(IPushProducer)
 class Run:
     """One run. The engine calls prepare, then start or refuse; it is told when.
@@ -65,7 +72,8 @@ class Run:
         self._process: ScriptProcess | None = None
         self._command: Command | None = None
         self._parser: HeadParser | StatusLineParser = HeadParser()
-        if script.filename.name.startswith(PREFIX):
+        self._file, self._directory, speaks_for_itself = _place(script.filename)
+        if speaks_for_itself:
             self._parser = StatusLineParser()
         self._mark = exchange.request_id.encode()
         self._complaints = Complaints(self._complain)
@@ -222,8 +230,8 @@ class Run:
             own = environment.get("PYTHONPATH")
             environment["PYTHONPATH"] = f"{own}:{offered}" if own else offered
         self._command = Command(
-            arguments=(str(script.filename), *script_arguments(exchange.head, settings)),
-            directory=script.filename.parent,
+            arguments=(self._file, *script_arguments(exchange.head, settings)),
+            directory=self._directory,
             environment=environment,
             umask=settings.cgi_umask,
             nice=settings.cgi_nice,
