@@ -208,6 +208,8 @@ interpreters.destroy(one)
 print(len(interpreters.list_all()))
 """,
     expect="inside",
+    normal=((r"^inside \[.*?\] \[.*?\]", "inside ARGV PATH"),),
+    declared="another interpreter of the process begins with the command line of the fork server",
 )
 add(
     "traced",
@@ -243,6 +245,8 @@ sys.setprofile(profile)
 f()
 """,
     expect="call",
+    normal=((r"\('c_(call|return)', 'locked', 'threading.py'\), ", ""),),
+    declared="Python 3.11's threading does not list the main thread's lock after a fork",
 )
 add(
     "traced-error",

@@ -9,6 +9,12 @@ from tests.live.cgi_corpus.case import Cases
 CASES = Cases()
 add = CASES.add
 
+# What is below a script's own frame is seen by two alone: the counter of nested calls, and faulthandler.
+DEEP = "calls nest one or two fewer deep until RecursionError"
+SHOWN = "faulthandler shows the frame of the fork server below the script's"
+BELOW = ((r'\n  File "netsvc-forkserver", line \d+ in program', ""),)
+REPEATED = ((r"repeated 99[456] more times", "repeated"),)
+
 for _name, _code, _bad in (
     ("0", "0", 0),
     ("1", "1", 1),
@@ -81,9 +87,12 @@ for _name, _text in ERRORS.items():
         log="" if _name == "unicode-output" else ".",
         files={"broken.py": "def f(:\n    pass\n"},
         again=_name == "plain",
+        normal=REPEATED if _name == "recursion" else (),
+        declared=DEEP if _name == "recursion" else "",
     )
     if _name in ("plain", "keyboard", "recursion"):
-        add(f"error-{_name}-first", _text + "\n", head=False, status=500, log=".")
+        declared = {"normal": REPEATED, "declared": DEEP} if _name == "recursion" else {}
+        add(f"error-{_name}-first", _text + "\n", head=False, status=500, log=".", **declared)
 SOURCES: dict[str, bytes] = {
     "syntax": b"print('Content-Type: text/plain\\n')\nif True print(1)\n",
     "indentation": b"def f():\nreturn 1\n",
@@ -167,6 +176,8 @@ print(depth(0))
     expect="def f",
     log="print_stack",
     again=True,
+    normal=((r"^99[678]$", "DEPTH"),),
+    declared=DEEP,
 )
 add(
     "hooks",
@@ -319,6 +330,8 @@ add(
     "fault",
     "import faulthandler, os, signal\nfaulthandler.enable()\ndef f():\n    os.kill(os.getpid(), signal.SIGSEGV)\nf()\n",
     log="Segmentation fault",
+    normal=BELOW,
+    declared=SHOWN,
 )
 add(
     "fault-by-flag",
@@ -327,7 +340,13 @@ add(
     cold="the flag",
     log="Segmentation fault",
 )
-add("fault-dump", "import faulthandler\nfaulthandler.dump_traceback()\n", log="most recent call first")
+add(
+    "fault-dump",
+    "import faulthandler\nfaulthandler.dump_traceback()\n",
+    log="most recent call first",
+    normal=BELOW,
+    declared=SHOWN,
+)
 add(
     "crash-half",
     "import os\nprint('half', flush=True)\nos.kill(os.getpid(), 9)\n",

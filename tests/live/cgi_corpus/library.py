@@ -207,6 +207,8 @@ ctypes.pythonapi.Py_GetArgcArgv(ctypes.byref(argc), ctypes.byref(argv))
 print([argv[n] for n in range(argc.value)])
 """,
     expect="by printf 5",
+    normal=((r"^\['/.*\]$", "COMMAND LINE"),),
+    declared="Py_GetArgcArgv gives the command line of the fork server",
 )
 add(
     "C-exit",

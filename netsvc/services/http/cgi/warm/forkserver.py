@@ -17,7 +17,8 @@ is right by definition, and says why.
 What a script could still tell, if it looked for it: addresses (id()) and the hashes of str are those of its server,
 which lives for 1000 scripts; /proc/self/cmdline and environ end with NULs; gc.get_freeze_count() is not 0, and
 gc.get_objects() begins with its own; the subclasses of object include those of _ast; libraries that the server has
-loaded are in /proc/self/maps; calls nest one or two fewer deep until RecursionError.
+loaded are in /proc/self/maps; calls nest one or two fewer deep until RecursionError; faulthandler shows one frame more;
+the C function Py_GetArgcArgv and new interpreters in the process have the server's command line.
 
 A third stage is a layer: a server for one script, forked from the second, which has compiled it, and has done the
 imports that it begins with, when that makes no difference. See `layer` and `VETTED`.
@@ -57,9 +58,13 @@ VETTED = frozenset(
 )
 
 
+def report(serial, pid, reason):
+    """A packet to the daemon: see wire.py."""
+    return b"%d %d %s" % (serial, pid, reason)
+
+
 def prepare():
     """The first stage: `INTERPRETER FLAGS this-file DESCRIPTOR PARENT` becomes the second."""
-    import marshal
     import os
 
     if sys.version_info < (3, 11) or sys.implementation.name != "cpython":
@@ -70,10 +75,12 @@ def prepare():
             sys.implementation.name,
             sys.version.split()[0],
         )
-        socket.socket(fileno=int(sys.argv[1])).send(marshal.dumps((0, 0, reason.encode()), 2))
+        socket.socket(fileno=int(sys.argv[1])).send(report(0, 0, reason.encode()))
         os._exit(0)
 
+    sys.dont_write_bytecode = True  # what is imported here is no script's affair
     import dis
+    import marshal
     import types
     from importlib.util import MAGIC_NUMBER
 
@@ -256,22 +263,44 @@ def program():
 
     The constant is the code of this whole file. Builtins have names of its own: those of __main__ are the script's.
     """
+    gone = set()  # cleared first of all when this frame is left
     names = {"__name__": "netsvc"}
     exec("CODE", names)
     ended = names["ended"]
     kind = type
     leave = SystemExit
-    traced = names["sys"].gettrace  # a script's own tracer is not shown what is done here
     code, main, armed, base, own = names["serve"]()
+    run = [kind(ended.__get__(0))(exec, code)]  # exec, bound to the code
+    traced, profiled, _held = names["hush"](run[0], gone)
     del names
     try:
-        exec(code, main)
+        run.pop()(*(main,))  # this way the method ends with the call, before what it has raised is seen here
     except leave as error:
-        if kind(error) is leave and traced() is None:
+        if kind(error) is leave and not traced and not profiled:
             ended(error.code, armed, base, own)
         raise
-    if traced() is None:
+    if not traced and not profiled:
         ended(None, armed, base, own)
+
+
+def hush(run, gone):
+    """Arrange that a script's own tracer and profiler see nothing of `program`, which has no frame to show them.
+
+    They are taken away when `run` ends, and are put back when `gone` does, which is when the frame of `program` is
+    cleared. Weak references tell; what they call is made of builtins alone, of which no tracer is told.
+
+    :returns: two lists that get what was taken away, and what has to live until then.
+    """
+    from _weakref import ref
+
+    taken = [], []
+    method = type(hush.__get__(0))
+    held = []
+    for get, put, kept in ((sys.gettrace, sys.settrace, taken[0]), (sys.getprofile, sys.setprofile, taken[1])):
+        take = zip(map(kept.append, iter(get, None)), map(put, [None]))
+        # next(take, the reference): the first step of `take`, if there is one.
+        held += [ref(run, method(next, take)), ref(gone, method(next, map(put, kept)))]
+    return (*taken, held)
 
 
 def ended(code, armed, base, own, type=type, int=int, str=str, sys=sys):
@@ -444,7 +473,7 @@ def serve():
     shown = [(int(fields[at]), int(fields[at + 1]) - int(fields[at])) for at in (45, 47)]
     state = watched()
     reason = unfit({number})
-    channel.send(marshal.dumps((0, 0, (reason or "").encode()), 2))
+    channel.send(report(0, 0, (reason or "").encode()))
     if reason:
         posix._exit(0)
     loader = sys.modules["_frozen_importlib_external"].SourceFileLoader
@@ -473,7 +502,7 @@ def serve():
         except OSError as error:
             child = False
             if len(received) == 3:
-                channel.send(marshal.dumps((order[0], 0, b"fork: " + error.strerror.encode()), 2))
+                channel.send(report(order[0], 0, b"fork: " + error.strerror.encode()))
         if not child:
             for one in received:
                 posix.close(one)
@@ -484,7 +513,7 @@ def serve():
                 posix._exit(0)
         except OSError:
             if len(received) == 3:
-                channel.send(marshal.dumps((order[0], 0, b"fork: no room"), 2))
+                channel.send(report(order[0], 0, b"fork: no room"))
             posix._exit(0)
         if len(received) == 3:
             break
@@ -526,7 +555,7 @@ def serve():
         posix.dup2(null, 2, True)
         posix.close(null)
         if type(found) is str:
-            channel.send(marshal.dumps((0, posix.getpid(), found.encode()), 2))
+            channel.send(report(0, posix.getpid(), found.encode()))
             posix._exit(0)
         state.update(found)
         namespace = put_away()
@@ -534,7 +563,7 @@ def serve():
         had = set(sys.modules)
         armed, streams = watch_end(gc)
         base = frozenset(sys.modules)
-        channel.send(marshal.dumps((0, posix.getpid(), b""), 2))
+        channel.send(report(0, posix.getpid(), b""))
 
     # The child.
     main.update(namespace)
@@ -553,6 +582,8 @@ def serve():
                 posix.pwrite(memory_file, text[: length - 1].ljust(length, b"\0"), start)
         posix.close(memory_file)
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        if "threading" in sys.modules:  # it takes the number of the main thread when it is imported
+            sys.modules["threading"].main_thread()._set_native_id()
         posix.setsid()
         for target, source in enumerate(received):
             posix.dup2(source, target, True)
@@ -604,7 +635,7 @@ def serve():
         sleep(0.0005)
         waited += 1
     try:
-        channel.send(marshal.dumps((serial, posix.getpid(), reason), 2))
+        channel.send(report(serial, posix.getpid(), reason))
     except OSError:
         posix._exit(127)  # the daemon has given up on this server, and has executed the script itself
     channel.close()
