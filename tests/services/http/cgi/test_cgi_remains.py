@@ -174,6 +174,31 @@ class RemainsTest(EngineCase):
         """With no script there is nothing to wait for."""
         self.assertEqual(self.successResultOf(Remains(self.reactor).settle()), None)
 
+    def test_cgi_08_servers_are_not_remains(self) -> None:
+        """Fork servers that are still there when the engine stops are not taken for what a script left behind."""
+        engine = self.engine(cgi_warm="on", cgi_kill_grace=0.1)
+        script = self.script(
+            f"#!{os.path.realpath(sys.executable)}\nimport json\nprint('Content-Type: text/plain\\n')\n"
+        )
+
+        def layered() -> bool:
+            exchange = FakeExchange()
+            engine.run(exchange, script)
+            self.spin(lambda: exchange.end and not engine._all)
+            return any(one.ready for one in engine._warm._layers.values())
+
+        self.spin(layered)
+        pids = [one.pid for servers in (engine._warm._servers, engine._warm._layers) for one in servers.values()]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        done: list[object] = []
+        engine.stop().addCallback(done.append)
+        self.spin(lambda: done)
+        self.assertEqual(self.logged("cgi-left-behind"), [])
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        self.spin(lambda: not any(map(exists, pids)))
+
 
 class ProcfsTest(EngineCase):
     """What the kernel says."""

@@ -46,6 +46,7 @@ class ForkServer:
     :param ours: the daemon's end of its socket.
     :param process: it, when it is a process that was executed; a layer tells its own number once it is ready.
     :param claim: told its process id once that is known.
+    :param release: told it when the process is reaped, which is some time after `lost`.
     :param lost: called once when no more can be asked of it, with this and the reason.
     """
 
@@ -56,11 +57,13 @@ class ForkServer:
         process: subprocess.Popen[bytes] | None,
         *,
         claim: Callable[[int], None],
+        release: Callable[[int], None],
         lost: Callable[[ForkServer, str], None],
     ) -> None:
         self._reactor = reactor
         self._process = process
         self._claim = claim
+        self._release = release
         self._lost = lost
         self._waiting: dict[int, Wanted] = {}
         self._began: dict[int, float] = {}
@@ -89,6 +92,7 @@ class ForkServer:
         legacy: str,
         *,
         claim: Callable[[int], None],
+        release: Callable[[int], None],
         lost: Callable[[ForkServer, str], None],
     ) -> ForkServer | None:
         """A fork server for one script that has imported what that imports first; None when it cannot be asked for.
@@ -105,7 +109,7 @@ class ForkServer:
             return None
         finally:
             theirs.close()
-        return ForkServer(self._reactor, ours, None, claim=claim, lost=lost)
+        return ForkServer(self._reactor, ours, None, claim=claim, release=release, lost=lost)
 
     @property
     def idle(self) -> bool:
@@ -209,6 +213,7 @@ class ForkServer:
             with suppress(ChildProcessError):
                 os.waitpid(self.pid, os.WNOHANG)
         self.gone = True
+        self._release(self.pid)
         if self._socket is not None:
             self.doRead()
             self._close("it has ended")
@@ -240,6 +245,7 @@ def start_server(
     environment: Mapping[bytes, bytes],
     *,
     claim: Callable[[int], None],
+    release: Callable[[int], None],
     lost: Callable[[ForkServer, str], None],
 ) -> ForkServer:
     """Start an interpreter as a fork server.
@@ -267,4 +273,4 @@ def start_server(
         raise
     finally:
         theirs.close()
-    return ForkServer(reactor, ours, process, claim=claim, lost=lost)
+    return ForkServer(reactor, ours, process, claim=claim, release=release, lost=lost)

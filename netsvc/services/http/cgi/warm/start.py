@@ -158,7 +158,7 @@ class WarmStart:
     :param cold: starts what is not warm.
     :param legacy: tells the directory that `cgi_legacy` offers, empty for none.
     :param claim: told the process id of every server that starts.
-    :param release: told it when the server has ended.
+    :param release: told it when the server is reaped.
     """
 
     def __init__(
@@ -309,8 +309,6 @@ class WarmStart:
 
     def _new(self, key: Key, interpreter: Interpreter, environment: dict[str, str]) -> ForkServer | None:
         def lost(server: ForkServer, reason: str) -> None:
-            if server.pid:
-                self._release(server.pid)
             if self._servers.get(key) is server:
                 del self._servers[key]
             if self._successors.get(key) is server:
@@ -320,7 +318,9 @@ class WarmStart:
 
         encoded = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
         try:
-            return start_server(self._reactor, interpreter, encoded, claim=self._claim, lost=lost)
+            return start_server(
+                self._reactor, interpreter, encoded, claim=self._claim, release=self._release, lost=lost
+            )
         except OSError:
             return None
 
@@ -342,8 +342,6 @@ class WarmStart:
             return server
 
         def lost(layer: ForkServer, _: str) -> None:
-            if layer.pid:
-                self._release(layer.pid)
             if self._layers.get(key) is layer:
                 del self._layers[key]
             if not layer.ready:
@@ -351,7 +349,7 @@ class WarmStart:
                     self._bare.clear()
                 self._bare[key] = self._reactor.seconds() + BARE
 
-        layer = server.layer(key[1], self._legacy(), claim=self._claim, lost=lost)
+        layer = server.layer(key[1], self._legacy(), claim=self._claim, release=self._release, lost=lost)
         if layer is not None:
             self._layers[key] = layer
             while len(self._layers) > self._settings.cgi_warm_servers:
