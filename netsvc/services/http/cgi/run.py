@@ -24,10 +24,11 @@ from netsvc.services.http.cgi.deadlines import Deadline
 from netsvc.services.http.cgi.environment import script_arguments, script_environment
 from netsvc.services.http.cgi.failure_page import failure_page, is_loopback
 from netsvc.services.http.cgi.house import House
-from netsvc.services.http.cgi.nph import PREFIX, StatusLineParser
-from netsvc.services.http.cgi.output import BadOutputError, HeadParser, ScriptHead
+from netsvc.services.http.cgi.nph import PREFIX
+from netsvc.services.http.cgi.output import BadOutputError
 from netsvc.services.http.cgi.process import Ending, ScriptProcess
 from netsvc.services.http.cgi.redirect import MAX_REDIRECTS, RedirectedExchange
+from netsvc.services.http.cgi.reply import Reply
 from netsvc.services.http.pages import PAGE_HEADERS
 from netsvc.services.http.paths import Script
 
@@ -36,7 +37,6 @@ log = Logger()
 # Octets that a script may print once its answer is complete, by its Content-Length or a redirect. One that prints
 # more has lost its way; before, a broken pipe would only make it complain.
 MAX_SURPLUS = 1 << 20
-_WITHOUT_BODY = frozenset({204, 304})  # RFC 9110, 6.4.1
 
 
 @lru_cache(maxsize=1024)
@@ -71,16 +71,19 @@ class Run:
         self._intake: Intake | None = None
         self._process: ScriptProcess | None = None
         self._command: Command | None = None
-        self._parser: HeadParser | StatusLineParser = HeadParser()
-        self._file, self._directory, speaks_for_itself = _place(script.filename)
-        if speaks_for_itself:
-            self._parser = StatusLineParser()
+        self._file, self._directory, nph = _place(script.filename)
+        self._reply = Reply(
+            exchange,
+            script.script_name,
+            nph=nph,
+            producer=self,
+            announce=house.announce,
+            redirect=None if house.route is None else self._redirect,
+            whole=self._finish,
+        )
         self._mark = exchange.request_id.encode()
         self._complaints = Complaints(self._complain)
         self._answering = True  # the exchange still waits for something from this run
-        self._begun = False
-        self._held: tuple[ScriptHead, bytes] | None = None  # a whole answer, until the script is known to have exited
-        self._left: int | None = None  # octets of a body of known length
         self._surplus = 0
         self._paused = False
         self._outcome = ""
@@ -136,7 +139,7 @@ class Run:
 
     def stop(self) -> None:
         """End everything of this run at once: the daemon stops."""
-        if self._begun:
+        if self._reply.begun:
             self._leave("stopped")
         else:
             self.refuse(503, "stopped")
@@ -150,11 +153,8 @@ class Run:
             if self._surplus > MAX_SURPLUS and self._process is not None:
                 self._process.cut()
             return
-        if self._begun:
-            self._write(data)
-            return
         try:
-            self._parse(data)
+            self._reply.feed(data, last=self._process is not None and self._process.output_is_whole)
         except BadOutputError as error:
             self._fail(str(error), None)
 
@@ -169,14 +169,14 @@ class Run:
 
     def stdout_closed(self) -> None:
         """As Listener: the answer's end has to wait for the script's."""
-        self._let_go()
+        self._reply.let_go()
 
     def script_ended(self, ending: Ending) -> None:
         """As Listener: the answer is complete, or never will be."""
         if not self._answering:
             return
-        if not self._begun:
-            reason = "its head was not complete" if self._parser.started else "it printed nothing"
+        if not self._reply.begun:
+            reason = "its head was not complete" if self._reply.started else "it printed nothing"
             self._fail(reason, ending)
         elif self._crashed(ending):
             log.error(
@@ -257,80 +257,6 @@ class Run:
         if intake is not None and process.stdin is not None:
             intake.connect(process.stdin)
 
-    def _parse(self, data: bytes) -> None:
-        if isinstance(self._parser, StatusLineParser):
-            found = self._parser.feed(data)
-            if found is None:
-                return
-            status, data = found
-            if self._exchange.take_over():
-                self._exchange.status = status
-                self._begin_body(data)
-                return
-            self._parser = HeadParser()  # the peer speaks HTTP/2: the server speaks for the script
-        parsed = self._parser.feed(data)
-        if parsed is not None:
-            self._begin(*parsed)
-
-    def _begin(self, head: ScriptHead, rest: bytes) -> None:
-        exchange, name = self._exchange, self._script.script_name
-        if head.local is not None and self._house.route is not None:
-            self._redirect(head.local)
-            return
-        if not head.typed and self._house.announce(name):
-            log.warn("{script}: sends no Content-Type", event="cgi-no-content-type", script=name)
-        if self._is_whole(head, rest):
-            self._begun = True
-            self._held = head, rest
-            if head.length is not None:  # however the script ends
-                self._finish()
-            return
-        self._left = None if exchange.head.method == "HEAD" else head.length
-        exchange.begin(head.status, head.headers, length=head.length, reason=head.reason)
-        self._begin_body(rest)
-
-    def _is_whole(self, head: ScriptHead, body: bytes) -> bool:
-        """Whether an answer with a body is all there: then it leaves in one piece."""
-        if self._exchange.head.method == "HEAD" or head.status in _WITHOUT_BODY:
-            return False
-        if head.length is not None:
-            return head.length == len(body)
-        return self._process is not None and self._process.output_is_whole
-
-    def _let_go(self) -> None:
-        """Send what was held, as if it had not been."""
-        held, self._held = self._held, None
-        if held is not None:
-            head, body = held
-            self._exchange.begin(head.status, head.headers, reason=head.reason)
-            self._exchange.register_producer(self, True)
-            if body:
-                self._exchange.write(body)
-
-    def _begin_body(self, data: bytes) -> None:
-        self._begun = True
-        self._exchange.register_producer(self, True)
-        if self._answering and (data or self._left == 0):
-            self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        if self._left is None:
-            self._exchange.write(data)
-            return
-        if len(data) > self._left:
-            log.warn(
-                "{script}: prints more than its Content-Length (request {request_id})",
-                event="cgi-length-wrong",
-                script=self._script.script_name,
-                request_id=self._exchange.request_id,
-            )
-            data = data[: self._left]
-        self._left -= len(data)
-        if data:
-            self._exchange.write(data)
-        if not self._left:
-            self._finish()
-
     def _redirect(self, location: bytes) -> None:
         exchange, route = self._exchange, self._house.route
         if getattr(exchange, "redirects", 0) >= MAX_REDIRECTS or route is None:
@@ -350,15 +276,11 @@ class Run:
 
     def _finish(self) -> None:
         """The answer is complete."""
+        if not self._answering:  # the peer left as it began
+            return
         self._outcome = "ok"
         self._detach()
-        held, self._held = self._held, None
-        if held is not None:
-            head, body = held
-            self._exchange.answer(head.status, head.headers, body, head.reason)
-        else:
-            self._exchange.unregister_producer()
-            self._exchange.finish()
+        self._reply.finish()
         process, intake = self._process, self._intake
         if intake is not None and not intake.whole and process is not None and process.stdin is not None:
             process.stdin.close()  # nobody brings the rest of the body
@@ -395,10 +317,8 @@ class Run:
         """Break off: the answer, if it has begun, visibly."""
         if self._answering:
             self._detach()
-            if self._begun:
-                self._let_go()
-                self._exchange.unregister_producer()
-                self._exchange.abort()
+            if self._reply.begun:
+                self._reply.abort()
         self._settle(outcome)
 
     def _peer_left(self, _: object) -> None:
@@ -480,7 +400,7 @@ class Run:
             limit=limit,
             request_id=self._exchange.request_id,
         )
-        if self._begun or not self._answering:
+        if self._reply.begun or not self._answering:
             self._leave("time-up")
         else:
             self.refuse(504, "time-up")
