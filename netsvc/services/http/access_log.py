@@ -87,7 +87,7 @@ class EventLog:
         log.info(
             text,
             event="http-request-aborted" if aborted else "http-request",
-            peer=peer,
+            peer=peer or "-",
             method=head.method,
             target=head.target.decode("ascii", "backslashreplace"),
             status=status,
@@ -102,7 +102,7 @@ class EventLog:
         log.info(
             "{peer} {status} {reason} (request {request_id})",
             event="http-bad-request",
-            peer=peer,
+            peer=peer or "-",
             status=status,
             reason=reason,
             request_id=request_id,

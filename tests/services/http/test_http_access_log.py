@@ -407,6 +407,16 @@ class ServiceTests(SynchronousTestCase):
         self.successResultOf(log.close())
         self.assertIsInstance(access_log(AccessLogSettings(access_log=Path("/x")), **made), FileLog)
 
+    def test_static_access_log_unix(self) -> None:
+        """A peer on a UNIX socket has no address: a dash stands there, as in the combined form."""
+        events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        log = EventLog()
+        log.request("", head(), 200, 12)
+        log.bad_request("", 400, "no request", "rq1")
+        self.assertEqual([event["peer"] for event in events], ["-", "-"])
+
     def test_static_access_log_value(self) -> None:
         """The option is yes, no or a path, and shown as it was."""
         value = yes_no_or_file()

@@ -133,7 +133,12 @@ class CgiEngine:
         elif not os.path.isfile(script.filename):
             run.refuse(404, "not-started")
         else:
-            log.warn("{script}: may not be executed", event="cgi-not-executable", script=str(script.filename))
+            log.warn(
+                "{script}: may not be executed (request {request_id})",
+                event="cgi-not-executable",
+                script=str(script.filename),
+                request_id=run.request_id,
+            )
             run.refuse(403, "not-started")
 
     def stop(self) -> Deferred[None]:
@@ -197,7 +202,14 @@ class CgiEngine:
     def _turn_away(self, run: Run) -> None:
         self._queue.remove(run)
         self._wait_is_over(run)
-        log.warn("a script is refused: {running} run already", event="cgi-busy", running=len(self._running))
+        log.warn(
+            "{script}: refused: {running} scripts run and {queued} requests wait (request {request_id})",
+            event="cgi-busy",
+            script=run.script_name,
+            running=len(self._running),
+            queued=len(self._queue),
+            request_id=run.request_id,
+        )
         run.refuse(503, "busy", ((b"Retry-After", b"%d" % RETRY_AFTER),))
 
     def _wait_is_over(self, run: Run) -> None:

@@ -95,6 +95,17 @@ class Run:
         host: str = self._exchange.peer[0]
         return host
 
+    @property
+    def script_name(self) -> str:
+        """The script as its URL names it."""
+        return self._script.script_name
+
+    @property
+    def request_id(self) -> str:
+        """The word that the log and an error page have for the request."""
+        word: str = self._exchange.request_id
+        return word
+
     def prepare(self) -> None:
         """Take the body; `ready` is called when a script may start."""
         self._exchange.lost.addCallback(self._peer_left)

@@ -341,7 +341,7 @@ class FailuresTest(EngineCase):
         exchange = FakeExchange()
         self.engine().run(exchange, self.script(PLAIN, mode=0o644))
         self.assertEqual((exchange.status, exchange.end), (403, "refused"))
-        self.assertEqual(len(self.logged("cgi-not-executable")), 1)
+        self.assertEqual([event["request_id"] for event in self.logged("cgi-not-executable")], ["rq1"])
 
     def test_cgi_07_gone(self) -> None:
         """A script that was removed is 404."""

@@ -366,6 +366,10 @@ class QueueTest(EngineCase):
         """As many run as may, as many wait as may, in order; the rest is 503 with Retry-After."""
         engine, (first, second, third, fourth) = self.many(4, cgi_max_scripts=1, cgi_queue=2)
         self.assertEqual((fourth.status, fourth.end), (503, "refused"))
+        (event,) = self.logged("cgi-busy")
+        self.assertEqual(
+            (event["script"], event["running"], event["queued"], event["request_id"]), ("/cgi-bin/script", 1, 2, "rq1")
+        )
         self.assertRegex(header(fourth, b"retry-after")[0], rb"\A[0-9]+\Z")
         self.assertEqual((first.end, second.end, third.end), ("", "", ""))
         self.assertEqual(self.metrics.metrics["cgi_queued"].values, {(("service", "http"),): 2})
