@@ -23,7 +23,7 @@ _DONE = Failure(CONNECTION_DONE)
 
 
 def say_and_close(transport: Any, data: bytes) -> None:
-    """Send data and close; for connectionMade only, before anything else was written.
+    """Send data and close; for connectionMade, or where the peer has said that it sends no more.
 
     The protocol's connectionLost may be called before this returns. What the peer has sent by then is thrown away
     first: a close with unread input would be a reset, and could cost a peer the answer.

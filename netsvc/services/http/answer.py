@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -32,7 +33,12 @@ def reason_phrase(status: int) -> str:
 
 def http_date(seconds: float) -> bytes:
     """Seconds since the epoch as an IMF-fixdate (RFC 9110 5.6.7), which begins with the year 1 and ends with 9999."""
-    return formatdate(min(max(seconds, _YEAR_1), _YEAR_9999), usegmt=True).encode("ascii")
+    return _date(int(min(max(seconds, _YEAR_1), _YEAR_9999) // 1))
+
+
+@lru_cache(maxsize=1024)
+def _date(seconds: int) -> bytes:
+    return formatdate(seconds, usegmt=True).encode("ascii")
 
 
 def status_line(status: int, reason: str | None = None) -> bytes:

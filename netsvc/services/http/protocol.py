@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netsvc.net.fast_write import fast_write
+from netsvc.net.last_words import say_and_close
 from netsvc.net.plain import is_plain
 from netsvc.services.http.answer import field_lines, status_line
 from netsvc.services.http.flow import Backlog, queued
@@ -158,17 +159,18 @@ class HttpProtocol(Protocol):
             factory.served += 1
         if not message.keep_alive:
             octets = octets.replace(b"\r\n", _LAST, 1)
-        flushed = fast_write(self.transport, octets)
+        last = not message.keep_alive and not self._reader.buffered
+        flushed = last or fast_write(self.transport, octets)
         self.deadline = factory.idle_deadline
         self._in_head = False
         if factory.access_log is not None:
             host, port = self.peer
             factory.access_log.request(host, message.head, status, length, port=port, secure=self.secure)
         if not message.keep_alive:
-            if self._reader.buffered:
-                self._linger()
+            if last:
+                self._close(octets)
             else:
-                self._close()
+                self._linger()
             return True
         if not flushed and not self._advancing:
             self._advance()
@@ -376,12 +378,18 @@ class HttpProtocol(Protocol):
 
     # The end
 
-    def _close(self) -> None:
-        """Send what is owed and close. A peer that does not close in its turn (TLS) is not waited for."""
+    def _close(self, last: bytes = b"") -> None:
+        """Send what is owed and close. A peer that does not close in its turn (TLS) is not waited for.
+
+        :param last: octets that are sent with the end: all in one segment, and without a further turn.
+        """
         self._closing = True
         self._hot = False
-        self.deadline = self.factory.now + LINGER if not queued(self.transport) else FOREVER
-        self.transport.loseConnection()
+        self.deadline = self.factory.now + LINGER if last or not queued(self.transport) else FOREVER
+        if last:
+            say_and_close(self.transport, last)
+        else:
+            self.transport.loseConnection()
 
     def _linger(self) -> None:
         """Close in the way that lets a peer that is still sending read its answer (RFC 9112 9.6)."""

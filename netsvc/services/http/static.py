@@ -113,7 +113,8 @@ class StaticFiles:
         """
         sending: Deferred[None] | None = None
         try:
-            key = self._ready.keys(exchange.head)[exchange.secure] if keep else None
+            ranged = exchange.head.first(b"range") is not None
+            key = self._ready.keys(exchange.head)[exchange.secure] if keep and not ranged else None
             sending = self._answer(exchange, file, key)
         except OSError as error:
             self._unreadable(exchange, file, error.strerror or str(error))
