@@ -35,14 +35,17 @@ class Report:
 
 def request(serial: int, command: Command, interpreter: Interpreter) -> bytes | None:
     """The packet that asks for a script; None when only exec can pass it on."""
+    variables, count = command.environment, len(command.environment)
+    words = [*variables, *variables.values(), *command.arguments]
     try:
-        arguments = [os.fsencode(one) for one in command.arguments]
-        environment = {os.fsencode(name): os.fsencode(value) for name, value in command.environment.items()}
+        encoded = os.fsencode("\0".join(words)).split(b"\0")  # in one go: one by one they cost more than the packet
     except UnicodeEncodeError:
         return None
-    line = [*interpreter.line, *arguments]
-    if any(b"\0" in one for one in (*line, *environment, *environment.values())):
+    if len(encoded) != len(words) or any(b"\0" in one for one in interpreter.line):  # a NUL in one of them
         return None
+    environment = dict(zip(encoded[:count], encoded[count : 2 * count], strict=True))
+    arguments = encoded[2 * count :]
+    line = [*interpreter.line, *arguments]
     packet = marshal.dumps(
         (
             serial,
