@@ -53,8 +53,8 @@ def wrong_way(warm: Played, cases: Sequence[Case]) -> Iterator[str]:
         name = str(event.get("script", "")).partition("/cgi-bin/")[2].partition("/")[0]
         fell[name].add(str(event.get("reason", event["event"])))
     for case in cases:
-        # "stale": its interpreter, or what stands on its path, was changed a moment ago; by a test, or on this machine.
-        reasons = {reason for reason in fell[case.name] if not reason.startswith("stale")}
+        # Its interpreter, or what stands on its path, was changed a moment ago; by a test, or on this machine.
+        reasons = {reason for reason in fell[case.name] if not reason.endswith("has changed")}
         if case.cold:
             if not any(re.search(case.cold, reason) for reason in reasons):
                 yield f"{case.name}: not executed because of {case.cold!r}, but {reasons or 'warm'}"

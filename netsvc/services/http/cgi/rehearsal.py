@@ -239,7 +239,7 @@ class Rehearsal:
         for script in scripts:
             for way in self._ways:
                 told: dict[str, Any] = {}
-                while not told or told["fallback"].startswith("stale"):
+                while not told or told["fallback"].endswith("has changed"):
                     # Stale: the modules of cgi_legacy were compiled by the run before, as they are once in a life.
                     retried = bool(told)
                     self._events.clear()

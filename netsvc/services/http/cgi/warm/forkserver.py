@@ -27,14 +27,14 @@ imports that it begins with, when that makes no difference. See `layer` and `VET
 # Every import is where it is used, and a child forgets it; no annotations, and no typing: nothing may be left in
 # __main__. It compiles and runs what it is told to: that is what it is for.
 # mypy: ignore-errors
-# ruff: noqa: PLC0415, PLR0917, SIM905, PLR0915, PLW2901, S102, S302, S606, BLE001, SIM105, UP031, B905
+# ruff: noqa: PLC0415, PLR0917, PLW0603, SIM905, PLR0915, PLW2901, S102, S302, S606, BLE001, SIM105, UP031, B905
 
 import sys
 
 LONGEST = 1 << 17  # octets of a request
 LINGER = 2000  # half milliseconds that a child waits for the process between to go
 ROOM = 4096  # octets of the command line that /proc shows, for the command lines of scripts
-
+TICK = 20_000_000  # ns that the time of a file can be behind the clock: more than a tick of the kernel
 
 # What scripts import first and most. Importing these depends on the interpreter alone: not on the time, the process,
 # the request or its environment (but for PYTHON*, TZ and the locale, which are the server's own). What has a random
@@ -81,6 +81,7 @@ def prepare():
     sys.dont_write_bytecode = True  # what is imported here is no script's affair
     import dis
     import marshal
+    import time
     import types
     from importlib.util import MAGIC_NUMBER
 
@@ -102,7 +103,7 @@ def prepare():
     os.write(program, MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
     os.set_inheritable(int(sys.argv[1]), True)
     flags = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv)]
-    line = [sys.orig_argv[0], *flags, "/proc/self/fd/%d" % program, *sys.argv[1:], "-" * ROOM]
+    line = [sys.orig_argv[0], *flags, "/proc/self/fd/%d" % program, *sys.argv[1:], str(time.time_ns()), "-" * ROOM]
     with open("/proc/self/environ", "rb") as stream:  # as it was: the interpreter may have set LC_CTYPE
         environment = dict(one.split(b"=", 1) for one in stream.read().split(b"\0") if b"=" in one)
     os.execve(sys.argv[3], line, environment)
@@ -119,11 +120,30 @@ def identity(path):
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def watched():
-    """What the interpreter read when it started, or would have read: the files and directories of site."""
+def identities(paths, since):
+    """Of each path. What was changed while it was read, since a time in ns, gets one that no file has: it is stale."""
+    found = {path: identity(path) for path in paths}
+    now = time_ns()
+    # Not what has its time from a clock that was set back since.
+    return {path: () if was and since - TICK <= was[4] <= now else was for path, was in found.items()}
+
+
+def mapped():
+    """The files of this process's code: the interpreter, its libraries, and theirs."""
+    with open("/proc/self/maps", "rb") as stream:
+        names = [line.split(None, 5)[5:] for line in stream.read().splitlines()]
+    paths = {name[0].decode("utf-8", "surrogateescape") for name in names if name and name[0][:1] == b"/"}
+    return {path[: -len(" (deleted)")] if path.endswith(" (deleted)") else path for path in paths}
+
+
+def watched(since):
+    """What the interpreter read when it started, or would have read: the files and directories of site.
+
+    :param since: when it started, in ns.
+    """
     import posix
 
-    paths = {sys.executable, sys.prefix + "/pyvenv.cfg"}
+    paths = {sys.executable, sys.prefix + "/pyvenv.cfg"} | mapped()
     if "/" in sys.executable:
         paths.add(sys.executable.rpartition("/")[0] + "/pyvenv.cfg")
     site = sys.modules.get("site")
@@ -142,7 +162,7 @@ def watched():
         spec = getattr(module, "__spec__", None)
         if spec is not None and spec.has_location:
             paths.add(spec.origin)
-    return {path: identity(path) for path in paths}
+    return identities(paths, since)
 
 
 def unfit(descriptors):
@@ -366,7 +386,7 @@ def hides(library, legacy, depends):
     for place in sys.path:
         if place == library or place[-4:] == ".zip":
             continue
-        if place.startswith(library):
+        if place.startswith(library + "/"):
             break
         depends.add(place)
         try:
@@ -390,6 +410,7 @@ def layer(script, source, legacy):
     """
     import posix
 
+    since = time_ns()
     depends = {script}
     library = getattr(sys.modules.get("os"), "__file__", "/").rpartition("/")[0]
     tree = leading(source, script)
@@ -408,7 +429,7 @@ def layer(script, source, legacy):
             depends.add(spec.origin.rpartition("/")[0])
     if len(posix.listdir("/proc/self/task")) > 1:
         return "what it imports starts threads"
-    return {path: identity(path) for path in depends}
+    return identities(depends | mapped(), since)
 
 
 def read(path):
@@ -430,11 +451,12 @@ def read(path):
 
 def serve():
     """The second stage. Returns only in a child: what `program` needs to run the script."""
+    global time_ns  # for others here: `time` is forgotten below, and no layer may import it for its script
     import _signal
     import marshal
     import posix
     from _io import open
-    from time import sleep, tzset
+    from time import sleep, time_ns, tzset
 
     main = sys.modules["__main__"].__dict__
     importers = dict(sys.path_importer_cache)
@@ -471,7 +493,7 @@ def serve():
         fields = stream.read().rpartition(b")")[2].split()
     # Where the kernel reads the command line and the environment that /proc shows (proc(5), 48 to 51).
     shown = [(int(fields[at]), int(fields[at + 1]) - int(fields[at])) for at in (45, 47)]
-    state = watched()
+    state = watched(int(sys.argv[4]))
     reason = unfit({number})
     channel.send(report(0, 0, (reason or "").encode()))
     if reason:
@@ -493,8 +515,10 @@ def serve():
         size, ancillary, _, _ = channel.recvmsg_into([room], _socket.CMSG_SPACE(12))
         if not size:
             posix._exit(0)  # the daemon is gone, or wants no more
-        received = memoryview(ancillary[0][2]).cast("i").tolist()
         order = marshal.loads(room)
+        received = memoryview(ancillary[0][2]).cast("i").tolist() if ancillary else []
+        if len(received) != (1 if order[0] == 0 else 3):
+            posix._exit(1)  # it has no room for descriptors: what was asked for is executed
         if not gc.is_tracked(main):
             gc.freeze()  # what is here already is nobody's garbage, and no child looks through it
         try:
@@ -502,7 +526,7 @@ def serve():
         except OSError as error:
             child = False
             if len(received) == 3:
-                channel.send(report(order[0], 0, b"fork: " + error.strerror.encode()))
+                channel.send(report(order[0], 0, b"its interpreter cannot fork: " + error.strerror.encode()))
         if not child:
             for one in received:
                 posix.close(one)
@@ -513,7 +537,7 @@ def serve():
                 posix._exit(0)
         except OSError:
             if len(received) == 3:
-                channel.send(report(order[0], 0, b"fork: no room"))
+                channel.send(report(order[0], 0, b"its interpreter cannot fork"))
             posix._exit(0)
         if len(received) == 3:
             break
@@ -614,8 +638,8 @@ def serve():
                 reason = b"stale: " + argv[0]
             elif b"\0" in source or b"PK\5\6" in source:
                 reason = b"it is no Python source"
-    except OSError as error:
-        reason = b"cannot be prepared: " + error.strerror.encode()
+    except Exception as error:
+        reason = b"its process cannot be prepared: " + str(getattr(error, "strerror", error)).encode()
     if not reason:
         posix.environ.clear()
         posix.environ.update(environment)

@@ -47,7 +47,7 @@ class ForkServer:
     :param process: it, when it is a process that was executed; a layer tells its own number once it is ready.
     :param claim: told its process id once that is known.
     :param release: told it when the process is reaped, which is some time after `lost`.
-    :param lost: called once when no more can be asked of it, with this and the reason.
+    :param lost: called once when no more can be asked of it, with this and the reason; empty when it was retired.
     """
 
     def __init__(
@@ -101,7 +101,10 @@ class ForkServer:
         """
         if self._socket is None or self._closing:
             return None
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError:
+            return None
         try:
             socket.send_fds(self._socket, [layer_request(script, legacy)], [theirs.fileno()])
         except OSError:
@@ -134,7 +137,7 @@ class ForkServer:
         """Ask no more of it; it ends when it has reported what it was asked for."""
         self._closing = True
         if not self._waiting:
-            self._close("retired")
+            self._close("")
 
     def fileno(self) -> int:
         """As IFileDescriptor."""
@@ -151,11 +154,10 @@ class ForkServer:
                 packet = self._socket.recv(LONGEST_REPORT)
             except BlockingIOError:
                 return
-            except OSError as error:
-                self._close(str(error))
-                return
+            except ConnectionResetError:  # it has ended, and has not read all that it was asked
+                packet = b""
             if not packet:
-                self._close("it has ended")
+                self._ended()
                 return
             self._reported(packet)
 
@@ -172,7 +174,7 @@ class ForkServer:
     def _reported(self, packet: bytes) -> None:
         report = read_report(packet)
         if report is None:
-            self._close("it speaks another language")
+            self._close("its interpreter answers what cannot be understood")
         elif report.serial == 0:
             if report.pid:
                 self._known(report.pid)
@@ -187,7 +189,7 @@ class ForkServer:
             elif wanted is not None:
                 wanted.failed(report.reason)
             if self._closing and not self._waiting:
-                self._close("retired")
+                self._close("")
 
     def _expect(self) -> None:
         """See later whether it has reported."""
@@ -202,7 +204,7 @@ class ForkServer:
         if oldest is not None and self._reactor.seconds() - oldest >= START_LIMIT:
             self.doRead()
             if self._began and min(self._began.values()) <= oldest:
-                self._close("it hangs")
+                self._close(f"its interpreter did not answer for {START_LIMIT:.0f} seconds")
         elif oldest is not None:
             self._expect()
 
@@ -216,7 +218,13 @@ class ForkServer:
         self._release(self.pid)
         if self._socket is not None:
             self.doRead()
-            self._close("it has ended")
+            self._ended()
+
+    def _ended(self) -> None:
+        if self.ready:
+            self._close("its warm interpreter has ended")
+        else:
+            self._close("its interpreter ended before it was ready; it has to be CPython 3.11 or later")
 
     def _close(self, reason: str) -> None:
         """The end: it sees the end of file, or is killed when it has not answered."""

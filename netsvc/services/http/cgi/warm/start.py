@@ -27,6 +27,7 @@ log = Logger()
 RUNS = 1000  # scripts of one server: after so many the hashes of str are others
 WORTH = 2  # runs of a script until it gets a layer
 BARE = 600.0  # seconds until a script that was worth no layer is looked at again
+UNFIT = 60.0  # seconds until an interpreter that did not become a server is tried again
 STALE = 5.0  # seconds until one whose layer had become stale is
 MAX_KNOWN = 1000  # scripts whose first line is remembered
 MAX_TOLD = 1000  # reasons that are remembered as told
@@ -181,7 +182,7 @@ class WarmStart:
         self._scripts: dict[str, tuple[Identity, str, Interpreter | Cold]] = {}
         self._servers: OrderedDict[Key, ForkServer] = OrderedDict()
         self._successors: dict[Key, ForkServer] = {}
-        self._unfit: dict[Key, tuple[tuple[tuple[bytes, Identity], ...], str]] = {}
+        self._unfit: dict[Key, tuple[tuple[tuple[bytes, Identity], ...], float, str]] = {}
         self._layers: OrderedDict[LayerKey, ForkServer] = OrderedDict()
         self._bare: dict[LayerKey, float] = {}  # those that are not worth one now, until when
         self._runs: dict[LayerKey, int] = {}
@@ -235,8 +236,9 @@ class WarmStart:
         key = (interpreter.line, interpreter.path, tuple(environment.items()))
         unfit = self._unfit.get(key)
         if unfit is not None:
-            if unfit[0] == interpreter.watch:
-                self._tell(script, unfit[1])
+            watch, until, reason = unfit
+            if watch == interpreter.watch and self._reactor.seconds() < until:
+                self._tell(script, reason)
                 return None
             del self._unfit[key]
         self._serial += 1
@@ -250,13 +252,17 @@ class WarmStart:
             return None
         layer_key = (key, script, self._scripts[script][0])
         server = self._layer(layer_key, server)
-        # A /dev/null of its own: what a script sets on it (O_NONBLOCK) would be set for all others.
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) if stdin == DEVNULL else os.dup(stdin)
-        descriptors = (null, os.dup(stdout), os.dup(stderr))
+        descriptors = _duplicates(stdin, stdout, stderr)
+        if descriptors is None:
+            self._tell(script, "the daemon has no descriptors left")
+            return None
 
         def told(reason: str) -> None:
-            self._tell(script, reason)
-            if reason.startswith("stale"):
+            changed = reason.removeprefix("stale: ")
+            if changed == reason:
+                self._tell(script, reason)
+            else:
+                self._tell(script, f"{changed} has changed", passing=True)
                 self._scripts.pop(script, None)
                 if self._layers.get(layer_key) is server:
                     self._bare[layer_key] = self._reactor.seconds() + STALE
@@ -270,7 +276,7 @@ class WarmStart:
             return child
         for one in descriptors:
             os.close(one)
-        self._tell(script, "its server takes no more now")
+        self._tell(script, "its warm interpreter takes no more at this moment", passing=True)
         return None
 
     def _interpreter(self, script: str, search: str) -> Interpreter | Cold:
@@ -313,8 +319,8 @@ class WarmStart:
                 del self._servers[key]
             if self._successors.get(key) is server:
                 del self._successors[key]
-            if not server.ready:
-                self._unfit[key] = (interpreter.watch, reason)
+            if not server.ready and reason:
+                self._unfit[key] = (interpreter.watch, self._reactor.seconds() + UNFIT, reason)
 
         encoded = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
         try:
@@ -341,10 +347,10 @@ class WarmStart:
                 self._runs.clear()
             return server
 
-        def lost(layer: ForkServer, _: str) -> None:
+        def lost(layer: ForkServer, reason: str) -> None:
             if self._layers.get(key) is layer:
                 del self._layers[key]
-            if not layer.ready:
+            if not layer.ready and reason:
                 if len(self._bare) > MAX_KNOWN:
                     self._bare.clear()
                 self._bare[key] = self._reactor.seconds() + BARE
@@ -369,12 +375,31 @@ class WarmStart:
         if self._servers or self._layers:
             self._tidy = self._reactor.callLater(longest / 4, self._end_idle)
 
-    def _tell(self, script: str, reason: str) -> None:
+    def _tell(self, script: str, reason: str, *, passing: bool = False) -> None:
+        """Log a reason once.
+
+        :param passing: the next run will be warm.
+        """
         if (script, reason) in self._told or len(self._told) >= MAX_TOLD:
             return
         self._told.add((script, reason))
-        say = log.warn if self._settings.cgi_warm == "on" else log.info
+        say = log.warn if self._settings.cgi_warm == "on" and not passing else log.info
         say("{script}: executed, not run warm: {reason}", event="cgi-warm-fallback", script=script, reason=reason)
+
+
+def _duplicates(stdin: int, stdout: int, stderr: int) -> tuple[int, int, int] | None:
+    """Descriptors that outlive those of the caller; None when there is no room for them."""
+    made: list[int] = []
+    try:
+        # A /dev/null of its own: what a script sets on it (O_NONBLOCK) would be set for all others.
+        made.append(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) if stdin == DEVNULL else os.dup(stdin))
+        made.append(os.dup(stdout))
+        made.append(os.dup(stderr))
+    except OSError:
+        for one in made:
+            os.close(one)
+        return None
+    return made[0], made[1], made[2]
 
 
 # What makes an interpreter do at its start what a child could not undo or repeat.
