@@ -126,7 +126,7 @@ class Policy:
     :param dotfiles: whether names that begin with a dot are served.
     :param cgi: names of CGI directories; a docroot that is called so is one.
     :param index: names of index files, in order.
-    :param siblings: (coding, suffix) of the files that are opened beside each file: regular ones, no links, that are no
+    :param siblings: (coding, suffix) of the files that are opened beside each file: regular ones, no links, not empty, that are no
         older than it.
     """
 
@@ -351,6 +351,8 @@ class _Walk:
                 seen = os.stat(name, dir_fd=leaf.directory, follow_symlinks=False)
                 if not stat.S_ISREG(seen.st_mode) or seen.st_mtime_ns < found.st_mtime_ns:
                     continue
+                if not seen.st_size:
+                    continue  # it is being written: nothing is empty in any coding
                 if not leaf.no_follow and seen.st_uid != found.st_uid:
                     continue  # the kernel followed a link here: an owner's link leads to the owner's files only
                 descriptor = os.open(name, _READ | os.O_NOFOLLOW, dir_fd=leaf.directory)

@@ -185,6 +185,14 @@ class SiblingTests(CodingCase):
         self.assertEqual(self.coding("/b.js", "gzip"), "gzip")
         self.assertEqual(gzip.decompress(self.rig.get("/b.js", "Accept-Encoding: gzip").body), TEXT + b"new")
 
+    def test_static_sibling_that_is_empty(self) -> None:
+        """An empty one is the beginning of one that is being written, and no octets in any coding: it is not sent."""
+        for text in (TEXT, b""):
+            write(self.root, "c.bin", text)
+            write(self.root, "c.bin.br", b"")
+            answer = Rig(self.root).get("/c.bin", BROWSER)
+            self.assertEqual((answer.body, answer.headers.get(b"content-encoding")), (text, None))
+
     def test_static_sibling_that_is_no_file(self) -> None:
         """A link, a directory, a pipe and an unreadable name beside a file are no siblings."""
         for make in (

@@ -117,6 +117,8 @@ def _head(octets: bytes) -> ScriptHead:
         elif key == b"content-length":
             claims.append(value)
         else:
+            if not value and key in (b"content-type", b"location"):
+                continue  # neither may be empty
             if key == b"connection":
                 named.update(option.strip(b" \t").lower() for option in value.split(b","))
             elif key == b"location":
@@ -128,6 +130,8 @@ def _head(octets: bytes) -> ScriptHead:
     if status is None:
         status = 302 if location else 200
     bodiless = status in (204, 304)
+    if status == 205:  # has no content, and says so (RFC 9110, 15.3.6)
+        claims = [b"0"]
     return ScriptHead(
         status=status,
         reason=reason,

@@ -103,7 +103,7 @@ class OutputTest(SynchronousTestCase):
         self.assertEqual(head.headers, ((b"X-Stays", b"1"),))
 
     def test_cgi_05_length(self) -> None:
-        """Content-Length is taken when all of them are one number, and never of an answer without a body."""
+        """Content-Length is taken when all of them are one number, never of an answer without a body; 205 has 0."""
         for octets, length in (
             (b"Content-Length: 5\n", 5),
             (b"Content-Length: 5\nContent-Length: 5\n", 5),
@@ -114,15 +114,19 @@ class OutputTest(SynchronousTestCase):
             (b"Content-Length: \n", None),
             (b"Content-Length: " + b"9" * 19 + b"\n", None),
             (b"Status: 204\nContent-Length: 5\n", None),
+            (b"Status: 205\nContent-Length: 5\n", 0),
+            (b"Status: 205\n", 0),
         ):
             head = self.head(octets + b"\n")
             self.assertEqual((head.length, head.headers), (length, ()))
 
     def test_cgi_05_type(self) -> None:
-        """Whether a type is missing is known; none is made up."""
+        """Whether a type is missing is known, an empty one as well; none is made up."""
         self.assertTrue(self.head(b"Content-type:text/html\n\n").typed)
         self.assertFalse(self.head(b"X: 1\n\n").typed)
         self.assertTrue(self.head(b"Status: 204\n\n").typed)
+        empty = self.head(b"Content-Type: \nLocation:\nX:\n\n")
+        self.assertEqual((empty.headers, empty.typed, empty.status), (((b"X", b""),), False, 200))
         head, body = self.parse(b"\nbody")
         self.assertEqual((head.headers, head.typed, head.status, body), ((), False, 200, b"body"))
         self.assertEqual(self.parse(b"\r\nbody")[1], b"body")
