@@ -126,8 +126,8 @@ class Policy:
     :param dotfiles: whether names that begin with a dot are served.
     :param cgi: names of CGI directories; a docroot that is called so is one.
     :param index: names of index files, in order.
-    :param siblings: (coding, suffix) of the files that are opened beside each file: regular ones, no links, not empty, that are no
-        older than it.
+    :param siblings: (coding, suffix) of the files that are opened beside each file: regular ones, no links,
+        neither empty nor older than it.
     """
 
     follow: str = "inside"
