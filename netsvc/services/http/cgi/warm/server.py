@@ -79,7 +79,6 @@ class ForkServer:
         reactor.addReader(self)
         if process is not None:
             self._known(process.pid)
-        self._expect()
 
     def _known(self, pid: int) -> None:
         self.pid = pid
@@ -150,16 +149,13 @@ class ForkServer:
     def doRead(self) -> None:
         """As IReadDescriptor."""
         while self._socket is not None:
-            try:
-                packet = self._socket.recv(LONGEST_REPORT)
-            except BlockingIOError:
+            packet = _receive(self._socket)
+            if packet is None:
                 return
-            except ConnectionResetError:  # it has ended, and has not read all that it was asked
-                packet = b""
-            if not packet:
+            if packet:
+                self._reported(packet)
+            else:
                 self._ended()
-                return
-            self._reported(packet)
 
     def readConnectionLost(self, reason: Failure) -> None:
         """As IHalfCloseableDescriptor: on a Lane a hang-up is this."""
@@ -192,21 +188,17 @@ class ForkServer:
                 self._close("")
 
     def _expect(self) -> None:
-        """See later whether it has reported."""
-        if self._check is None:
-            self._check = self._reactor.callLater(START_LIMIT, self._look)
+        """See whether it has reported what it was asked for longest ago, when its time is over."""
+        if self._check is None and self._began:
+            late = min(self._began.values()) + START_LIMIT
+            self._check = self._reactor.callLater(max(0.0, late - self._reactor.seconds()), self._look)
 
     def _look(self) -> None:
         self._check = None
-        if self._socket is None:
-            return
-        oldest = min(self._began.values(), default=None)
-        if oldest is not None and self._reactor.seconds() - oldest >= START_LIMIT:
-            self.doRead()
-            if self._began and min(self._began.values()) <= oldest:
-                self._close(f"its interpreter did not answer for {START_LIMIT:.0f} seconds")
-        elif oldest is not None:
-            self._expect()
+        self.doRead()
+        if self._began and min(self._began.values()) + START_LIMIT <= self._reactor.seconds():
+            self._close(f"its interpreter did not answer for {START_LIMIT:.0f} seconds")
+        self._expect()
 
     def _exited(self) -> None:
         if self._process is not None:
@@ -216,9 +208,7 @@ class ForkServer:
                 os.waitpid(self.pid, os.WNOHANG)
         self.gone = True
         self._release(self.pid)
-        if self._socket is not None:
-            self.doRead()
-            self._ended()
+        self._ended()
 
     def _ended(self) -> None:
         if self.ready:
@@ -231,9 +221,14 @@ class ForkServer:
         if self._socket is None:
             return
         self._reactor.removeReader(self)
-        self._socket.close()
-        self._socket = None
+        ours, self._socket = self._socket, None
         self._closing = True
+        # From here on no child can report, and so none that has not yet will run. Those that have, run.
+        with suppress(OSError):
+            ours.shutdown(socket.SHUT_RD)
+        while packet := _receive(ours):
+            self._reported(packet)
+        ours.close()
         if self._check is not None:
             self._check.cancel()
             self._check = None
@@ -245,6 +240,17 @@ class ForkServer:
         self._lost(self, reason)
         for wanted in waiting:
             wanted.failed(reason)
+
+
+def _receive(ours: socket.socket) -> bytes | None:
+    """A packet, empty at the end; None when there is none now."""
+    while True:
+        try:
+            return ours.recv(LONGEST_REPORT)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:  # it ended before it had read all; told once, before what is left to receive
+            continue
 
 
 def start_server(
