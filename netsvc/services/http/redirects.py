@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from netsvc.config.options import ValueType
+from netsvc.config.options import Context, ValueType
 from netsvc.errors import BadValue
 from netsvc.services.http.paths import Refused, join, split
 from netsvc.services.http.scope_values import lines
 
 STATUSES = (301, 302, 303, 307, 308)  # RFC 9110 15.4
+MAX_HOPS = 20  # redirects in a row that browsers follow
 
 _TARGET = re.compile(r"(?:/(?!/)|https?://[A-Za-z0-9.\[\]:_-]+/|https?://[A-Za-z0-9.\[\]:_-]+\Z)[!-~]*")
 
@@ -90,6 +91,29 @@ def _show(rule: Rule) -> str:
     return f"{old} {rule.target} {rule.status}"
 
 
+def _is_endless(rules: tuple[Rule, ...], rule: Rule) -> bool:
+    """Whether a browser that follows a rule would never arrive."""
+    names = (*rule.names, b"x") if rule.rest else rule.names
+    for _ in range(MAX_HOPS):
+        moved = redirect_to(rules, names, False, b"")
+        if moved is None or not moved[1].startswith(b"/"):
+            return False
+        found = split(re.split(rb"[?#]", moved[1])[0])
+        if isinstance(found, Refused):
+            return False
+        names = found[0]
+    return True
+
+
 def redirects() -> ValueType[tuple[Rule, ...]]:
     """``OLD NEW [STATUS]``, one a line; the first that fits is taken."""
-    return lines(_rule, _show, "OLD NEW [STATUS], one a line")
+    kind = lines(_rule, _show, "OLD NEW [STATUS], one a line")
+
+    def parse(text: str, context: Context) -> tuple[Rule, ...]:
+        rules = kind.parse(text, context)
+        for rule in rules:
+            if _is_endless(rules, rule):
+                raise BadValue(f"{_show(rule)!r} leads back to itself: a browser would never arrive")
+        return rules
+
+    return evolve(kind, parse=parse)

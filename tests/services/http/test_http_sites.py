@@ -252,6 +252,14 @@ class WayTests(SynchronousTestCase):
             with self.assertRaises(BadValue, msg=text):
                 kind.parse(text, Context(Path("/")))
 
+    def test_redirects_that_never_end(self) -> None:
+        """A rule that leads back to itself, at once or by others, is a fault; one that another one catches is none."""
+        for text in ("/* /x", "/a /a/", "/a /b\n/b /a", "/a/* /a/b/*", "/a /a?x"):
+            with self.assertRaisesRegex(BadValue, "leads back to itself", msg=text):
+                parsed(redirect=text)
+        for text in ("/x https://a.example/\n/* /x", "/a/* https://a.example/a/*", "/a/* /b/*"):
+            parsed(redirect=text)
+
     def test_redirects_answered(self) -> None:
         """A redirect comes before what stands in the docroot, for every method."""
         rig = SiteRig(self.root, redirect="/index.html /elsewhere 308")
