@@ -69,7 +69,7 @@ class ScopeSettings(StaticSettings, AuthSettings, MountSettings, CgiSettings):
     headers: tuple[tuple[str, str], ...] = option(
         lines(header_field, lambda one: f"{one[0]}: {one[1]}", "Name: value, one a line"),
         default=(),
-        help="Header fields added to every answer that has none of that name.",
+        help="Header fields added to every answer here that has none of that name; what is no good request gets none.",
     )
     error_pages: tuple[tuple[str, str], ...] = option(
         lines(error_page_rule, lambda one: f"{one[0]} {one[1]}", "STATUS /PATH, one a line"),
