@@ -49,15 +49,22 @@ class WarmChild:
     :param command: what to execute instead, when the server fails.
     :param descriptors: its stdin, stdout and stderr; closed when they are not needed any more.
     :param told: called with the reason when it was executed.
+    :param cold: executes it.
     """
 
     def __init__(
-        self, reactor: Any, command: Command, descriptors: tuple[int, int, int], told: Callable[[str], None]
+        self,
+        reactor: Any,
+        command: Command,
+        descriptors: tuple[int, int, int],
+        told: Callable[[str], None],
+        cold: Start = start_child,
     ) -> None:
         self._reactor = reactor
         self._command = command
         self._descriptors = descriptors
         self._told = told
+        self._cold = cold
         self._exited: Callable[[], None] | None = None
         self._known: list[Callable[[int], None]] = []
         self._signals: list[int] = []
@@ -120,7 +127,7 @@ class WarmChild:
             self._never()
             return
         try:
-            self._instead = start_child(self._command, *self._descriptors)
+            self._instead = self._cold(self._command, *self._descriptors)
         except ScriptStartError as error:
             log.error(
                 "{script}: {reason}", event="cgi-start-failed", script=self._command.arguments[0], reason=str(error)
@@ -157,6 +164,7 @@ class WarmStart:
 
     :param settings: its options.
     :param cold: starts what is not warm.
+    :param serve: starts fork servers.
     :param legacy: tells the directory that `cgi_legacy` offers, empty for none.
     :param claim: told the process id of every server that starts.
     :param release: told it when the server is reaped.
@@ -168,6 +176,7 @@ class WarmStart:
         reactor: Any,
         *,
         cold: Start = start_child,
+        serve: Callable[..., ForkServer] = start_server,
         legacy: Callable[[], str] = lambda: "",
         claim: Callable[[int], None] = lambda _: None,
         release: Callable[[int], None] = lambda _: None,
@@ -175,6 +184,7 @@ class WarmStart:
         self._settings = settings
         self._reactor = reactor
         self._cold = cold
+        self._serve = serve
         self._legacy = legacy
         self._claim = claim
         self._release = release
@@ -271,7 +281,7 @@ class WarmStart:
                     del self._servers[key]
                 server.retire()
 
-        child = WarmChild(self._reactor, command, descriptors, told)
+        child = WarmChild(self._reactor, command, descriptors, told, self._cold)
         if server.ask(self._serial, packet, descriptors, child):
             return child
         for one in descriptors:
@@ -324,7 +334,7 @@ class WarmStart:
 
         encoded = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
         try:
-            return start_server(
+            return self._serve(
                 self._reactor, interpreter, encoded, claim=self._claim, release=self._release, lost=lost
             )
         except OSError:

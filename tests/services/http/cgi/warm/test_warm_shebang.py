@@ -95,6 +95,7 @@ class ShebangTest(SynchronousTestCase):
             (b"#!/usr/bin/env -S python3 -X dev\n", "the flag -X"),
             (b"#!/usr/bin/env -S python3 -W\n", "the flag -W"),
             (b"#!/usr/bin/env -S python3 '-u'\n", "env -S with quotes, escapes or variables"),
+            (b"#!PYTHON -u\0\n", "its first line has a NUL"),
             (b"#!python3\n", "its interpreter is not an absolute path"),
             (b"#!/usr/bin/env ./python3\n", "its interpreter is not an absolute path"),
             (b"#!/usr/bin/python3 " + b" " * LONGEST, "its first line is longer than the kernel reads"),
