@@ -11,21 +11,21 @@ from typing import Any
 from attrs import frozen
 from twisted.logger import globalLogPublisher
 
-from netsvc.services.http.access_log_lines import Record, escaped, line_format
-from netsvc.services.http.auth import credentials
+from netsvc.services.http.access_log.lines import Record, escaped, line_format
+from netsvc.services.http.auth.authenticator import credentials
+from netsvc.services.http.auth.htpasswd import HtpasswdError
+from netsvc.services.http.auth.htpasswd import parse as parse_users
 from netsvc.services.http.cgi.output import BadOutputError, HeadParser
 from netsvc.services.http.cgi.warm.shebang import Cold, Interpreter, parse
 from netsvc.services.http.chunked import ChunkedDecoder
-from netsvc.services.http.conditional import Validators, parse_date, precondition, range_applies
-from netsvc.services.http.encodings import accepted_codings, preferred_type
 from netsvc.services.http.exchange import RequestHead
 from netsvc.services.http.head import RejectedError
-from netsvc.services.http.htpasswd import HtpasswdError
-from netsvc.services.http.htpasswd import parse as parse_users
 from netsvc.services.http.http2.head import MalformedError, read_request
 from netsvc.services.http.http2.wire import PREFACE, FrameError, FrameReader
-from netsvc.services.http.paths import Policy, Refused, join, resolve, split
-from netsvc.services.http.ranges import UnsatisfiableError, parse_ranges
+from netsvc.services.http.site.paths import Policy, Refused, join, resolve, split
+from netsvc.services.http.static.conditional import Validators, parse_date, precondition, range_applies
+from netsvc.services.http.static.encodings import accepted_codings, preferred_type
+from netsvc.services.http.static.ranges import UnsatisfiableError, parse_ranges
 from netsvc.services.http.wire import Body, Heads, Limits, RequestReader
 from tests.services.http.http2.h2_rig import TlsLikeTransport
 from tests.services.http.http_rig import Rig, Transport, read_answers

@@ -108,7 +108,7 @@ def _settings(directory: Path, config: str | None) -> tuple[CgiSettings, Where]:
     from netsvc.config.load import load
     from netsvc.config.scopes import scope_field
     from netsvc.registry import kinds
-    from netsvc.services.http.sites import Sites
+    from netsvc.services.http.site.sites import Sites
 
     plan = load(config, kinds())
     for section in plan.instances:

@@ -1,6 +1,6 @@
 """Tells what a URL means to a configuration, step by step, without a network and without a running daemon. No Twisted.
 
-The steps are those of :mod:`.sites`, which the routes go as well.
+The steps are those of :mod:`.site.sites`, which the routes go as well.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from attrs import field, frozen
 from netsvc.config.listen import TcpAddress
 from netsvc.config.scopes import a_labels
 from netsvc.errors import BadValue
-from netsvc.services.http.media_types import MediaTypes, read_types_file
-from netsvc.services.http.paths import Decision, Directory, File, Redirect, Refused, Script, close, join
-from netsvc.services.http.sites import Found, Moved, Place, Request, Sites, elsewhere, to_https
+from netsvc.services.http.site.paths import Decision, Directory, File, Redirect, Refused, Script, close, join
+from netsvc.services.http.site.sites import Found, Moved, Place, Request, Sites, elsewhere, to_https
+from netsvc.services.http.static.media_types import MediaTypes, read_types_file
 
 _URL = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]+)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?(?:#.*)?")
 _PORTS = {"http": 80, "https": 443}

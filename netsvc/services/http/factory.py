@@ -12,14 +12,14 @@ from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
 from netsvc.interfaces import IMetrics
-from netsvc.services.http.access_log import AccessLog
+from netsvc.services.http.access_log.log import AccessLog
 from netsvc.services.http.answer import field_lines, http_date, status_line
 from netsvc.services.http.http2.connection import Http2Connection
 from netsvc.services.http.http2.fields import field
 from netsvc.services.http.negotiate import offered
 from netsvc.services.http.protocol import HttpProtocol
-from netsvc.services.http.ready import ReadyAnswers
 from netsvc.services.http.settings import HttpSettings
+from netsvc.services.http.static.ready import ReadyAnswers
 from netsvc.services.http.wire import Heads, Limits
 
 TICK = 1.0  # seconds, at most, between two looks at all deadlines; Date has the same step

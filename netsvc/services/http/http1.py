@@ -23,7 +23,7 @@ from netsvc.services.http.answer import (
     status_line,
 )
 from netsvc.services.http.exchange import IExchange
-from netsvc.services.http.style import PLAIN, AnswerStyle
+from netsvc.services.http.site.style import PLAIN, AnswerStyle
 
 if TYPE_CHECKING:
     from netsvc.services.http.head import Message

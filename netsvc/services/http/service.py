@@ -9,13 +9,13 @@ from twisted.internet.defer import gatherResults, inlineCallbacks
 
 from netsvc.errors import StartError
 from netsvc.interfaces import IRuntime
-from netsvc.services.http.access_log import AccessLog, access_log
-from netsvc.services.http.equipment import EquipmentMaker
+from netsvc.services.http.access_log.log import AccessLog, access_log
 from netsvc.services.http.factory import HttpFactory
-from netsvc.services.http.ready import ReadyAnswers
-from netsvc.services.http.routes import Routes
 from netsvc.services.http.settings import HttpSettings
-from netsvc.services.http.sites import Sites
+from netsvc.services.http.site.equipment import EquipmentMaker
+from netsvc.services.http.site.routes import Routes
+from netsvc.services.http.site.sites import Sites
+from netsvc.services.http.static.ready import ReadyAnswers
 
 
 class HttpService(MultiService):

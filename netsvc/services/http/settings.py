@@ -11,9 +11,9 @@ from netsvc.config.options import Context, ValueType, option
 from netsvc.config.scopes import Prefix, Scope, scope_sections
 from netsvc.config.server import DAY, HOUR, ServerSettings
 from netsvc.errors import BadValue
-from netsvc.services.http.access_log_settings import AccessLogSettings
+from netsvc.services.http.access_log.settings import AccessLogSettings
 from netsvc.services.http.http2.settings import Http2Settings
-from netsvc.services.http.scope_settings import ScopeSettings
+from netsvc.services.http.site.settings import ScopeSettings
 
 
 def server_header() -> ValueType[str]:

@@ -13,16 +13,16 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
-from netsvc.services.http.access_log import access_log
+from netsvc.services.http.access_log.log import access_log
 from netsvc.services.http.factory import HttpFactory
 from netsvc.services.http.http1 import Http1Exchange
-from netsvc.services.http.listing import Listings
-from netsvc.services.http.ready import ReadyAnswers
-from netsvc.services.http.routes import Equipment, Routes
+from netsvc.services.http.listing.lists import Listings
 from netsvc.services.http.settings import HttpSettings
-from netsvc.services.http.sites import Sites
-from netsvc.services.http.static import StaticFiles
-from netsvc.services.http.style import PLAIN
+from netsvc.services.http.site.routes import Equipment, Routes
+from netsvc.services.http.site.sites import Sites
+from netsvc.services.http.site.style import PLAIN
+from netsvc.services.http.static.files import StaticFiles
+from netsvc.services.http.static.ready import ReadyAnswers
 from tests.fakes import FakeMetrics
 
 NOW = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC, a Friday

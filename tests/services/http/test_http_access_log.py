@@ -20,11 +20,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.config.options import Context
 from netsvc.errors import BadValue, StartError
-from netsvc.services.http import access_log_file, access_log_lines
-from netsvc.services.http.access_log import EventLog, FileLog, access_log
-from netsvc.services.http.access_log_file import AccessLogFile
-from netsvc.services.http.access_log_lines import Record, apache_time, escaped, line_format, rfc3339
-from netsvc.services.http.access_log_settings import AccessLogSettings, yes_no_or_file
+from netsvc.services.http.access_log import file as access_log_file
+from netsvc.services.http.access_log import lines as access_log_lines
+from netsvc.services.http.access_log.file import AccessLogFile
+from netsvc.services.http.access_log.lines import Record, apache_time, escaped, line_format, rfc3339
+from netsvc.services.http.access_log.log import EventLog, FileLog, access_log
+from netsvc.services.http.access_log.settings import AccessLogSettings, yes_no_or_file
 from netsvc.services.http.exchange import RequestHead
 from tests.fakes import FakeMetrics
 from tests.services.http.http_rig import NOW, Rig, hello, request, wait, write

@@ -23,10 +23,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from netsvc.config.options import Context
 from netsvc.config.values import Rate
 from netsvc.errors import BadValue, StartError
-from netsvc.services.http import auth_users, htpasswd
-from netsvc.services.http.auth import Authentication, credentials
-from netsvc.services.http.auth_checks import WAITING
-from netsvc.services.http.auth_settings import AuthSettings, realm, user_name
+from netsvc.services.http.auth import htpasswd
+from netsvc.services.http.auth import users as auth_users
+from netsvc.services.http.auth.authenticator import Authentication, credentials
+from netsvc.services.http.auth.checks import WAITING
+from netsvc.services.http.auth.settings import AuthSettings, realm, user_name
 from tests.fakes import FakeMetrics
 from tests.services.http.http_rig import NOW, Answer, Peer, Rig, Sink, hello, request
 

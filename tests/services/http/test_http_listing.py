@@ -17,11 +17,19 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.services.http import listing as listing_module
-from netsvc.services.http.entries import MAX_ENTRIES, Entry, Order, asked_order, in_order, natural, read_directory
-from netsvc.services.http.listing_json import listing_json, rfc3339
-from netsvc.services.http.listing_page import date_and_time, listing_page, name_text, size_text
-from netsvc.services.http.paths import Policy, split
+from netsvc.services.http.listing import lists as listing_module
+from netsvc.services.http.listing.entries import (
+    MAX_ENTRIES,
+    Entry,
+    Order,
+    asked_order,
+    in_order,
+    natural,
+    read_directory,
+)
+from netsvc.services.http.listing.in_json import listing_json, rfc3339
+from netsvc.services.http.listing.page import date_and_time, listing_page, name_text, size_text
+from netsvc.services.http.site.paths import Policy, split
 from tests.services.http.http_rig import Rig, request, write
 
 ENTRIES = [

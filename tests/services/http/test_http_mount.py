@@ -27,9 +27,9 @@ from netsvc.services.http.mount import body as body_module
 from netsvc.services.http.mount import resource as resource_module
 from netsvc.services.http.mount.forms import BadFormError, kind_of, read_form
 from netsvc.services.http.mount.resource import MountedResource
+from netsvc.services.http.mount.settings import MountSettings, MountTarget, mount_target
 from netsvc.services.http.mount.wsgi import Pace, WsgiResource
-from netsvc.services.http.mount_settings import MountSettings, MountTarget, mount_target
-from netsvc.services.http.paths import Refused, split
+from netsvc.services.http.site.paths import Refused, split
 from tests.services.http.http_rig import Peer, Rig, request
 
 with warnings.catch_warnings():  # it warns of itself

@@ -18,11 +18,11 @@ from netsvc.services.http.answer import (
     reason_phrase,
     status_line,
 )
-from netsvc.services.http.conditional import Validators, etag_matches, parse_date, precondition, range_applies
 from netsvc.services.http.exchange import RequestHead
-from netsvc.services.http.media_types import media_type
 from netsvc.services.http.pages import error_page
-from netsvc.services.http.ranges import Range, UnsatisfiableError, content_range, parse_ranges, part_heads
+from netsvc.services.http.static.conditional import Validators, etag_matches, parse_date, precondition, range_applies
+from netsvc.services.http.static.media_types import media_type
+from netsvc.services.http.static.ranges import Range, UnsatisfiableError, content_range, parse_ranges, part_heads
 from tests.services.http.http_rig import NOW
 
 MODIFIED = int(NOW) - 1000

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.services.http import paths
-from netsvc.services.http.paths import Directory, File, Policy, Redirect, Refused, Script, join, resolve, split
+from netsvc.services.http.site import paths
+from netsvc.services.http.site.paths import Directory, File, Policy, Redirect, Refused, Script, join, resolve, split
 
 POLICY = Policy(cgi=frozenset((b"cgi-bin", b"htbin")), index=(b"index.html", b"index.htm"))
 

@@ -15,7 +15,7 @@ from netsvc.services.http import KIND
 from netsvc.services.http.factory import HttpFactory
 from netsvc.services.http.service import HttpService
 from netsvc.services.http.settings import HttpSettings
-from netsvc.services.http.sites import policy_of
+from netsvc.services.http.site.sites import policy_of
 from tests.fakes import FakeRuntime
 
 CONTEXT = Context(Path("/etc"))

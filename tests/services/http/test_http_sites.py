@@ -16,15 +16,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from netsvc.config.options import Context, options
 from netsvc.config.scopes import Prefix, Scope, inherited, parse_prefix
 from netsvc.errors import BadValue
-from netsvc.services.http.error_pages import ErrorPages
 from netsvc.services.http.explain import ask, explain, listens_for
-from netsvc.services.http.paths import Refused
-from netsvc.services.http.redirects import redirect_to
-from netsvc.services.http.routes import Equipment, Routes
-from netsvc.services.http.scope_settings import ScopeSettings
 from netsvc.services.http.settings import HttpSettings
-from netsvc.services.http.sites import Found, Moved, Place, Request, Sites, host_of, to_https
-from netsvc.services.http.style import PLAIN, AnswerStyle
+from netsvc.services.http.site.error_pages import ErrorPages
+from netsvc.services.http.site.paths import Refused
+from netsvc.services.http.site.redirects import redirect_to
+from netsvc.services.http.site.routes import Equipment, Routes
+from netsvc.services.http.site.settings import ScopeSettings
+from netsvc.services.http.site.sites import Found, Moved, Place, Request, Sites, host_of, to_https
+from netsvc.services.http.site.style import PLAIN, AnswerStyle
 from tests.services.http.http_rig import Answer, Rig, write
 
 OPTIONS = {one.key: one.value for one in options(ScopeSettings)}

@@ -11,10 +11,10 @@ from unittest import mock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.services.http import static as static_module
 from netsvc.services.http.answer import http_date
-from netsvc.services.http.paths import Script
-from netsvc.services.http.ready import Ready, ReadyAnswers
+from netsvc.services.http.site.paths import Script
+from netsvc.services.http.static import files as static_module
+from netsvc.services.http.static.ready import Ready, ReadyAnswers
 from tests.services.http.http_rig import NOW, Rig, request, write
 
 BIG = bytes(range(256)) * 1000  # longer than what is kept in memory

@@ -15,11 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.config.options import Context
 from netsvc.errors import BadValue, StartError
-from netsvc.services.http import compress
-from netsvc.services.http.cache_control import CacheRules, cache_rules
-from netsvc.services.http.encodings import accepted_codings, preferred_type
-from netsvc.services.http.media_types import MediaTypes, media_type, read_types_file, shrinks, type_rules
-from netsvc.services.http.ready import site_by_host
+from netsvc.services.http.static import compress
+from netsvc.services.http.static.cache_control import CacheRules, cache_rules
+from netsvc.services.http.static.encodings import accepted_codings, preferred_type
+from netsvc.services.http.static.media_types import MediaTypes, media_type, read_types_file, shrinks, type_rules
+from netsvc.services.http.static.ready import site_by_host
 from tests.services.http.http_rig import NOW, Answer, Peer, Rig, request, write
 
 TEXT = b"All work and no play makes Jack a dull boy. " * 100  # 4,400 octets
@@ -218,7 +218,7 @@ class SiblingTests(CodingCase):
         for follow in ("owner", "yes"):
             rig = Rig(self.root, follow_symlinks=follow)
             self.assertEqual(rig.get("/d/link.js", "Accept-Encoding: br").body, b"b" * 200)
-        with mock.patch("netsvc.services.http.paths.os.stat") as fake:
+        with mock.patch("netsvc.services.http.site.paths.os.stat") as fake:
             fake.return_value = mock.Mock(st_mode=0o100644, st_mtime_ns=1 << 62, st_uid=12345)
             rig = Rig(self.root, follow_symlinks="yes", cache=0, compress=False)
             self.assertEqual(rig.get("/d/link.js", "Accept-Encoding: br").body, TEXT)
@@ -233,7 +233,7 @@ class SiblingTests(CodingCase):
                 os.replace(write(self.root, "new", b"other", age=1.0), self.root / "b.js.br")
             return found
 
-        with mock.patch("netsvc.services.http.paths.os.stat", replaced):
+        with mock.patch("netsvc.services.http.site.paths.os.stat", replaced):
             self.assertEqual(Rig(self.root, cache=0).get("/b.js", "Accept-Encoding: br").body, TEXT)
 
     def test_static_sibling_of_an_index(self) -> None:
@@ -263,7 +263,7 @@ class SiblingTests(CodingCase):
             write(self.root, "b.js.br", b"!" * 200, age=1.0)
             return data
 
-        with mock.patch("netsvc.services.http.static.os.pread", moving):
+        with mock.patch("netsvc.services.http.static.files.os.pread", moving):
             self.assertEqual(self.rig.get("/b.js", BROWSER).status, 503)
 
 
@@ -496,7 +496,7 @@ class MemoryTests(CodingCase):
     def test_static_memory_is_renewed(self) -> None:
         """What is kept is looked at once a second, and compressed once; a sibling that appears is seen."""
         self.ask_twice("/a.txt", BROWSER)
-        with mock.patch("netsvc.services.http.static.gzipped", side_effect=AssertionError):
+        with mock.patch("netsvc.services.http.static.files.gzipped", side_effect=AssertionError):
             for _ in range(3):
                 self.rig.factory.epoch += 2.0
                 self.rig.clock.advance(2.0)

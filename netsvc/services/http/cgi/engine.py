@@ -29,7 +29,7 @@ from netsvc.services.http.cgi.source import show_source
 from netsvc.services.http.cgi.spool import Spool
 from netsvc.services.http.cgi.turns import Turns, source_of
 from netsvc.services.http.cgi.warm.start import WarmStart
-from netsvc.services.http.paths import Script
+from netsvc.services.http.site.paths import Script
 
 log = Logger()
 

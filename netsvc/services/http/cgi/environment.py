@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 import netsvc
 from netsvc.services.http.cgi.settings import CgiSettings
 from netsvc.services.http.exchange import RequestHead
-from netsvc.services.http.paths import Script
+from netsvc.services.http.site.paths import Script
 
 MARK = "UNIQUE_ID"
 SOFTWARE = f"netsvc/{netsvc.__version__}"

@@ -31,8 +31,8 @@ from netsvc.interfaces import ICounter, IGauge, IHistogram, IMetrics
 from netsvc.services.http.cgi.engine import CgiEngine
 from netsvc.services.http.cgi.settings import CgiSettings
 from netsvc.services.http.exchange import IExchange, RequestHead
-from netsvc.services.http.paths import Script
-from netsvc.services.http.style import PLAIN, AnswerStyle
+from netsvc.services.http.site.paths import Script
+from netsvc.services.http.site.style import PLAIN, AnswerStyle
 
 WAYS = ("exec", "again", "warm")
 MAX_BODY = 1 << 20  # octets of a body that are told; of more, only how many there are

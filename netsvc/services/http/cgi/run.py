@@ -30,7 +30,7 @@ from netsvc.services.http.cgi.process import Ending, ScriptProcess
 from netsvc.services.http.cgi.redirect import MAX_REDIRECTS, RedirectedExchange
 from netsvc.services.http.cgi.reply import Reply
 from netsvc.services.http.pages import PAGE_HEADERS
-from netsvc.services.http.paths import Script
+from netsvc.services.http.site.paths import Script
 
 log = Logger()
 

@@ -22,7 +22,7 @@ from netsvc.services.http.exchange import IExchange
 from netsvc.services.http.http1 import new_request_id
 from netsvc.services.http.http2.fields import field, fields, status_field
 from netsvc.services.http.pace import AnswerPace, BodyPace
-from netsvc.services.http.style import PLAIN, AnswerStyle
+from netsvc.services.http.site.style import PLAIN, AnswerStyle
 
 if TYPE_CHECKING:
     from netsvc.services.http.head import Message

@@ -21,7 +21,7 @@ from netsvc.services.http.http2.wire import (
     Frame,
     frame_head,
 )
-from netsvc.services.http.ready import Ready
+from netsvc.services.http.static.ready import Ready
 
 REMEMBERED = 64  # heads of a connection
 REMEMBERED_OCTETS = 1024  # encoded; longer ones are read each time

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.web.resource import IResource
 
 from netsvc.errors import StartError
-from netsvc.services.http.mount_settings import MountTarget
+from netsvc.services.http.mount.settings import MountTarget
 
 
 def load_named(target: MountTarget, path: Path | None) -> Any:

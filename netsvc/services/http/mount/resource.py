@@ -23,8 +23,8 @@ from netsvc.services.http.mount.channel import Channel
 from netsvc.services.http.mount.forms import BadFormError, kind_of, read_form
 from netsvc.services.http.mount.load import load_named, resource_of
 from netsvc.services.http.mount.request import MountRequest, Way
+from netsvc.services.http.mount.settings import MountSettings
 from netsvc.services.http.mount.wsgi import WsgiResource
-from netsvc.services.http.mount_settings import MountSettings
 
 AT_ONCE = 1 << 16  # octets of a form that are read in the reactor's thread; about a millisecond
 MOST_SESSIONS = 10_000  # of one resource; past that the oldest ends

@@ -22,8 +22,8 @@ from zope.interface.verify import verifyObject
 from netsvc.services.http.cgi.engine import CgiEngine
 from netsvc.services.http.cgi.settings import CgiSettings
 from netsvc.services.http.exchange import IExchange, RequestHead
-from netsvc.services.http.paths import Script
-from netsvc.services.http.style import PLAIN, AnswerStyle
+from netsvc.services.http.site.paths import Script
+from netsvc.services.http.site.style import PLAIN, AnswerStyle
 from tests.fakes import FakeMetrics
 
 BOUND = 30.0  # seconds until a test that waits has failed; nothing waits so long that works

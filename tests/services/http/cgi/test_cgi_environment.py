@@ -15,7 +15,7 @@ import netsvc
 from netsvc.net.environment import clean_environment
 from netsvc.services.http.cgi.environment import script_arguments, script_environment
 from netsvc.services.http.cgi.settings import SANE_PATH, CgiSettings
-from netsvc.services.http.paths import Script
+from netsvc.services.http.site.paths import Script
 from tests.services.http.cgi.rig import request_head
 
 SCRIPT = Script(

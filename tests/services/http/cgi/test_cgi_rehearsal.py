@@ -18,7 +18,7 @@ from netsvc.interfaces import IMetrics
 from netsvc.services.http.cgi.rehearsal import Metrics, Rehearsed, main
 from netsvc.services.http.cgi.settings import CgiSettings
 from netsvc.services.http.exchange import IExchange
-from netsvc.services.http.paths import Script
+from netsvc.services.http.site.paths import Script
 
 
 class RehearsalTests(SynchronousTestCase):

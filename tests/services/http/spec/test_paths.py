@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.services.http.paths import Script
+from netsvc.services.http.site.paths import Script
 from tests.services.http.http_rig import Answer, Rig, request, write
 
 SECRET = b"#!/bin/sh\n# the source\n"

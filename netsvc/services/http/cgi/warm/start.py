@@ -334,9 +334,7 @@ class WarmStart:
 
         encoded = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
         try:
-            return self._serve(
-                self._reactor, interpreter, encoded, claim=self._claim, release=self._release, lost=lost
-            )
+            return self._serve(self._reactor, interpreter, encoded, claim=self._claim, release=self._release, lost=lost)
         except OSError:
             return None
 

@@ -13,8 +13,8 @@ from attrs import evolve, frozen
 
 from netsvc.config.options import Context, ValueType
 from netsvc.errors import BadValue
-from netsvc.services.http.paths import Refused, join, split
-from netsvc.services.http.scope_values import lines
+from netsvc.services.http.site.paths import Refused, join, split
+from netsvc.services.http.site.values import lines
 
 STATUSES = (301, 302, 303, 307, 308)  # RFC 9110 15.4
 MAX_HOPS = 20  # redirects in a row that browsers follow

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 from netsvc.services.http.answer import field_lines
-from netsvc.services.http.encodings import accepted_codings
 from netsvc.services.http.exchange import Headers, RequestHead
+from netsvc.services.http.static.encodings import accepted_codings
 
 STILL = 2.1  # seconds since the last change; the coarsest file system clock (FAT) has steps of 2
 WALK_AGAIN = 1.0  # seconds

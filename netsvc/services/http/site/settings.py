@@ -11,12 +11,12 @@ from netsvc.config import values
 from netsvc.config.options import option
 from netsvc.config.scopes import Prefix
 from netsvc.errors import BadValue
-from netsvc.services.http.auth_settings import AuthSettings
+from netsvc.services.http.auth.settings import AuthSettings
 from netsvc.services.http.cgi.settings import CgiSettings
-from netsvc.services.http.mount_settings import MountSettings
-from netsvc.services.http.redirects import Rule, redirects
-from netsvc.services.http.scope_values import error_page_rule, header_field, host_name, lines, site_path
-from netsvc.services.http.static_settings import StaticSettings
+from netsvc.services.http.mount.settings import MountSettings
+from netsvc.services.http.site.redirects import Rule, redirects
+from netsvc.services.http.site.values import error_page_rule, header_field, host_name, lines, site_path
+from netsvc.services.http.static.settings import StaticSettings
 
 
 def index_name(text: str) -> str:

@@ -18,8 +18,8 @@ import json
 from datetime import UTC, datetime
 from urllib.parse import quote_from_bytes
 
-from netsvc.services.http.entries import Entry, Order, in_order
-from netsvc.services.http.paths import can_be_asked_for
+from netsvc.services.http.listing.entries import Entry, Order, in_order
+from netsvc.services.http.site.paths import can_be_asked_for
 
 
 def rfc3339(seconds: float | None) -> str | None:

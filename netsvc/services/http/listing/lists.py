@@ -19,17 +19,17 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netsvc.services.http.compress import gzipped
-from netsvc.services.http.conditional import Validators, precondition
-from netsvc.services.http.encodings import accepted_codings, preferred_type
-from netsvc.services.http.entries import Order, asked_order, read_directory
 from netsvc.services.http.exchange import Headers
-from netsvc.services.http.listing_json import listing_json
-from netsvc.services.http.listing_page import listing_page
+from netsvc.services.http.listing.entries import Order, asked_order, read_directory
+from netsvc.services.http.listing.in_json import listing_json
+from netsvc.services.http.listing.page import listing_page
 from netsvc.services.http.pages import NOSNIFF, PAGE_HEADERS
-from netsvc.services.http.paths import Directory, Policy
-from netsvc.services.http.ready import STILL, Identity, identity
-from netsvc.services.http.static_settings import StaticSettings
+from netsvc.services.http.site.paths import Directory, Policy
+from netsvc.services.http.static.compress import gzipped
+from netsvc.services.http.static.conditional import Validators, precondition
+from netsvc.services.http.static.encodings import accepted_codings, preferred_type
+from netsvc.services.http.static.ready import STILL, Identity, identity
+from netsvc.services.http.static.settings import StaticSettings
 
 log = Logger()
 

@@ -11,12 +11,12 @@ from typing import Any
 from attrs import frozen
 from twisted.logger import Logger
 
-from netsvc.services.http.listing import Listings
+from netsvc.services.http.listing.lists import Listings
 from netsvc.services.http.pages import PAGE_HEADERS, page
-from netsvc.services.http.paths import Decision, Directory, File, Redirect, Refused, Script, close, join, split
-from netsvc.services.http.sites import Found, Moved, Place, Request, Sites, elsewhere, to_https
-from netsvc.services.http.static import StaticFiles
-from netsvc.services.http.style import AnswerStyle
+from netsvc.services.http.site.paths import Decision, Directory, File, Redirect, Refused, Script, close, join, split
+from netsvc.services.http.site.sites import Found, Moved, Place, Request, Sites, elsewhere, to_https
+from netsvc.services.http.site.style import AnswerStyle
+from netsvc.services.http.static.files import StaticFiles
 
 log = Logger()
 

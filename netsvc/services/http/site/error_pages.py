@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable
 
 from netsvc.services.http.exchange import Headers
-from netsvc.services.http.media_types import media_type
 from netsvc.services.http.pages import NOSNIFF
-from netsvc.services.http.paths import Decision, File, close
-from netsvc.services.http.style import own_error_page
+from netsvc.services.http.site.paths import Decision, File, close
+from netsvc.services.http.site.style import own_error_page
+from netsvc.services.http.static.media_types import media_type
 
 LONGEST = 1 << 18  # octets of an error page; a longer file is not one
 

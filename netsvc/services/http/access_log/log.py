@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from netsvc.interfaces import IMetrics
-from netsvc.services.http.access_log_file import AccessLogFile
-from netsvc.services.http.access_log_lines import Format, Record, line_format
-from netsvc.services.http.access_log_settings import AccessLogSettings
+from netsvc.services.http.access_log.file import AccessLogFile
+from netsvc.services.http.access_log.lines import Format, Record, line_format
+from netsvc.services.http.access_log.settings import AccessLogSettings
 from netsvc.services.http.exchange import RequestHead
 
 log = Logger()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from attrs import frozen
 
-from netsvc.services.http.paths import Policy
+from netsvc.services.http.site.paths import Policy
 
 MAX_ENTRIES = 10_000  # names shown; a page of more helps nobody
 

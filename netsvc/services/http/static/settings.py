@@ -8,8 +8,8 @@ from attrs import frozen
 
 from netsvc.config import values
 from netsvc.config.options import option
-from netsvc.services.http.cache_control import cache_rules
-from netsvc.services.http.media_types import type_rules
+from netsvc.services.http.static.cache_control import cache_rules
+from netsvc.services.http.static.media_types import type_rules
 
 
 @frozen(kw_only=True, slots=False)  # so that a class can inherit it beside others

@@ -22,10 +22,10 @@ from twisted.python.failure import Failure
 from netsvc.interfaces import IMetrics
 from netsvc.net.addresses import canonical, prefix
 from netsvc.net.buckets import Buckets
-from netsvc.services.http.auth_checks import PasswordChecks
-from netsvc.services.http.auth_settings import AuthSettings
-from netsvc.services.http.auth_users import UserFile
-from netsvc.services.http.htpasswd import LONGEST_PASSWORD, normal
+from netsvc.services.http.auth.checks import PasswordChecks
+from netsvc.services.http.auth.htpasswd import LONGEST_PASSWORD, normal
+from netsvc.services.http.auth.settings import AuthSettings
+from netsvc.services.http.auth.users import UserFile
 
 log = Logger()
 

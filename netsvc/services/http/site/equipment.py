@@ -8,19 +8,19 @@ from typing import Any
 from netsvc.config.options import options
 from netsvc.config.scopes import Prefix
 from netsvc.interfaces import IRuntime
-from netsvc.services.http.auth import Authentication, Authenticator
-from netsvc.services.http.auth_settings import AuthSettings
+from netsvc.services.http.auth.authenticator import Authentication, Authenticator
+from netsvc.services.http.auth.settings import AuthSettings
 from netsvc.services.http.cgi.engine import CgiEngine
-from netsvc.services.http.error_pages import ErrorPages
-from netsvc.services.http.listing import Listings
+from netsvc.services.http.listing.lists import Listings
 from netsvc.services.http.mount.resource import MountedResource
-from netsvc.services.http.mount_settings import MountSettings
-from netsvc.services.http.paths import Decision
-from netsvc.services.http.ready import ReadyAnswers
-from netsvc.services.http.routes import Equipment
-from netsvc.services.http.sites import Place, Sites, credentials_of
-from netsvc.services.http.static import StaticFiles
-from netsvc.services.http.style import AnswerStyle, own_error_page
+from netsvc.services.http.mount.settings import MountSettings
+from netsvc.services.http.site.error_pages import ErrorPages
+from netsvc.services.http.site.paths import Decision
+from netsvc.services.http.site.routes import Equipment
+from netsvc.services.http.site.sites import Place, Sites, credentials_of
+from netsvc.services.http.site.style import AnswerStyle, own_error_page
+from netsvc.services.http.static.files import StaticFiles
+from netsvc.services.http.static.ready import ReadyAnswers
 
 
 class EquipmentMaker:

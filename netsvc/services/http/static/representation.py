@@ -6,11 +6,11 @@ import os
 
 from attrs import frozen
 
-from netsvc.services.http.conditional import Validators
-from netsvc.services.http.encodings import CODINGS, Accepted
-from netsvc.services.http.media_types import shrinks
-from netsvc.services.http.paths import File
-from netsvc.services.http.static_settings import StaticSettings
+from netsvc.services.http.site.paths import File
+from netsvc.services.http.static.conditional import Validators
+from netsvc.services.http.static.encodings import CODINGS, Accepted
+from netsvc.services.http.static.media_types import shrinks
+from netsvc.services.http.static.settings import StaticSettings
 
 
 @frozen(kw_only=True)

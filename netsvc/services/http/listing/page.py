@@ -8,9 +8,9 @@ from functools import lru_cache
 from html import escape
 from urllib.parse import quote_from_bytes
 
-from netsvc.services.http.entries import MAX_ENTRIES, Entry, Order, in_order
+from netsvc.services.http.listing.entries import MAX_ENTRIES, Entry, Order, in_order
 from netsvc.services.http.pages import page
-from netsvc.services.http.paths import can_be_asked_for
+from netsvc.services.http.site.paths import can_be_asked_for
 
 _STYLE = """
 nav a{padding:.15rem 0}nav a[aria-current]{color:var(--ink)}h1 span{font-weight:400;color:var(--dim)}

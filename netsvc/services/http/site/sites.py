@@ -16,10 +16,10 @@ from attrs import field, frozen
 
 from netsvc.config.options import options
 from netsvc.config.scopes import Prefix, Scope, inherited
-from netsvc.services.http.auth_settings import AuthSettings
-from netsvc.services.http.encodings import SUFFIXES
-from netsvc.services.http.paths import Decision, File, Policy, Redirect, Refused, Way, close, go, join, split
-from netsvc.services.http.redirects import redirect_to
+from netsvc.services.http.auth.settings import AuthSettings
+from netsvc.services.http.site.paths import Decision, File, Policy, Redirect, Refused, Way, close, go, join, split
+from netsvc.services.http.site.redirects import redirect_to
+from netsvc.services.http.static.encodings import SUFFIXES
 
 ACME = (b".well-known", b"acme-challenge")  # RFC 8555 8.3: asked for without TLS, and must be answered so
 

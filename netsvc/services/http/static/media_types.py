@@ -12,7 +12,7 @@ from pathlib import Path
 
 from netsvc.config.options import Context, ValueType
 from netsvc.errors import BadValue
-from netsvc.services.http.cache_control import lines_of
+from netsvc.services.http.static.cache_control import lines_of
 
 UNKNOWN = b"application/octet-stream"
 

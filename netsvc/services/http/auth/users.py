@@ -18,7 +18,7 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from netsvc.errors import StartError, printable
-from netsvc.services.http.htpasswd import LONGEST_FILE, HtpasswdError, parse, stand_in
+from netsvc.services.http.auth.htpasswd import LONGEST_FILE, HtpasswdError, parse, stand_in
 
 log = Logger()
 

@@ -16,18 +16,18 @@ from twisted.python.failure import Failure
 from netsvc.errors import StartError
 from netsvc.net.sendfile import FileShrankError
 from netsvc.services.http.answer import http_date
-from netsvc.services.http.cache_control import CacheRules
-from netsvc.services.http.compress import GzipSender, gzipped
-from netsvc.services.http.conditional import precondition, range_applies
-from netsvc.services.http.encodings import accepted_codings
 from netsvc.services.http.exchange import Headers, RequestHead
-from netsvc.services.http.media_types import MediaTypes, read_types_file
 from netsvc.services.http.pages import NOSNIFF
-from netsvc.services.http.paths import File
-from netsvc.services.http.ranges import Range, UnsatisfiableError, content_range, parse_ranges, part_heads
-from netsvc.services.http.ready import Ready, ReadyAnswers, identity
-from netsvc.services.http.representation import Representation, choose
-from netsvc.services.http.static_settings import StaticSettings
+from netsvc.services.http.site.paths import File
+from netsvc.services.http.static.cache_control import CacheRules
+from netsvc.services.http.static.compress import GzipSender, gzipped
+from netsvc.services.http.static.conditional import precondition, range_applies
+from netsvc.services.http.static.encodings import accepted_codings
+from netsvc.services.http.static.media_types import MediaTypes, read_types_file
+from netsvc.services.http.static.ranges import Range, UnsatisfiableError, content_range, parse_ranges, part_heads
+from netsvc.services.http.static.ready import Ready, ReadyAnswers, identity
+from netsvc.services.http.static.representation import Representation, choose
+from netsvc.services.http.static.settings import StaticSettings
 
 log = Logger()
 

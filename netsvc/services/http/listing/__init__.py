@@ -1,0 +1,1 @@
+"""Lists of directories, for people and for programs."""
