@@ -29,6 +29,7 @@ from tests.waiting import wait_until
 PYTHON = "#!/usr/bin/python3\n"
 SHELL = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\n"
 MANY = 1000  # scripts that do not want to end
+FRAMINGS = (("chunked", None), (None, "2"))  # of a script that prints two octets
 
 # Ignores SIGTERM, tells its number, and stays; every fourth leaves a daemon of two forks behind, and has ended itself.
 STUBBORN = r"""
@@ -381,7 +382,8 @@ class OutputTest(SpecCase):
         self.assertEqual(body, b"ok")
         names = {name.lower() for name, _ in answer.getheaders()}
         self.assertEqual(names & {"connection", "x-mine", "keep-alive", "te", "trailer", "upgrade"}, set())
-        self.assertEqual(answer.getheader("Transfer-Encoding"), "chunked")
+        # The framing is netsvc's: chunks, or the length where the script was seen to have exited with its answer.
+        self.assertIn((answer.getheader("Transfer-Encoding"), answer.getheader("Content-Length")), FRAMINGS)
 
     def test_cgi_05_endless_line(self) -> None:
         """A header line without end is 500, and its script ends."""
