@@ -318,4 +318,4 @@ def elsewhere(found: Found, query: bytes) -> Moved | Mounted | None:
     moved = redirect_to(settings.redirect, found.names, found.directory, query)
     if moved is not None:
         return Moved(*moved, "redirect")
-    return Mounted(found.place.mount_at) if getattr(settings, "mount", None) else None
+    return Mounted(found.place.mount_at) if settings.mount else None
