@@ -78,6 +78,8 @@ def login(smtp: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> 
 
 
 class LiveCase(SynchronousTestCase):
+    patience = 20  # seconds; what is to time out has less
+
     def setUp(self) -> None:
         directory = TemporaryDirectory()
         self.addCleanup(directory.cleanup)
@@ -122,7 +124,10 @@ class LiveCase(SynchronousTestCase):
             "sender": "me@here.example",
             "to": ["a@there.example"],
             "content": "Subject: x\n\nHello\n",
-            "timeouts": {"connect": 10, "greeting": 10, "ehlo": 10, "block": 2, "termination": 2, "handshake": 2},
+            "timeouts": {
+                **dict.fromkeys(("connect", "greeting", "ehlo"), 10),
+                **dict.fromkeys(("block", "termination", "handshake"), self.patience),
+            },
         }
         for key, value in changes.items():
             (job if key in job else relay)[key] = value
@@ -202,6 +207,8 @@ class AiosmtpdTests(LiveCase):
 
 
 class SocketTests(LiveCase):
+    patience = 2
+
     @contextmanager
     def peer(self, behave: Callable[[socket.socket], None]) -> Iterator[int]:
         """A server in a thread that does one thing to one connection."""

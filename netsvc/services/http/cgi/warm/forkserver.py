@@ -414,6 +414,9 @@ def layer(script, source, legacy):
     depends = {script}
     library = getattr(sys.modules.get("os"), "__file__", "/").rpartition("/")[0]
     tree = leading(source, script)
+    sys.stderr.flush()
+    posix.ftruncate(2, 0)  # what the parser warns of, it warns of again when the script is compiled
+    posix.lseek(2, 0, 0)
     if tree is None or not library or hides(library, legacy, depends):
         return {script: identity(script)}
     before = set(sys.modules)
