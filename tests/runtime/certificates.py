@@ -19,6 +19,17 @@ from netsvc.runtime.tls import context_maker, tls_factory
 from tests.fakes import FakeMetrics
 
 DAY = 86400.0  # seconds
+_USAGE = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=True,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def make_pem(
@@ -60,6 +71,10 @@ def make_pem(
         .not_valid_before(at + timedelta(days=begins))
         .not_valid_after(at + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        # What Python 3.13 and newer want to see (VERIFY_X509_STRICT).
+        .add_extension(_USAGE, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()), critical=False)
     )
     if names:
         alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
