@@ -9,7 +9,6 @@ import os
 import shutil
 import tempfile
 import time
-import unittest
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -162,7 +161,6 @@ class LintTest(Case):
         )
 
 
-@unittest.skipIf(CHROMIUM is None, "Chromium is not installed (tests/install-peers)")
 class ChromiumTest(Case):
     """Pages in a browser that runs no scripts."""
 

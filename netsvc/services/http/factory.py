@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from netsvc.interfaces import IMetrics
@@ -21,6 +22,8 @@ from netsvc.services.http.protocol import HttpProtocol
 from netsvc.services.http.settings import HttpSettings
 from netsvc.services.http.static.ready import ReadyAnswers
 from netsvc.services.http.wire import Heads, Limits
+
+log = Logger()
 
 TICK = 1.0  # seconds, at most, between two looks at all deadlines; Date has the same step
 
@@ -120,13 +123,53 @@ class HttpFactory(ServerFactory):
         for connection in tuple(self._open):
             connection.drain()
 
+    def serve(self, exchange: Any) -> None:
+        """Answer an exchange whose request was just read."""
+        if exchange.body_length is not None and exchange.body_length > self.limits.body:
+            exchange.refuse(413)
+            return
+        try:
+            self.route(exchange)
+        except Exception:  # noqa: BLE001  (a fault of ours costs this request, not the service)
+            log.failure(
+                "a request could not be answered: {request_id}",
+                event="http-route-failed",
+                request_id=exchange.request_id,
+            )
+            exchange.refuse(500)
+
+    def record(self, exchange: Any, started: float, *, aborted: bool, rejected: str = "") -> None:
+        """An exchange is over.
+
+        :param started: seconds of the clock.
+        :param aborted: its answer is not whole.
+        :param rejected: why it was no good request; "" when it was one.
+        """
+        seconds = self.clock.seconds() - started
+        self.count(exchange.status)
+        self._seconds.observe(seconds)
+        if self.access_log is None:
+            return
+        host, port = exchange.peer
+        if rejected:
+            self.access_log.bad_request(host, exchange.status, rejected, exchange.request_id)
+            return
+        self.access_log.request(
+            host,
+            exchange.head,
+            exchange.status,
+            exchange.sent,
+            request_id=exchange.request_id,
+            aborted=aborted,
+            user=exchange.user,
+            seconds=seconds,
+            port=port,
+            secure=exchange.secure,
+        )
+
     def count(self, status: int) -> None:
         """One request was answered."""
         self._counts[status] += 1
-
-    def observe(self, seconds: float) -> None:
-        """One request took so long."""
-        self._seconds.observe(seconds)
 
     def stopFactory(self) -> None:
         """Nobody listens any more; deadlines hold on for those connections that are still there."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from netsvc.net.fast_write import fast_write
@@ -22,21 +20,14 @@ from netsvc.services.http.answer import (
     may_have_body,
     status_line,
 )
+from netsvc.services.http.base_exchange import BaseExchange
 from netsvc.services.http.exchange import IExchange
-from netsvc.services.http.site.style import PLAIN, AnswerStyle
 
 if TYPE_CHECKING:
     from netsvc.services.http.head import Message
     from netsvc.services.http.protocol import HttpProtocol
 
-log = Logger()
-
 DRAINED = 1 << 16  # octets of an unwanted body that are read to keep the connection; more closes it
-
-
-def new_request_id() -> str:
-    """48 random bits: unique among the requests that a log holds."""
-    return secrets.token_hex(6)
 
 
 class CountedSender(FileSender):
@@ -53,60 +44,19 @@ class CountedSender(FileSender):
 
 
 @implementer(IExchange)
-class Http1Exchange:
+class Http1Exchange(BaseExchange):
     """A request that came over HTTP/1.x, and its answer."""
 
     def __init__(self, connection: HttpProtocol, message: Message) -> None:
+        super().__init__(connection, message)
         self._connection = connection
         self._transport: Any = connection.transport
-        self._request_id = ""
-        self._lost: Deferred[None] | None = None
-        self._gone = False
-        self._begun = False
         self._chunked = False
-        self._has_body = False
-        self._length: int | None = None
-        self._continue_due = message.expects_continue
-        self._receiver: Any = None
-        self.head = message.head
-        self.style: AnswerStyle = PLAIN
-        self.user = ""
-        self.body_length = message.body_length
         self.body_paused = False
-        self.body_whole = message.body_length == 0
-        self.dropping = False  # the rest of the body is read and dropped
-        self.finished = False
         self.keep_alive = message.keep_alive
-        self.status = 0
         self._written = 0  # octets of the body but for the file that is being sent
         self._file: CountedSender | None = None  # sends one now
         self._producing = False  # the route has a producer on the transport
-
-    @property
-    def request_id(self) -> str:
-        if not self._request_id:
-            self._request_id = new_request_id()
-        return self._request_id
-
-    @property
-    def peer(self) -> tuple[str, int]:
-        return self._connection.peer
-
-    @property
-    def local(self) -> tuple[str, int]:
-        return self._connection.local
-
-    @property
-    def secure(self) -> bool:
-        return self._connection.secure
-
-    @property
-    def lost(self) -> Deferred[None]:
-        if self._lost is None:
-            self._lost = Deferred()
-            if self._gone:
-                self._lost.callback(None)
-        return self._lost
 
     @property
     def sending_file(self) -> bool:
@@ -117,10 +67,6 @@ class Http1Exchange:
     def sent(self) -> int:
         """Octets of the body given to the transport or the kernel, without chunk framing."""
         return self._written if self._file is None else self._written + self._file.sent
-
-    @property
-    def _closed(self) -> bool:
-        return self._gone or self.finished
 
     # The request's body
 
@@ -166,11 +112,6 @@ class Http1Exchange:
         self.body_whole = True
         if self._receiver is not None and not self.dropping:
             self._receiver.body_finished()
-
-    def _lose_body(self) -> None:
-        receiver, self._receiver = self._receiver, None
-        if receiver is not None and not self.body_whole and not self.dropping:
-            receiver.body_lost()
 
     # The answer
 
@@ -243,15 +184,6 @@ class Http1Exchange:
             self.dropping = True
         return True
 
-    def _unsendable(self, error: ValueError) -> None:
-        log.error(
-            "the answer to {request_id} cannot be sent: {reason}",
-            event="http-answer-refused",
-            request_id=self.request_id,
-            reason=str(error),
-        )
-        self.refuse(500)
-
     def write(self, data: bytes) -> None:
         if self._closed or not self._begun or not self._has_body:
             return
@@ -319,29 +251,12 @@ class Http1Exchange:
             if not shows:
                 self._transport.abortConnection()
 
-    def refuse(self, status: int, reason: str | None = None, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        if self._closed:
-            return
-        if self._begun:
-            self.abort()
-            return
-        fields, page = self.style.error_page(status, reason, self.request_id)
-        self.answer(status, (*fields, *headers), page, reason)
-
     # The connection's side
 
     def fail(self, status: int) -> None:
-        """The rest of the request will not come as it should: answer so if nothing was said yet, and tell the route."""
-        receiver = None if self.dropping or self.body_whole else self._receiver
-        lost = self._lost
-        self._receiver = None
+        """As BaseExchange; what follows on the connection cannot be told from the rest of this request."""
         self.keep_alive = False
-        finished = self.finished
-        self.refuse(status)
-        if receiver is not None:
-            receiver.body_lost()
-        if lost is not None and not finished and not lost.called:
-            lost.callback(None)
+        super().fail(status)
 
     def connection_lost(self) -> bool:
         """The peer is gone. Returns whether the answer was cut."""
@@ -349,6 +264,5 @@ class Http1Exchange:
             return False
         self._gone = True
         self._lose_body()
-        if self._lost is not None and not self._lost.called:
-            self._lost.callback(None)
+        self._tell_lost()
         return True

@@ -18,9 +18,10 @@ from netsvc.net.fast_write import fast_write
 from netsvc.net.last_words import say_and_close
 from netsvc.net.plain import is_plain
 from netsvc.services.http.answer import field_lines, status_line
+from netsvc.services.http.base_exchange import new_request_id
 from netsvc.services.http.flow import Backlog, queued
 from netsvc.services.http.head import Message, RejectedError
-from netsvc.services.http.http1 import Http1Exchange, new_request_id
+from netsvc.services.http.http1 import Http1Exchange
 from netsvc.services.http.negotiate import hand_over
 from netsvc.services.http.pace import FOREVER, AnswerPace, BodyPace
 from netsvc.services.http.pages import PAGE_HEADERS, error_page
@@ -218,18 +219,7 @@ class HttpProtocol(Protocol):
         self._in_head = False
         self._body_pace.restart()
         self._started = self.factory.clock.seconds()
-        if message.body_length is not None and message.body_length > self.factory.limits.body:
-            exchange.refuse(413)
-            return
-        try:
-            self.factory.route(exchange)
-        except Exception:  # noqa: BLE001  (a fault of ours costs this request, not the service)
-            log.failure(
-                "a request could not be answered: {request_id}",
-                event="http-route-failed",
-                request_id=exchange.request_id,
-            )
-            exchange.refuse(500)
+        self.factory.serve(exchange)
 
     def _reject(self, rejection: RejectedError) -> None:
         exchange = self._exchange
@@ -457,21 +447,4 @@ class HttpProtocol(Protocol):
     # The record
 
     def _record(self, exchange: Http1Exchange, *, aborted: bool = False) -> None:
-        factory = self.factory
-        factory.count(exchange.status)
-        seconds = factory.clock.seconds() - self._started
-        factory.observe(seconds)
-        if factory.access_log is not None:
-            host, port = self.peer
-            factory.access_log.request(
-                host,
-                exchange.head,
-                exchange.status,
-                exchange.sent,
-                request_id=exchange.request_id,
-                aborted=aborted,
-                user=exchange.user,
-                seconds=seconds,
-                port=port,
-                secure=self.secure,
-            )
+        self.factory.record(exchange, self._started, aborted=aborted)

@@ -9,6 +9,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.services.http.protocol import host_and_port
+from netsvc.services.http.site.style import AnswerStyle
 from tests.services.http.http_rig import Rig, Sink, hello, request, wait
 
 
@@ -81,6 +82,16 @@ class AnswerTests(SynchronousTestCase):
         peer = rig.connect()
         peer.send(request())
         self.assertTrue(peer.transport.closed)
+
+    def test_unsendable_fields_of_a_place(self) -> None:
+        """Fields of a place that would split every answer cost it those fields, once: 500, and no endless errors."""
+
+        def styled(exchange: Any) -> None:
+            exchange.style = AnswerStyle(fields=((b"A", b"b\r\nC: d"),))
+            exchange.answer(200, (), b"x")
+
+        answer = Rig(route=styled).get("/")
+        self.assertEqual((answer.status, b"c" in answer.headers), (500, False))
 
     def test_unsendable_fields(self) -> None:
         """A field that would split the answer is a 500, logged."""

@@ -96,9 +96,10 @@ def _version(head: RequestHead) -> str:
 class _Remembered:
     """The text of a second, and that of a head that comes again, is made once."""
 
-    def __init__(self) -> None:
+    def __init__(self, made: Callable[[RequestHead], tuple[str, str]]) -> None:
         self._second = -1
         self._time = ""
+        self._made = made
         self._parts: dict[int, tuple[RequestHead, str, str]] = {}
 
     def _of(self, head: RequestHead) -> tuple[str, str]:
@@ -109,12 +110,18 @@ class _Remembered:
             known = self._parts[id(head)] = (head, *self._made(head))
         return known[1], known[2]
 
-    def _made(self, head: RequestHead) -> tuple[str, str]:
-        raise NotImplementedError
+
+def _combined_parts(head: RequestHead) -> tuple[str, str]:
+    """The quoted request line, and referer with user agent."""
+    agents = " ".join(f'"{escaped(head.first(name) or b"-")}"' for name in (b"referer", b"user-agent"))
+    return f'"{head.method} {escaped(head.target)} HTTP/{_version(head)}"', agents
 
 
 class Combined(_Remembered):
     """Makes combined lines."""
+
+    def __init__(self) -> None:
+        super().__init__(_combined_parts)
 
     def __call__(self, record: Record) -> str:
         """One line, without its end."""
@@ -129,11 +136,6 @@ class Combined(_Remembered):
         octets = record.octets or "-"
         user = escaped_word(record.user) if record.user else "-"
         return f"{record.peer or '-'} - {user} {self._time} {request} {status} {octets} {agents}"
-
-    def _made(self, head: RequestHead) -> tuple[str, str]:
-        """The quoted request line, and referer with user agent."""
-        agents = " ".join(f'"{escaped(head.first(name) or b"-")}"' for name in (b"referer", b"user-agent"))
-        return f'"{head.method} {escaped(head.target)} HTTP/{_version(head)}"', agents
 
 
 class Text(Combined):
@@ -155,8 +157,20 @@ def _quoted(text: str | bytes | None) -> str:
     return json.dumps(text).replace("\x7f", "\\u007f")
 
 
+def _json_parts(head: RequestHead) -> tuple[str, str]:
+    """What the request line says, and referer with user agent."""
+    return (
+        f'"method":{_quoted(head.method)},"target":{_quoted(head.target)},"host":{_quoted(head.host)},'
+        f'"version":"{_version(head)}"',
+        f'"referer":{_quoted(head.first(b"referer"))},"user_agent":{_quoted(head.first(b"user-agent"))}',
+    )
+
+
 class Json(_Remembered):
     """Makes one JSON object for each line, ASCII only; what is not known is null."""
+
+    def __init__(self) -> None:
+        super().__init__(_json_parts)
 
     def __call__(self, record: Record) -> str:
         """One line, without its end."""
@@ -172,14 +186,6 @@ class Json(_Remembered):
             f'"status":{record.status},"octets":{record.octets},"seconds":{seconds},{agents},'
             f'"tls":{"true" if record.secure else "false"},"aborted":{"true" if record.aborted else "false"}'
             + (f',"reason":{_quoted(record.reason)}}}' if record.reason else "}")
-        )
-
-    def _made(self, head: RequestHead) -> tuple[str, str]:
-        """What the request line says, and referer with user agent."""
-        return (
-            f'"method":{_quoted(head.method)},"target":{_quoted(head.target)},"host":{_quoted(head.host)},'
-            f'"version":"{_version(head)}"',
-            f'"referer":{_quoted(head.first(b"referer"))},"user_agent":{_quoted(head.first(b"user-agent"))}',
         )
 
 

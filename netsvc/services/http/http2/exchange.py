@@ -13,22 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from netsvc.net.sendfile import READ_BLOCK, FileShrankError
 from netsvc.services.http.answer import may_have_body
+from netsvc.services.http.base_exchange import BaseExchange
 from netsvc.services.http.exchange import IExchange
-from netsvc.services.http.http1 import new_request_id
 from netsvc.services.http.http2.fields import field, fields, status_field
 from netsvc.services.http.pace import AnswerPace, BodyPace
-from netsvc.services.http.site.style import PLAIN, AnswerStyle
 
 if TYPE_CHECKING:
     from netsvc.services.http.head import Message
     from netsvc.services.http.http2.streams import Streams
-
-log = Logger()
 
 HIGH_WATER = 1 << 16  # octets waiting to be sent, past which a producer is paused
 LOW_WATER = 1 << 14  # octets, from which on it is resumed
@@ -48,7 +44,7 @@ class _File:
 
 
 @implementer(IExchange)
-class Http2Exchange:
+class Http2Exchange(BaseExchange):
     """A request that came over HTTP/2, and its answer.
 
     :param streams: those of its connection.
@@ -58,33 +54,21 @@ class Http2Exchange:
     """
 
     def __init__(self, streams: Streams, stream: int, message: Message, started: float, rejected: str = "") -> None:
+        super().__init__(streams, message)
         settings = streams.factory.settings
         self._streams = streams
-        self._request_id = ""
-        self._lost: Deferred[None] | None = None
-        self.head = message.head
-        self.body_length = message.body_length
-        self.style: AnswerStyle = PLAIN
-        self.user = ""
         self.stream = stream
         self.started = started
         self.rejected = rejected
         # The request's body
-        self._receiver: Any = None
-        self._continue_due = message.expects_continue
         self._arrived: deque[bytes] = deque()  # not yet taken
         self._body_paused = False
         self._delivering = False
-        self.body_ended = message.body_length == 0  # the last of it has come
-        self.body_whole = self.body_ended  # and was taken
-        self.dropping = False
+        self.body_ended = self.body_whole  # the last of it has come
         self.received = 0  # octets
         self.credit = 0  # octets of the stream's window to be given back
         self.body_pace = BodyPace(settings.body_timeout, settings.body_rate)
         # The answer
-        self._begun = False
-        self._has_body = False
-        self._length: int | None = None
         self._written = 0  # octets of the body that the route has given, or that were read for it
         self._waiting: deque[bytes | memoryview] = deque()
         self.waiting = 0  # octets
@@ -92,43 +76,10 @@ class Http2Exchange:
         self._producer: Any = None
         self._streaming = False
         self._producer_paused = False
-        self._gone = False  # the stream is closed before its answer was complete
-        self.finished = False  # the route has said its last
         self.over = False  # the stream is closed; the connection knows it no more
         self.sent = 0  # octets of the body given to the transport
-        self.status = 0
         self.queued = False  # it has its place in the connection's round
         self.answer_pace = AnswerPace(settings.send_timeout, settings.send_rate)
-
-    @property
-    def request_id(self) -> str:
-        if not self._request_id:
-            self._request_id = new_request_id()
-        return self._request_id
-
-    @property
-    def peer(self) -> tuple[str, int]:
-        return self._streams.peer
-
-    @property
-    def local(self) -> tuple[str, int]:
-        return self._streams.local
-
-    @property
-    def secure(self) -> bool:
-        return self._streams.secure
-
-    @property
-    def lost(self) -> Deferred[None]:
-        if self._lost is None:
-            self._lost = Deferred()
-            if self._gone:
-                self._lost.callback(None)
-        return self._lost
-
-    @property
-    def _closed(self) -> bool:
-        return self._gone or self.finished
 
     # The request's body
 
@@ -258,16 +209,6 @@ class Http2Exchange:
     def take_over(self) -> bool:
         return False
 
-    def _unsendable(self, error: ValueError) -> None:
-        log.error(
-            "the answer to {request_id} cannot be sent: {reason}",
-            event="http-answer-refused",
-            request_id=self.request_id,
-            reason=str(error),
-        )
-        self.style = PLAIN
-        self.refuse(500)
-
     def write(self, data: bytes) -> None:
         if self._closed or not self._begun or not self._has_body:
             return
@@ -326,15 +267,6 @@ class Http2Exchange:
             self._receiver = None
             self._streams.aborted(self)
             self._forget(ConnectionAbortedError("the answer was broken off"))
-
-    def refuse(self, status: int, reason: str | None = None, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        if self._closed:
-            return
-        if self._begun:
-            self.abort()
-            return
-        page_fields, page = self.style.error_page(status, reason, self.request_id)
-        self.answer(status, (*page_fields, *headers), page, reason)
 
     # The connection's side
 
@@ -395,34 +327,17 @@ class Http2Exchange:
             self._producer_paused = False
             self._producer.resumeProducing()
 
-    def fail(self, status: int) -> None:
-        """The rest of the request will not come as it should: answer so if nothing was said yet, and tell the route."""
-        receiver = None if self.dropping or self.body_whole else self._receiver
-        self._receiver = None
-        finished = self.finished
-        self.refuse(status)
-        if receiver is not None:
-            receiver.body_lost()
-        if not finished:
-            self._tell()
-
     def cut(self) -> bool:
         """The stream is gone. Returns whether the answer is not whole."""
         if self._gone:
             return False
         told = self.finished
         self._gone = True
-        receiver, self._receiver = self._receiver, None
-        if receiver is not None and not self.body_whole and not self.dropping:
-            receiver.body_lost()
+        self._lose_body()
         self._forget(ConnectionAbortedError("the peer left before the answer was sent"))
         if not told:
-            self._tell()
+            self._tell_lost()
         return True
-
-    def _tell(self) -> None:
-        if self._lost is not None and not self._lost.called:
-            self._lost.callback(None)
 
     def _forget(self, error: Exception) -> None:
         """Let go of all that waits."""

@@ -167,18 +167,7 @@ class Streams:
         if rejection is not None:
             exchange.refuse(rejection.status)
             return
-        if message.body_length is not None and message.body_length > factory.limits.body:
-            exchange.refuse(413)
-            return
-        try:
-            factory.route(exchange)
-        except Exception:  # noqa: BLE001  (a fault of ours costs this request, not the service)
-            log.failure(
-                "a request could not be answered: {request_id}",
-                event="http-route-failed",
-                request_id=exchange.request_id,
-            )
-            exchange.refuse(500)
+        factory.serve(exchange)
 
     def _data_received(self, event: DataReceived) -> None:
         exchange = self.open.get(event.stream_id)
@@ -326,25 +315,4 @@ class Streams:
     # The record
 
     def _record(self, exchange: Http2Exchange, *, aborted: bool = False) -> None:
-        factory = self.factory
-        factory.count(exchange.status)
-        seconds = factory.clock.seconds() - exchange.started
-        factory.observe(seconds)
-        if factory.access_log is None:
-            return
-        host, port = self.peer
-        if exchange.rejected:
-            factory.access_log.bad_request(host, exchange.status, exchange.rejected, exchange.request_id)
-            return
-        factory.access_log.request(
-            host,
-            exchange.head,
-            exchange.status,
-            exchange.sent,
-            request_id=exchange.request_id,
-            aborted=aborted,
-            user=exchange.user,
-            seconds=seconds,
-            port=port,
-            secure=True,
-        )
+        self.factory.record(exchange, exchange.started, aborted=aborted, rejected=exchange.rejected)
