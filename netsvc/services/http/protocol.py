@@ -69,7 +69,7 @@ class HttpProtocol(Protocol):
         self._eof = False  # the peer has closed its half
         self._paused = False  # reading is paused
         self._backlog: Backlog | None = None
-        self._over_tls = False
+        self.secure = False  # whether this is TLS
         self._peer: tuple[str, int] | None = None
         self._local: tuple[str, int] | None = None
         self._in_head = True  # the head of a request is awaited or has begun: head_timeout counts
@@ -92,11 +92,6 @@ class HttpProtocol(Protocol):
             self._local = host_and_port(self.transport.getHost())
         return self._local
 
-    @property
-    def secure(self) -> bool:
-        """Whether this is TLS."""
-        return bool(ISSLTransport.providedBy(self.transport) or getattr(self.transport, "TLS", False))
-
     # What happens on the connection
 
     def makeConnection(self, transport: Any) -> None:
@@ -105,7 +100,7 @@ class HttpProtocol(Protocol):
 
     def connectionMade(self) -> None:
         self.factory.opened(self)
-        self._over_tls = self.secure
+        self.secure = bool(ISSLTransport.providedBy(self.transport) or getattr(self.transport, "TLS", False))
         self.deadline = self.factory.after(self.factory.settings.head_timeout)
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
@@ -147,7 +142,7 @@ class HttpProtocol(Protocol):
     def _quick(self, message: Message) -> bool:
         """Answer a plain GET from memory, if that can be done."""
         factory = self.factory
-        ready = factory.ready.find(message.keys[self._over_tls], factory.epoch)
+        ready = factory.ready.find(message.keys[self.secure], factory.epoch)
         if ready is None:
             return False
         if message.tag or message.date:

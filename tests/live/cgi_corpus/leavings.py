@@ -105,7 +105,8 @@ add(
 )
 add(
     "left-subprocess",
-    "import subprocess\np = subprocess.Popen(['/bin/cat'], stdin=subprocess.PIPE)\np.stdin.write(b'not flushed')\n",
+    # Into a file: cat may be ended with the script before it has written what it got.
+    "import os, subprocess\np = subprocess.Popen(['/bin/cat'], stdin=subprocess.PIPE)\nos.dup2(os.open('left.txt', os.O_WRONLY | os.O_CREAT), p.stdin.fileno())\np.stdin.write(b'not flushed')\n",
 )
 add(
     "left-C-stream",

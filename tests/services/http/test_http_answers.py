@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.services.http.protocol import host_and_port
 from netsvc.services.http.site.style import AnswerStyle
-from tests.services.http.http_rig import Rig, Sink, hello, request, wait
+from tests.services.http.http_rig import Rig, Sink, Transport, hello, request, wait
 
 
 class AnswerTests(SynchronousTestCase):
@@ -175,8 +175,13 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(exchange.request_id, exchange.request_id)
         self.assertRegex(exchange.request_id, r"\A[0-9a-f]{12}\Z")
         self.assertEqual(host_and_port(UNIXAddress(None)), ("", 0))
-        peer.transport.TLS = True
-        self.assertTrue(exchange.secure)
+
+    def test_what_an_exchange_knows_of_tls(self) -> None:
+        """Whether the connection is TLS, however its transport says so."""
+        rig = Rig(route=wait)
+        with mock.patch.object(Transport, "TLS", True, create=True):
+            rig.connect().send(request())
+        self.assertTrue(rig.exchanges[0].secure)
 
 
 class RecordTests(SynchronousTestCase):

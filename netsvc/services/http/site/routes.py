@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from netsvc.services.http.listing.lists import Listings
 from netsvc.services.http.pages import PAGE_HEADERS, page
-from netsvc.services.http.site.paths import Decision, Directory, File, Redirect, Refused, Script, close, join, split
+from netsvc.services.http.site.paths import Decision, Directory, File, Redirect, Refused, Script, close, join
 from netsvc.services.http.site.sites import Found, Moved, Place, Request, Sites, elsewhere, to_https
 from netsvc.services.http.site.style import AnswerStyle
 from netsvc.services.http.static.files import StaticFiles
@@ -106,9 +106,9 @@ class Routes:
         place, decision = self._sites.look(found)
         exchange.style = self._equipment[place].style
         instead = self._sites.instead(found, decision, exchange.head.method)
-        self._answer(exchange, *(instead or (place, decision)))
+        self._answer(exchange, found, *(instead or (place, decision)))
 
-    def _answer(self, exchange: Any, place: Place, decision: Decision) -> None:
+    def _answer(self, exchange: Any, found: Found, place: Place, decision: Decision) -> None:
         method = exchange.head.method
         equipment = self._equipment[place]
         if isinstance(decision, Script):
@@ -137,21 +137,19 @@ class Routes:
             else:
                 exchange.refuse(405, headers=((b"Allow", ALLOWED),))
         elif isinstance(decision, File):
-            equipment.static.answer(exchange, decision, keep=self._key(exchange, place) is not None)
+            equipment.static.answer(exchange, decision, keep=self._may_keep(exchange, found, place))
         elif isinstance(decision, Redirect):
             self._redirect(exchange, decision.location)
         else:
             self._list(exchange, place, decision)
 
-    def _key(self, exchange: Any, place: Place) -> bytes | None:
-        """The raw path when it is spelled the one canonical way, so that nobody fills the memory with spellings."""
-        if self._equipment[place].authenticator is not None:
-            return None
-        raw: bytes = exchange.head.path
-        found = split(raw)
-        if isinstance(found, Refused) or join(found[0], directory=found[1]) != raw:
-            return None
-        return raw
+    def _may_keep(self, exchange: Any, found: Found, place: Place) -> bool:
+        """Whether others may be given this answer from memory.
+
+        Only under the one canonical spelling of its path, so that nobody fills the memory with spellings.
+        """
+        gated = self._equipment[place].authenticator is not None
+        return not gated and join(found.names, directory=found.directory) == exchange.head.path
 
     def _moved(self, exchange: Any, moved: Moved) -> None:
         body = page(
