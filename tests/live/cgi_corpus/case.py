@@ -42,6 +42,7 @@ VARIANTS: dict[str, str] = {
     "inspect": "cgi_env = PYTHONINSPECT=1\n  PYTHONSTARTUP={place}/modules/startup.py",
     "limited": "cgi_umask = 0077\ncgi_nice = 5\ncgi_cpu_limit = 100s\ncgi_memory_limit = 4GiB",
     "arguments": "cgi_query_arguments = yes\ncgi_pass_authorization = yes",
+    "no-ctypes": "cgi_env = PYTHONPATH={place}/no-ctypes",
     "by-env": "cgi_path = {first}:/usr/bin:/bin",
 }
 

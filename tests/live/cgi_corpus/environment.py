@@ -327,9 +327,7 @@ add(
     expect="^0 ",
     normal=((r"/tmp/\S+|memfd:\S+|/\S*/#\d+", "a file"),),
 )
-add(
-    "parent",
-    r"""
+PARENT = r"""
 import os
 def line(pid):
     return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
@@ -341,7 +339,17 @@ try:
 except ChildProcessError as error:
     print(error)
 print(open(f"/proc/self/task/{os.getpid()}/children").read())
-""",
+"""
+add(
+    "parent",
+    PARENT,
+    expect="True True",
+    again=True,
+)
+add(
+    "parent-of-two-forks",
+    PARENT,
+    variant="no-ctypes",
     expect="True True",
     again=True,
 )

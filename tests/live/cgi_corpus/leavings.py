@@ -108,6 +108,64 @@ add(
     # Into a file: cat may be ended with the script before it has written what it got.
     "import os, subprocess\np = subprocess.Popen(['/bin/cat'], stdin=subprocess.PIPE)\nos.dup2(os.open('left.txt', os.O_WRONLY | os.O_CREAT), p.stdin.fileno())\np.stdin.write(b'not flushed')\n",
 )
+for _name, _end in {"": "", "-exit": "import sys\nsys.exit(4)\n", "-error": "1 / 0\n"}.items():
+    add(
+        f"left-hidden{_name}",  # from the collector
+        "import gc\nf = open('left.txt', 'w')\nf.write('written')\ngc.freeze()\n" + _end,
+    )
+add(
+    "left-unhidden",
+    "import gc\nclass Kept:\n    def __del__(self): print('deleted')\nkept = Kept()\ngc.freeze()\ngc.unfreeze()\n",
+    expect="deleted",
+)
+add(
+    "left-warned-of",
+    "import warnings\nwarnings.simplefilter('always')\nf = open('left.txt', 'w')\nimport socket\ns = socket.socket()\n",
+    variant="strict",
+)
+add(
+    "left-warned-of-elsewhere",
+    "import warnings\nc = warnings.catch_warnings()\nc.__enter__()\nwarnings.simplefilter('always')\nimport socket\ns = socket.socket()\nraw = __import__('_socket').socket()\n",
+)
+add(
+    "left-deleter-put-later",
+    "class Kept: pass\nkept = Kept()\nKept.__del__ = lambda self: print('deleted', self.__class__.__name__)\n",
+    expect="deleted Kept",
+)
+add(
+    "left-deleter-of-a-metaclass",
+    "class Meta(type):\n    def __getattribute__(cls, name): raise AttributeError(name)\n    def __del__(cls): print('class deleted')\n"
+    "class Kept(metaclass=Meta): pass\nkept = Kept()\n",
+)
+add(
+    "left-instances",
+    "import collections, re\nclass Plain:\n    __slots__ = ('a',)\nclass Mine(collections.OrderedDict): pass\nclass Error(ValueError): pass\n"
+    "p = [Plain(), Mine(a=1), Error('x'), re.compile('a').match('a'), collections.deque([1]), iter([1]), map(str, [1]), {}.keys()]\n"
+    "try:\n    raise p[2]\nexcept Error as error:\n    kept = error\nprint('plain')\n",
+    expect="plain",
+)
+add(
+    "left-generator",
+    "def g():\n    try:\n        yield 1\n    finally:\n        print('closed')\nkept = [map(str, g())]\nnext(kept[0])\n",
+    expect="closed",
+)
+add("left-coroutine", "async def f(): pass\nkept = f()\n", variant="strict")
+add(
+    "left-replaced-builtins",
+    "import builtins, sys\nclass Kept:\n    def __del__(self): sys.__stdout__.write('deleted')\nkept = Kept()\nbuiltins.set = builtins.type = builtins.issubclass = builtins.len = None\n",
+    expect="deleted",
+)
+add(
+    "left-exit-now",
+    "import sys\nx = [1]\nprint('out', end='')\nprint('err', file=sys.stderr)\nsys.exit(3)\n",
+    variant="strict",
+)
+add(
+    "left-closed-stdout",
+    "import sys\nprint('out', flush=True)\nsys.stdout.close()\nsys.exit(2)\n",
+    expect="out",
+    variant="strict",
+)
 add(
     "left-C-stream",
     "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.fopen.restype = ctypes.c_void_p\nf = ctypes.c_void_p(libc.fopen(b'left.txt', b'w'))\nlibc.fputs(b'by C', f)\n",

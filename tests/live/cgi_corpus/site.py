@@ -60,6 +60,7 @@ class Site:
         self._write("www/file.txt", b"a file")
         self._write("modules/on_path.py", b"")
         self._write("modules/startup.py", b"print('started up')\n")
+        self._write("no-ctypes/sitecustomize.py", b"import sys\nsys.modules['_ctypes'] = None\n")
         for python in self._interpreters:
             self._virtual_environments(python)
             self._write(

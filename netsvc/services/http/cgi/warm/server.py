@@ -23,7 +23,7 @@ from netsvc.services.http.cgi.child import ExitWatch
 from netsvc.services.http.cgi.warm.shebang import Interpreter
 from netsvc.services.http.cgi.warm.wire import layer_request, read_report
 
-PROGRAM = Path(__file__).with_name("forkserver.py")
+PROGRAM = Path(__file__).parent / "forkserver" / "stages.py"
 ROOM = 16_384  # octets of environment that /proc/PID/environ shows of a script
 START_LIMIT = 10.0  # seconds that a server has for a report before it is taken for hung
 LONGEST_REPORT = 4096  # octets

@@ -7,6 +7,7 @@ or hangs, before it has reported, the script is executed.
 from __future__ import annotations
 
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -194,6 +195,7 @@ class WarmStart:
         self._successors: dict[Key, ForkServer] = {}
         self._unfit: dict[Key, tuple[tuple[tuple[bytes, Identity], ...], float, str]] = {}
         self._layers: OrderedDict[LayerKey, ForkServer] = OrderedDict()
+        self._next_layers: dict[LayerKey, ForkServer] = {}  # which follow one that is worn
         self._bare: dict[LayerKey, float] = {}  # those that are not worth one now, until when
         self._runs: dict[LayerKey, int] = {}
         self._told: set[tuple[str, str]] = set()
@@ -213,11 +215,11 @@ class WarmStart:
     def stop(self) -> None:
         """End all servers; what was asked of them still starts."""
         self._stopped = True
-        for server in (*self._servers.values(), *self._successors.values(), *self._layers.values()):
-            server.retire()
-        self._servers.clear()
-        self._layers.clear()
-        self._successors.clear()
+        every: tuple[dict[Any, ForkServer], ...] = (self._servers, self._successors, self._layers, self._next_layers)
+        for servers in every:
+            for server in tuple(servers.values()):
+                server.retire()
+            servers.clear()
         if self._tidy is not None:
             self._tidy.cancel()
             self._tidy = None
@@ -252,7 +254,7 @@ class WarmStart:
                 return None
             del self._unfit[key]
         self._serial += 1
-        packet = request(self._serial, command, interpreter)
+        packet = request(self._serial, time.monotonic_ns(), command, interpreter)
         if packet is None:
             self._tell(script, "its environment is too long")
             return None
@@ -276,7 +278,7 @@ class WarmStart:
                 self._scripts.pop(script, None)
                 if self._layers.get(layer_key) is server:
                     self._bare[layer_key] = self._reactor.seconds() + STALE
-                    del self._layers[layer_key]
+                    self._end_layer(layer_key)
                 elif self._servers.get(key) is server:
                     del self._servers[key]
                 server.retire()
@@ -341,23 +343,40 @@ class WarmStart:
     def _layer(self, key: LayerKey, server: ForkServer) -> ForkServer:
         """The server that has imported already what a script imports first, once there is one; otherwise `server`."""
         found = self._layers.get(key)
-        if found is not None and found.asked < RUNS:
-            self._layers.move_to_end(key)
-            return found if found.ready else server
-        if found is not None:
-            del self._layers[key]
-            found.retire()
-        if self._bare.get(key, 0.0) > self._reactor.seconds():
+        if found is None:
+            if self._bare.get(key, 0.0) > self._reactor.seconds():
+                return server
+            self._runs[key] = self._runs.get(key, 0) + 1
+            if self._runs[key] < WORTH or not server.ready:
+                if len(self._runs) > MAX_KNOWN:
+                    self._runs.clear()
+                return server
+            self._new_layer(key, server, self._layers)
+            while len(self._layers) > self._settings.cgi_warm_servers:
+                self._end_layer(next(iter(self._layers)))
             return server
-        self._runs[key] = self._runs.get(key, 0) + 1
-        if self._runs[key] < WORTH or not server.ready:
-            if len(self._runs) > MAX_KNOWN:
-                self._runs.clear()
-            return server
+        if found.asked >= RUNS and server.ready:
+            heir = self._next_layers.get(key) or self._new_layer(key, server, self._next_layers)
+            if heir is not None and heir.ready:
+                found.retire()
+                found = self._layers[key] = self._next_layers.pop(key)
+        self._layers.move_to_end(key)
+        return found if found.ready else server
+
+    def _end_layer(self, key: LayerKey) -> None:
+        """Retire a layer, and the one that was to follow it."""
+        for layers in (self._layers, self._next_layers):
+            layer = layers.pop(key, None)
+            if layer is not None:
+                layer.retire()
+
+    def _new_layer(self, key: LayerKey, server: ForkServer, layers: dict[LayerKey, ForkServer]) -> ForkServer | None:
+        """Ask for a layer, and keep it in `layers`."""
 
         def lost(layer: ForkServer, reason: str) -> None:
-            if self._layers.get(key) is layer:
-                del self._layers[key]
+            for known in (self._layers, self._next_layers):
+                if known.get(key) is layer:
+                    del known[key]
             if not layer.ready and reason:
                 if len(self._bare) > MAX_KNOWN:
                     self._bare.clear()
@@ -365,22 +384,20 @@ class WarmStart:
 
         layer = server.layer(key[1], self._legacy(), claim=self._claim, release=self._release, lost=lost)
         if layer is not None:
-            self._layers[key] = layer
-            while len(self._layers) > self._settings.cgi_warm_servers:
-                self._layers.popitem(last=False)[1].retire()
-        return server
+            layers[key] = layer
+        return layer
 
     def _end_idle(self) -> None:
         self._tidy = None
         longest = self._settings.cgi_warm_idle
         now = self._reactor.seconds()
-        every: tuple[OrderedDict[Any, ForkServer], ...] = (self._servers, self._layers)
+        every: tuple[dict[Any, ForkServer], ...] = (self._servers, self._successors, self._layers, self._next_layers)
         for servers in every:
             for key, server in tuple(servers.items()):
                 if server.idle and now - server.used_at >= longest:
                     del servers[key]
                     server.retire()
-        if self._servers or self._layers:
+        if any(every):
             self._tidy = self._reactor.callLater(longest / 4, self._end_idle)
 
     def _tell(self, script: str, reason: str, *, passing: bool = False) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import marshal
 import os
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.services.http.cgi.warm.server import START_LIMIT, ForkServer, start_server
 from netsvc.services.http.cgi.warm.shebang import Interpreter
+from netsvc.services.http.cgi.warm.wire import layer_request
 
 NOBODY = 2**22 + 1  # no process has this number: PID_MAX_LIMIT, threads.h
 BOUND = 10.0  # seconds
@@ -219,7 +219,7 @@ class ForkServerTest(ServerCase):
         layer = self.server.layer("/srv/x.py", "/state", **self.calls())
         assert layer is not None
         packet, descriptors, _, _ = socket.recv_fds(self.theirs, 1000, 3)
-        self.assertEqual((0, b"/srv/x.py", b"/state"), marshal.loads(packet))
+        self.assertEqual(layer_request("/srv/x.py", "/state"), packet)
         (descriptor,) = descriptors
         with contextlib.closing(socket.socket(fileno=descriptor)) as theirs:
             theirs.send(b"0 %d " % NOBODY)

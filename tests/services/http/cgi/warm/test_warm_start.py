@@ -40,6 +40,7 @@ class FakeServer:
         self.full = False
         self.layers: list[FakeServer] = []
         self.gives_layers = True
+        self.layers_ready = True
         self.waiting: list[WarmChild] = []
         self.taken: list[int] = []
 
@@ -59,8 +60,10 @@ class FakeServer:
     def layer(self, script: str, legacy: str, **calls: Any) -> FakeServer | None:
         if not self.gives_layers:
             return None
-        self.layers.append(FakeServer(self._reactor, (script, legacy), calls))
-        return self.layers[-1]
+        made = FakeServer(self._reactor, (script, legacy), calls)
+        made.ready = self.layers_ready
+        self.layers.append(made)
+        return made
 
     def retire(self) -> None:
         self.retired = True
@@ -366,13 +369,60 @@ class WarmServersTest(StartCase):
         layer.ready = True
         self.run_script()
         self.assertEqual((3, 1, 1), (len(server.taken), len(layer.taken), len(server.layers)))
-        layer.asked = RUNS
+        layer.lose("its warm interpreter has ended")
         self.run_script()
-        self.assertTrue(layer.retired)
         self.assertEqual(2, len(server.layers))
+
+    def test_warm_layer_successor(self) -> None:
+        """After a thousand scripts another takes over, as soon as it is ready; it goes where its predecessor goes."""
+        for _ in range(3):
+            self.run_script()
+        server = self.servers[0]
+        (old,) = server.layers
+        old.asked = RUNS
+        server.layers_ready = False
+        self.run_script()
+        heir = server.layers[1]
+        self.run_script()
+        self.assertEqual((3, 0, 2), (len(old.taken), len(heir.taken), len(server.layers)))
+        heir.ready = True
+        self.run_script()
+        self.assertEqual((True, 1), (old.retired, len(heir.taken)))
+        heir.asked = RUNS
+        self.run_script()
+        last = server.layers[2]
+        heir.waiting.pop().started(NOBODY, "stale: /srv")
+        self.assertEqual((True, True, False), (heir.retired, last.retired, server.retired))
+
+    def test_warm_layer_successor_is_lost(self) -> None:
+        """One that ends before it takes over is followed by another; one that is no good is not asked for again."""
+        for _ in range(3):
+            self.run_script()
+        server = self.servers[0]
+        (old,) = server.layers
+        old.asked = RUNS
+        server.gives_layers = False
+        self.run_script()
+        server.gives_layers, server.layers_ready = True, False
+        self.run_script()
         server.layers[1].lose("its warm interpreter has ended")
         self.run_script()
-        self.assertEqual(3, len(server.layers))
+        self.assertEqual((3, False), (len(server.layers), old.retired))
+
+    def test_warm_idle_successors(self) -> None:
+        """What was to follow a server or a layer ends with it when nobody comes."""
+        for _ in range(3):
+            self.run_script()
+        server = self.servers[0]
+        server.layers[0].asked = server.asked = RUNS
+        self.run_script()
+        self.assertEqual((2, 2), (len(self.servers), len(server.layers)))
+        every = [*self.servers, *server.layers]
+        for one in every:
+            one.waiting.clear()
+        self.reactor.pump([150] * 8)
+        self.assertEqual([True] * 4, [one.retired for one in every])
+        self.assertEqual([], self.reactor.getDelayedCalls())
 
     def test_warm_layer_of_an_edited_script(self) -> None:
         """A script that was edited has another layer."""

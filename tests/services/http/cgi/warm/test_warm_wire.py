@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.services.http.cgi.child import Command
 from netsvc.services.http.cgi.warm.shebang import Interpreter
-from netsvc.services.http.cgi.warm.wire import LONGEST, Report, layer_request, read_report, request
+from netsvc.services.http.cgi.warm.wire import HEAD, LONGEST, Report, layer_request, read_report, request
 
 PYTHON = Interpreter(b"/usr/bin/python3", (b"python3", b"-u"), b"", ((b"/usr/bin/python3", (1, 2, 3, 4, 5)),))
 
@@ -28,11 +28,14 @@ class WireTest(SynchronousTestCase):
 
     def test_warm_request(self) -> None:
         """A request carries all that exec would be told, as octets."""
-        packet = request(7, command(A="\udcff"), PYTHON)
+        packet = request(7, 8, command(A="\udcff"), PYTHON)
         assert packet is not None
+        serial, sent, size = HEAD.unpack_from(packet)
+        self.assertEqual((serial, sent), (7, 8))
+        watch, rest = packet[HEAD.size : HEAD.size + size], packet[HEAD.size + size :]
+        self.assertEqual(((b"/usr/bin/python3", (1, 2, 3, 4, 5)),), marshal.loads(watch))
         self.assertEqual(
             (
-                7,
                 [b"/srv/a-very-long-name.py", b"a"],
                 [b"python3", b"-u", b"/srv/a-very-long-name.py", b"a"],
                 b"a-very-long-nam",
@@ -42,20 +45,21 @@ class WireTest(SynchronousTestCase):
                 1,
                 0,
                 0,
-                ((b"/usr/bin/python3", (1, 2, 3, 4, 5)),),
             ),
-            marshal.loads(packet),
+            marshal.loads(rest),
         )
 
     def test_warm_request_unfit(self) -> None:
         """What only exec can refuse, or pass on, makes no packet."""
-        self.assertIsNone(request(1, command(A="x\0y"), PYTHON))
-        self.assertIsNone(request(1, command(A="\ud800"), PYTHON))
-        self.assertIsNone(request(1, command(A="x" * LONGEST), PYTHON))
+        self.assertIsNone(request(1, 1, command(A="x\0y"), PYTHON))
+        self.assertIsNone(request(1, 1, command(A="\ud800"), PYTHON))
+        self.assertIsNone(request(1, 1, command(A="x" * LONGEST), PYTHON))
 
     def test_warm_layer(self) -> None:
         """A layer is asked for with the script and the directory of cgi_legacy."""
-        self.assertEqual((0, b"/srv/x.py", b"/state"), marshal.loads(layer_request("/srv/x.py", "/state")))
+        packet = layer_request("/srv/x.py", "/state")
+        self.assertEqual((0, 0, 0), HEAD.unpack_from(packet))
+        self.assertEqual((b"/srv/x.py", b"/state"), marshal.loads(packet[HEAD.size :]))
 
     def test_warm_report(self) -> None:
         """Reports are read; what is none is told apart."""
