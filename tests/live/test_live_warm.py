@@ -24,6 +24,7 @@ from tests.waiting import wait_until
 BOUND = 30.0  # seconds
 PYTHON = Path(os.environ.get("NETSVC_TEST_PYTHON", Path(sys.base_prefix) / "bin" / "python3"))
 FALLBACK = "not run warm"
+TITLE = b"netsvc: warm "  # of fork servers
 
 
 def children_of(pid: int) -> list[int]:
@@ -118,7 +119,7 @@ class Case(SharedCase):
 
     def servers(self) -> list[int]:
         """The fork servers."""
-        return [pid for pid in children_of(self.warm.pid) if b"/proc/self/fd/" in command_line(pid)]
+        return [pid for pid in children_of(self.warm.pid) if command_line(pid).startswith(TITLE)]
 
 
 class WarmIdentityTest(Case):
@@ -378,12 +379,12 @@ class WarmServersTest(Case):
             servers = children_of(daemon.pid)
             self.assertTrue(servers)
             self.assertIn(daemon.stop(), (0, -signal.SIGTERM))
-            wait_until(lambda: not any(b"/proc/self/fd/" in command_line(pid) for pid in servers), "their end")
+            wait_until(lambda: not any(command_line(pid).startswith(TITLE) for pid in servers), "their end")
 
     def _settles(self) -> None:
         """Nothing but fork servers is left, and none is a zombie."""
 
         def rest() -> list[bytes]:
-            return [line for pid in children_of(self.warm.pid) if b"/proc/self/fd/" not in (line := command_line(pid))]
+            return [line for pid in children_of(self.warm.pid) if not (line := command_line(pid)).startswith(TITLE)]
 
         wait_until(lambda: not rest(), "nothing but fork servers")
