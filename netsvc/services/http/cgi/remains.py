@@ -167,7 +167,7 @@ class Remains:
 
     def _round(self) -> bool:
         """One look at all children; whether another one can find more."""
-        children = self._children()
+        children, now = self._children(), self._reactor.seconds()
         for known in (self._suspects, self._left, self._zombies):
             for pid in [pid for pid in known if pid not in children]:
                 del known[pid]
@@ -183,6 +183,8 @@ class Remains:
             if pid in self._left:
                 again |= self._end(pid) if status.alive else self._bury(pid)
                 continue
+            if not status.alive and now < self._zombies.setdefault(pid, now) + UNCLAIMED:
+                continue  # most are somebody's, who has not heard of it yet
             mark = procfs.variable_of(pid, MARK)
             known_mark = mark is not None and self._is_ours(mark, doomed)
             if not known_mark and pid not in self._suspects and status.session == pid:
@@ -191,9 +193,7 @@ class Remains:
                     self._spared.add(pid)
                     continue
             if not status.alive:
-                seen = self._zombies.setdefault(pid, self._reactor.seconds())
-                if self._reactor.seconds() >= seen + UNCLAIMED:
-                    again |= self._bury(pid)
+                again |= self._bury(pid)
             elif self._is_left(pid, status, mark if known_mark else None, doomed):
                 again |= self._end(pid)
         return again
