@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from tests.live.cgi_corpus import CASES
-from tests.live.cgi_corpus.compare import differences, hollow, stale, wrong_way
-from tests.live.cgi_corpus.play import Played, play
+from tests.live.cgi_corpus.compare import differences, hollow, layer_differences, stale, wrong_way
+from tests.live.cgi_corpus.play import Played, play, play_thrice
 from tests.live.cgi_corpus.site import Python, Site, pythons
 from tests.shared import SharedCase
 
@@ -48,6 +48,16 @@ class CorpusTest(SharedCase):
     def test_warm_is_identical(self) -> None:
         """Status, headers, body, stderr, what the log says of the run, and every file left: all as under exec."""
         self.assert_none(list(differences(self.exec_, self.warm, CASES, self.interpreters)))
+
+    def test_warm_layers_are_identical(self) -> None:
+        """Also of scripts that run again and again, which a server of their own forks."""
+        # A third of it all: each script under one interpreter, in turns.
+        every = [(case, self.interpreters[at % len(self.interpreters)]) for at, case in enumerate(CASES)]
+        site = Site(Path(self.place.name) / "thrice", CASES, self.interpreters)
+        exec_ = play_thrice(site, every, self.interpreters, "cgi_warm = off")
+        warm = play_thrice(site, every, self.interpreters, "cgi_warm = on")
+        self.assert_none(list(layer_differences(exec_, warm, every)))
+        self.assertGreater(len(warm.layered), 250)
 
     def test_warm_is_fresh(self) -> None:
         """Random numbers, names and keys are others at every run."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.live.cgi_corpus.case import Case
-from tests.live.cgi_corpus.play import Played, Seen, normal
+from tests.live.cgi_corpus.play import Played, Run, Seen, normal
 from tests.live.cgi_corpus.site import Python
 
 Files = dict[str, tuple[str, bytes]]
@@ -73,6 +73,17 @@ def differences(exec_: Played, warm: Played, cases: Sequence[Case], interpreters
             left = (case.name, python.version)
             yield from _of_files(name, _named(case, exec_.files[left]), _named(case, warm.files[left]))
     yield from _of_files("beside the document root", exec_.elsewhere, warm.elsewhere)
+
+
+def layer_differences(exec_: Played, warm: Played, every: Sequence[Run]) -> Iterator[str]:
+    """Every difference of scripts that were asked for three times."""
+    for case, python in every:
+        name = f"{case.name} ({python.version})"
+        for turn in (1, 2, 3):
+            key = (case.name, python.version, turn)
+            yield from _of_runs(f"{name}, request {turn} of 3", case, exec_.runs[key], warm.runs[key])
+        left = (case.name, python.version)
+        yield from _of_files(name, _named(case, exec_.files[left]), _named(case, warm.files[left]))
 
 
 def _of_runs(name: str, case: Case, left: Seen, right: Seen) -> Iterator[str]:

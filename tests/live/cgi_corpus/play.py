@@ -8,8 +8,9 @@ import json
 import os
 import re
 import socket
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +28,9 @@ BOUND = 60.0  # seconds for one answer
 AT_ONCE = 4  # requests
 CHUNK = 10_000  # octets
 
+LAYER_BOUND = 1.5  # seconds for a layer; some scripts get none
+
+Run = tuple[Case, Python]
 Key = tuple[str, str, int]  # case, version of Python, number of the request from 1
 
 
@@ -76,6 +80,7 @@ class Played:
     :param runs: by key.
     :param files: by case and version, what lies in the script's directory at the end.
     :param elsewhere: what lies beside the document root.
+    :param layered: by case and version, the runs that a layer has forked.
     :param warm: every event of the log whose name begins with ``cgi-warm``, with its fields.
     :param log: all of the log.
     """
@@ -83,6 +88,7 @@ class Played:
     runs: dict[Key, Seen] = field(factory=dict)
     files: dict[tuple[str, str], dict[str, tuple[str, bytes]]] = field(factory=dict)
     elsewhere: dict[str, tuple[str, bytes]] = field(factory=dict)
+    layered: frozenset[tuple[str, str]] = frozenset()
     warm: tuple[dict[str, Any], ...] = ()
     log: str = ""
 
@@ -132,15 +138,10 @@ def configuration(site: Site, first: str, options: str) -> str:
 
 def play(site: Site, cases: Sequence[Case], interpreters: Sequence[Python], options: str) -> Played:
     """Run a daemon, ask it for every case once and for some a second time, in another order, and stop it."""
-    site.lay_out()
-    first = str(Path(interpreters[0].program).parent)
-    answers: dict[Key, Seen] = {}
-    with Daemon(configuration(site, first, options)) as daemon, ThreadPoolExecutor(AT_ONCE) as pool:
+    every = [(case, python) for case in cases for python in interpreters]
 
-        def ask(case: Case, python: Python, turn: int) -> None:
-            answers[case.name, python.version, turn] = _ask(site, case, python)
-
-        every = [(case, python) for case in cases for python in interpreters]
+    def ask_all(play: _Play, pool: ThreadPoolExecutor) -> None:
+        ask = play.ask
         list(pool.map(lambda one: ask(*one, 1), every))
         twice = [one for one in reversed(every) if one[0].twice]
         for one in twice:
@@ -149,6 +150,78 @@ def play(site: Site, cases: Sequence[Case], interpreters: Sequence[Python], opti
         for one in every:
             for turn in range(3, 3 + one[0].more):
                 ask(*one, turn)
+
+    return _played(site, every, interpreters, options, ask_all)
+
+
+def play_thrice(site: Site, every: Sequence[Run], interpreters: Sequence[Python], options: str) -> Played:
+    """Run a daemon, ask it three times for each of some cases: the third time a warm one has a layer for it."""
+
+    def ask_all(play: _Play, pool: ThreadPoolExecutor) -> None:
+        list(pool.map(lambda one: play.ask_thrice(*one), every))
+
+    return _played(site, every, interpreters, options, ask_all)
+
+
+class _Play:
+    """A daemon that is being asked."""
+
+    def __init__(self, site: Site, pid: int, warm: bool) -> None:
+        self._site = site
+        self._pid = pid
+        self._warm = warm
+        self.answers: dict[Key, Seen] = {}
+        self.layered: set[tuple[str, str]] = set()
+
+    def ask(self, case: Case, python: Python, turn: int) -> None:
+        self.answers[case.name, python.version, turn] = _ask(self._site, case, python)
+
+    def ask_thrice(self, case: Case, python: Python) -> None:
+        self.ask(case, python, 1)
+        self.ask(case, python, 2)
+        layer = self._layer(case, python)
+        before = _faults(layer)
+        self.ask(case, python, 3)
+        if layer and _faults(layer) > before:  # a process that forks cannot but have some
+            self.layered.add((case.name, python.version))
+
+    def _layer(self, case: Case, python: Python) -> int:
+        """The process of a case's layer once it waits for requests; 0 when there is none."""
+        title = b"netsvc: warm " + os.fsencode(f"{self._site.place}/www{self._site.script_name(case, python)}") + b"\0"
+        until = time.monotonic() + LAYER_BOUND
+        while self._warm and time.monotonic() < until:
+            for pid in Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split():
+                with contextlib.suppress(OSError):
+                    if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(title) and _stat(int(pid))[0] == "S":
+                        return int(pid)
+            time.sleep(0.005)
+        return 0
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on, proc(5); of a process that is gone, dead."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ["X", *["0"] * 20]
+
+
+def _faults(pid: int) -> int:
+    return int(_stat(pid)[7]) if pid else 0
+
+
+def _played(
+    site: Site,
+    every: Sequence[Run],
+    interpreters: Sequence[Python],
+    options: str,
+    ask_all: Callable[[_Play, ThreadPoolExecutor], None],
+) -> Played:
+    site.lay_out()
+    first = str(Path(interpreters[0].program).parent)
+    with Daemon(configuration(site, first, options)) as daemon, ThreadPoolExecutor(AT_ONCE) as pool:
+        play = _Play(site, daemon.pid, warm="cgi_warm = on" in options)
+        ask_all(play, pool)
         # A script goes on for a moment after the last octet of its answer.
         wait_until(lambda: not _at_work(site.place / "www"), "a script of the corpus does not end")
         daemon.stop()
@@ -156,9 +229,10 @@ def play(site: Site, cases: Sequence[Case], interpreters: Sequence[Python], opti
         log = daemon.log()
     logged = _by_run(events, {target(site, *one): (one[0].name, one[1].version) for one in every})
     return Played(
-        runs={key: _with_log(seen, logged[key]) for key, seen in answers.items()},
+        runs={key: _with_log(seen, logged[key]) for key, seen in play.answers.items()},
         files={(case.name, python.version): site.left_by(case, python) for case, python in every},
         elsewhere=site.left_elsewhere(),
+        layered=frozenset(play.layered),
         warm=tuple(event for event in events if str(event.get("event", "")).startswith("cgi-warm")),
         log=log,
     )

@@ -78,7 +78,7 @@ def watch_end(gc, library):
     comes to the latter (a weak reference tells of the first of them), and no object that the script has made lives but
     plain ones, the process exits.
 
-    :param library: files of modules that are known to be the library's.
+    :param library: files of modules whose classes have methods for their end (`__del__`) that are known to do nothing.
     :returns: a list that gets the exit status once it is known and this may be done, and some list that the child has
         made; a list of what is not looked at; and a function that exits with a status unless something is left.
     """

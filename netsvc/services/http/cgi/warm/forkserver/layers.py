@@ -82,6 +82,15 @@ def hides(library, legacy, depends):
     return False
 
 
+def form_files(found):
+    """The file of the module cgi, if a layer has imported the library's. A form's own end closes what is in memory.
+
+    :param found: what `layer` gave: modules in it are the library's or netsvc's own.
+    """
+    spec = getattr(sys.modules.get("cgi"), "__spec__", None)
+    return frozenset([spec.origin]) & found.keys() if spec is not None else frozenset()
+
+
 def layer(script, source, legacy):
     """Import what a script imports first of all, in its own namespace, if that makes no difference to a later import.
 

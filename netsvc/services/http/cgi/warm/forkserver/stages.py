@@ -186,7 +186,7 @@ def serve():
     parts, kinds = make_streams(unbuffered)
     namespace = put_away()
     compile("", "", "exec")  # makes the types of its syntax trees, which is not for every child to do
-    end = watch_end(gc, ()), watch_script()
+    end = watch_end(gc, frozenset()), watch_script()
     end[0][1].extend(parts)
     forget()
     base = frozenset(sys.modules)
@@ -268,7 +268,7 @@ def serve():
         namespace = put_away()
         importers = dict(sys.path_importer_cache)
         had = set(sys.modules)
-        end = watch_end(gc, frozenset(state)), watch_script()
+        end = watch_end(gc, form_files(found)), watch_script()
         end[0][1].extend(parts)
         forget()
         base = frozenset(sys.modules)
