@@ -149,6 +149,11 @@ add(
     "def g():\n    try:\n        yield 1\n    finally:\n        print('closed')\nkept = [map(str, g())]\nnext(kept[0])\n",
     expect="closed",
 )
+add(
+    "left-at-exit-anew",
+    "import atexit\natexit._clear()\natexit.register(print, 'at exit')\n",
+    expect="at exit",
+)
 add("left-coroutine", "async def f(): pass\nkept = f()\n", variant="strict")
 add(
     "left-replaced-builtins",

@@ -178,7 +178,7 @@ def watch_script():
     from _warnings import filters
     from atexit import _ncallbacks
 
-    return filters, list(filters), _ncallbacks, _ncallbacks(), _count
+    return filters, list(filters), _ncallbacks, _count
 
 
 def ended(code, end, base, own, type=type, int=int, str=str, sys=sys):
@@ -188,7 +188,7 @@ def ended(code, end, base, own, type=type, int=int, str=str, sys=sys):
 
     :param own: the directory of the standard library's extension modules.
     """
-    (armed, _, leave), (filters, had, callbacks, called, threads), (stdout, stderr) = end
+    (armed, _, leave), (filters, had, callbacks, threads), (stdout, stderr) = end
     if not (code is None or (type(code) is int and 0 <= code <= 255)) or type(sys.modules) is not type(sys.__dict__):
         return
     for name, module in [*sys.modules.items()]:
@@ -205,6 +205,6 @@ def ended(code, end, base, own, type=type, int=int, str=str, sys=sys):
     # Whether anybody is told of what was not closed.
     told = sys.warnoptions or filters != had or (warnings is not None and warnings.filters is not filters)
     replaced = sys.stdout is not stdout or sys.stderr is not stderr
-    if not told and not replaced and DOERS.isdisjoint(sys.modules) and callbacks() == called and not threads():
+    if not told and not replaced and DOERS.isdisjoint(sys.modules) and not callbacks() and not threads():
         leave(code or 0)
     armed[0] = code or 0
