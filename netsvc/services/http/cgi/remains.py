@@ -79,6 +79,8 @@ class Remains:
         self._left: dict[int, _Left] = {}
         self._zombies: dict[int, float] = {}  # pid -> when first seen
         self._spared: set[int] = set()  # other parts' children, as far as we know
+        self._doubtful: set[int] = set()  # seems to be nobody's: within execve(2) a process has no environment
+        self._doubt = False  # one such was seen for the first time, in this look
         self._call: Any = None
         self._waiting: list[Deferred[None]] = []
 
@@ -147,9 +149,13 @@ class Remains:
 
     def _look(self) -> None:
         self._call = None
+        self._doubt = False
         for _ in range(ROUNDS):
             if not self._round():
                 break
+        if self._doubt:  # the next look may find whose it is
+            self._look_after(CHASE)
+            return
         self._ended.clear()
         self._groups.clear()
         if any(not left.given_up for left in self._left.values()):
@@ -169,9 +175,10 @@ class Remains:
         """One look at all children; whether another one can find more."""
         children, now = self._children(), self._reactor.seconds()
         for known in (self._suspects, self._left, self._zombies):
-            for pid in [pid for pid in known if pid not in children]:
-                del known[pid]
+            for pid in known.keys() - children:
+                self._drop(pid)
         self._spared &= children
+        self._doubtful &= children
         doomed = tuple(dict.fromkeys(self._left.values()))  # a process can end, and leave others, within the round
         held: set[int] | None = None
         again = False
@@ -219,12 +226,19 @@ class Remains:
 
     def _bury(self, pid: int) -> bool:
         """Reap a zombie; whether that was done. Its children are ours from now on."""
-        for known in (self._suspects, self._left, self._zombies):
-            known.pop(pid, None)
+        self._drop(pid)
         try:
             return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is not None
         except ChildProcessError:
             return False
+
+    def _drop(self, pid: int) -> None:
+        """It is gone. What it leaves in its turn has no time left, and is known by the mark until the look is over."""
+        left = self._left.pop(pid, None)
+        if left is not None:
+            self._ended.setdefault(left.mark, _Run(background=False, grace=0.0))
+        self._suspects.pop(pid, None)
+        self._zombies.pop(pid, None)
 
     def _is_left(self, pid: int, status: procfs.Status, mark: bytes | None, doomed: tuple[_Left, ...]) -> bool:
         """Whether a process has outlived its run; then it is one of `_left` from now on."""
@@ -240,7 +254,11 @@ class Remains:
         if mark is None or run is None:
             may_be = self._suspects.setdefault(pid, self._present())
             if not may_be or any(one.background for one in may_be.values()):
-                self._spared.add(pid)
+                if pid in self._doubtful and not self._doubt:
+                    self._spared.add(pid)
+                elif pid not in self._doubtful:
+                    self._doubtful.add(pid)
+                    self._doubt = True
                 return False
             if not may_be.keys().isdisjoint(self._running):
                 return False

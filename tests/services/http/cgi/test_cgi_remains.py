@@ -67,6 +67,21 @@ class RemainsTest(EngineCase):
             2,
         )
 
+    def test_cgi_08_within_execve(self) -> None:
+        """A process has no environment while it is executed; it is looked at again before it is let live."""
+        seen: set[int] = set()
+        real = procfs.variable_of
+
+        def variable_of(pid: int, name: bytes) -> bytes | None:
+            if pid in seen:
+                return real(pid, name)
+            seen.add(pid)
+            return None
+
+        self.patch(procfs, "variable_of", variable_of)
+        self.patch(procfs, "tree_of", lambda pid: [pid])  # nor was it there yet when its parent was looked at
+        self.leaves("setsid sh -c 'trap \"\" TERM; echo $$; setsid sleep 1000 & echo $!; wait' & sleep 0.05", 2)
+
     def test_cgi_08_peer_leaves(self) -> None:
         """It ends when the peer leaves a script that runs."""
         exchange = FakeExchange()
