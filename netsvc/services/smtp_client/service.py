@@ -35,7 +35,7 @@ from netsvc.services.smtp_client.settings import (
     socket_path,
 )
 from netsvc.services.smtp_client.submission import Desk, SubmissionFactory, SubmissionRules
-from netsvc.services.smtp_client.terms import Envelope, Relay
+from netsvc.services.smtp_client.terms import Envelope, Relay, Timeouts
 from netsvc.services.smtp_client.terms import Outcome as DeliveryOutcome
 from netsvc.services.smtp_client.trace import stamp
 
@@ -73,6 +73,7 @@ class Way:
 
     :param relay: where everything goes.
     :param host: our name.
+    :param timeouts: of each phase of a delivery to the smarthost.
     """
 
     relay: MaildirRelay | SmtpRelay
@@ -80,6 +81,7 @@ class Way:
     root: Path
     host: str
     runtime: IRuntime
+    timeouts: Timeouts
 
     def __call__(self, lease: Lease, content: bytes) -> Deferred[Iterable[Outcome]]:
         """Hand a leased message over; an outcome for each of its waiting recipients."""
@@ -95,7 +97,14 @@ class Way:
         )
         delivery: Deferred[Any]
         if self.smarthost is not None:
-            delivery = deliver(self.runtime.reactor, self.smarthost, envelope, stamped, helo_name=self.host)
+            delivery = deliver(
+                self.runtime.reactor,
+                self.smarthost,
+                envelope,
+                stamped,
+                helo_name=self.host,
+                timeouts=self.timeouts,
+            )
         else:
             # A host name may hold neither of the two, but the rule is the Maildir's. A long one would make the file's
             # name too long; the queue id alone makes it unique.
@@ -180,10 +189,10 @@ def make_service(settings: SmtpClientSettings, runtime: IRuntime) -> IService:
 
 
 def _way(settings: SmtpClientSettings, runtime: IRuntime) -> Way:
-    host = settings.helo_name or _host_name()
+    host, timeouts = settings.helo_name or _host_name(), Timeouts.within(settings.phase_timeout)
     if isinstance(settings.relay, MaildirRelay):
         root = runtime.state_directory / settings.relay.path.expanduser()
-        return Way(settings.relay, None, root, host, runtime)
+        return Way(settings.relay, None, root, host, runtime, timeouts)
     smarthost = Relay(
         host=settings.relay.host,
         port=settings.relay.port,
@@ -194,7 +203,7 @@ def _way(settings: SmtpClientSettings, runtime: IRuntime) -> Way:
         trust_roots=settings.trust_roots,
         auth_without_tls=settings.auth_without_tls,
     )
-    return Way(settings.relay, smarthost, runtime.state_directory, host, runtime)
+    return Way(settings.relay, smarthost, runtime.state_directory, host, runtime, timeouts)
 
 
 def _host_name() -> str:

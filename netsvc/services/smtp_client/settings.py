@@ -153,6 +153,11 @@ class SmtpClientSettings:
         help="Where mail waits, on a disk that keeps it; without it, outbox/SECTION in the state directory.",
     )
     concurrency: int = option(values.integer(1, 1000), default=20, help="Deliveries at the same time.")
+    phase_timeout: float = option(
+        values.duration(1, 10 * MINUTE),
+        default=10 * MINUTE,
+        help="Upper bound of each phase of a delivery; RFC 5321's own limits, 30 s to 10 minutes, hold where shorter.",
+    )
     retry_first: float = option(
         values.duration(1, DAY), default=5 * MINUTE, help="Upper bound of the first delay; each next one doubles it."
     )

@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from attrs import frozen
+from attrs import fields, frozen
 
 from netsvc.config.secrets import Secret
 
 Result = Literal["delivered", "retry", "permanent", "ambiguous"]
 TLSPolicy = Literal["none", "may", "require", "verify"]
+Wish = Literal["never", "success", "failure", "delay"]  # RFC 3461 4.1
+
+MAX_ENVID = 100  # characters, RFC 3461 4.4
+_PRINTABLE = re.compile(r"[\x20-\x7e]*\Z")
+_ORCPT = re.compile(r"(?:(?!utf-8;)[A-Za-z0-9-]+;[\x21-\x7e]+|(?i:utf-8);[^\x00-\x20\x7f-\x9f\ud800-\udfff]+)?\Z")
 
 
 @frozen(kw_only=True)
@@ -37,6 +42,33 @@ class Relay:
     trust_roots: Path | None = None
     auth_without_tls: bool = False
 
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'smtps' if self.implicit else 'smtp'}:{host}:{self.port}"
+
+
+@frozen(kw_only=True)
+class Notice:
+    """What the sender wants to hear about one recipient (RFC 3461 4.1, 4.2). ValueError for what cannot be said.
+
+    :param notify: ``never`` alone, or any of the others; empty: the sender did not say.
+    :param orcpt: the recipient as the sender first wrote it, decoded: ``rfc822;ann@example.com``, or ``utf-8;`` and an
+        address in any script (RFC 6533 3); empty: the sender did not say.
+    """
+
+    notify: tuple[Wish, ...] = field(default=())
+    orcpt: str = field(default="")
+
+    @notify.validator
+    def _consistent(self, _: object, value: tuple[Wish, ...]) -> None:
+        if len(set(value)) != len(value) or ("never" in value and len(value) > 1):
+            raise ValueError("NOTIFY is NEVER alone, or each of the others once")
+
+    @orcpt.validator
+    def _typed(self, _: object, value: str) -> None:
+        if not _ORCPT.match(value) or len(value.encode("utf-8", "replace")) > 500:  # RFC 3461 4.2
+            raise ValueError("ORCPT is TYPE;ADDRESS, at most 500 octets long")
+
 
 @frozen(kw_only=True)
 class Envelope:
@@ -44,10 +76,23 @@ class Envelope:
 
     :param sender: the reverse-path without angle brackets; empty for the null sender of bounces.
     :param recipients: forward-paths without angle brackets.
+    :param ret: what a notice shall return, the whole message or its header (RFC 3461 4.3); None: not said.
+    :param envid: the sender's name for this message, decoded (RFC 3461 4.4); empty: none.
+    :param notices: recipient -> what is wanted; who is not in it has no wishes.
+    :param require_tls: every server on the way must be verified and promise the same (RFC 8689).
     """
 
     sender: str
     recipients: tuple[str, ...]
+    ret: Literal["full", "hdrs"] | None = None
+    envid: str = field(default="")
+    notices: Mapping[str, Notice] = MappingProxyType({})
+    require_tls: bool = False
+
+    @envid.validator
+    def _short(self, _: object, value: str) -> None:
+        if not _PRINTABLE.match(value) or len(value) > MAX_ENVID:
+            raise ValueError(f"ENVID is printable ASCII, at most {MAX_ENVID} characters")
 
 
 @frozen(kw_only=True)
@@ -83,6 +128,12 @@ class Timeouts:
     termination: float = 600.0
     quit: float = 5.0
 
+    @classmethod
+    def within(cls, longest: float) -> Timeouts:
+        """These limits, none of them longer than so many seconds."""
+        limits = cls()
+        return cls(**{one.name: min(getattr(limits, one.name), longest) for one in fields(cls)})
+
 
 @frozen
 class Outcome:
@@ -96,6 +147,10 @@ class Outcome:
     :param text: the server's words without the codes, cleaned of control characters and bounded; or our reason.
     :param phase: where it was decided: connect, greeting, ehlo, starttls, tls, auth, content, rset, mail, rcpt, data,
         body, dot. With connect to auth nothing was said about this message: the next relay may be tried at once.
+    :param notified: the server took over the duty of notices (it offers DSN). Where it is False and the sender wants
+        to hear of success, whoever keeps the message owes a notice that it was relayed (RFC 3461 5.2.2).
+    :param via: the relay that was spoken to, ``smtp:HOST:PORT`` or ``smtps:HOST:PORT``; empty: none.
+    :param tls: what protected the connection, such as ``TLSv1.3 TLS_AES_256_GCM_SHA384 verified``; empty: nothing.
     """
 
     recipient: str
@@ -104,3 +159,6 @@ class Outcome:
     enhanced: str | None
     text: str
     phase: str = ""
+    notified: bool = False
+    via: str = ""
+    tls: str = ""

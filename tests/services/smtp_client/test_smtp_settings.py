@@ -18,6 +18,7 @@ from netsvc.services.smtp_client.settings import (
     relay,
     socket_path,
 )
+from netsvc.services.smtp_client.terms import Timeouts
 
 HERE = Context(Path("/etc"))
 
@@ -98,6 +99,12 @@ class Together(SynchronousTestCase):
         self.assertEqual(self.keys(helo_name="a b"), ["helo_name"])
         self.assertEqual(self.keys(helo_name="[192.0.2.1]"), [])
         self.assertEqual(self.keys(socket=Path("/" + "x" * 107)), ["socket"])
+
+    def test_phase_timeout(self) -> None:
+        """It shortens limits and lengthens none; the default leaves those of RFC 5321 as they are."""
+        self.assertEqual(Timeouts.within(SmtpClientSettings().phase_timeout), Timeouts())
+        short = Timeouts.within(60.0)
+        self.assertEqual((short.connect, short.greeting, short.termination, short.quit), (30.0, 60.0, 60.0, 5.0))
 
 
 class Places(SynchronousTestCase):
