@@ -31,6 +31,7 @@ from netsvc.services.smtp_client.service import SmtpClient, make_service
 from netsvc.services.smtp_client.settings import SmtpClientSettings, SmtpRelay
 from netsvc.services.smtp_client.submission_wire import encode
 from netsvc.services.smtp_client.terms import Outcome as DeliveryOutcome
+from netsvc.services.smtp_client.terms import Timeouts
 from tests.fakes import FakeRuntime
 from tests.outbox.kit import START
 from tests.outbox.test_outbox_rules import lease
@@ -112,6 +113,7 @@ class Making(SynchronousTestCase):
             password=secret,
             tls="require",
             helo_name="h.example",
+            phase_timeout=60.0,
         )
         asked: list[Any] = []
 
@@ -135,7 +137,7 @@ class Making(SynchronousTestCase):
         self.assertEqual((relay.username, relay.password), ("u", secret))
         self.assertEqual((envelope.sender, envelope.recipients), ("a@example.com", ("b@x",)))
         self.assertTrue(content.startswith(b"Received: by h.example"))
-        self.assertEqual(kwargs, {"helo_name": "h.example"})
+        self.assertEqual(kwargs, {"helo_name": "h.example", "timeouts": Timeouts.within(60.0)})
 
     def test_maildir(self) -> None:
         """A relative Maildir is in the state directory; the file's name holds the queue id."""
