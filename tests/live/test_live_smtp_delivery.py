@@ -183,7 +183,7 @@ class AiosmtpdTests(LiveCase):
         self.assertEqual(outcomes[0][1:3], ["delivered", 250], outcomes)
         self.assertIn("正文".encode(), box.taken[0][2])
 
-    def test_fault_16_17_18_certificates(self) -> None:
+    def test_mail_fault_16_17_18_certificates(self) -> None:
         """A certificate of a stranger, for another name, or of last week: refused with the reason, nothing is sent."""
         for issued, reason in (
             (server("127.0.0.1", by="other CA"), "not trusted here"),
@@ -246,7 +246,7 @@ class SocketTests(LiveCase):
             got += stream.read(65536)
         return got
 
-    def test_fault_01_refused(self) -> None:
+    def test_mail_fault_01_refused(self) -> None:
         """A port where nobody listens."""
         with closing(socket.create_server(("127.0.0.1", 0))) as listener:
             port = listener.getsockname()[1]
@@ -254,7 +254,7 @@ class SocketTests(LiveCase):
         self.assertEqual((outcomes[0][1], outcomes[0][5]), ("retry", "connect"))
         self.assertIn("refused", outcomes[0][4])
 
-    def test_fault_36_zero_window(self) -> None:
+    def test_mail_fault_36_zero_window(self) -> None:
         """A peer that stops reading in the body is left after the block's limit; the mail is retried, not ambiguous."""
 
         def behave(connection: socket.socket) -> None:
@@ -270,7 +270,7 @@ class SocketTests(LiveCase):
                 gone.set()
         self.assertEqual((outcomes[0][1], outcomes[0][5]), ("retry", "body"))
 
-    def test_fault_37_cut_in_the_body(self) -> None:
+    def test_mail_fault_37_cut_in_the_body(self) -> None:
         """RST in the body: retry."""
 
         def behave(connection: socket.socket) -> None:
@@ -283,7 +283,7 @@ class SocketTests(LiveCase):
             outcomes = self.send(port, content="a: b\r\n\r\n" + ("x" * 70 + "\r\n") * 200_000)
         self.assertEqual((outcomes[0][1], outcomes[0][5]), ("retry", "body"))
 
-    def test_fault_38_39_42_after_the_dot(self) -> None:
+    def test_mail_fault_38_39_42_after_the_dot(self) -> None:
         """FIN, RST, silence or half a reply after the dot: ambiguous."""
         for ending in ("fin", "rst", "silence", "half"):
 
@@ -302,7 +302,7 @@ class SocketTests(LiveCase):
                 outcomes = self.send(port)
             self.assertEqual((outcomes[0][1], outcomes[0][2], outcomes[0][5]), ("ambiguous", None, "dot"), ending)
 
-    def test_fault_44_250_then_rst(self) -> None:
+    def test_mail_fault_44_250_then_rst(self) -> None:
         """250, then RST: delivered."""
 
         def behave(connection: socket.socket) -> None:
@@ -317,7 +317,7 @@ class SocketTests(LiveCase):
             outcomes = self.send(port)
         self.assertEqual(outcomes[0][1], "delivered")
 
-    def test_fault_19_20_handshakes(self) -> None:
+    def test_mail_fault_19_20_handshakes(self) -> None:
         """A handshake that hangs or is cut: retry, in the phase of TLS."""
         for cut in (False, True):
 

@@ -23,6 +23,7 @@ _LINE = re.compile(rb"([2-5][0-9]{2})(?:([- ])(.*))?\Z", re.DOTALL)
 _STATUS = re.compile(r"([245])\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})(?=\s|\Z)\s*")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffd]+")
 _OLD_AUTH = re.compile(r"(?i)\AAUTH=")
+_LIMIT = re.compile(r"[1-9][0-9]{0,5}\Z")  # RFC 9422 4: six digits, no leading zero
 _SIZE = re.compile(r"[0-9]{1,20}\Z")  # RFC 1870 4: up to 20 digits
 
 
@@ -146,6 +147,14 @@ class Capabilities:
         """The greatest message in octets; None when unknown or unlimited (RFC 1870 4: 0)."""
         values = self.keywords.get("SIZE", ())
         return (int(values[0]) or None) if values and _SIZE.match(values[0]) else None
+
+    def limit(self, name: str) -> int | None:
+        """A limit that the server tells of itself, such as ``RCPTMAX`` or ``MAILMAX`` (RFC 9422); None: none."""
+        for word in self.keywords.get("LIMITS", ()):
+            key, _, value = word.partition("=")
+            if key.upper() == name and _LIMIT.match(value):
+                return int(value)
+        return None
 
     @property
     def mechanisms(self) -> frozenset[str]:

@@ -22,7 +22,7 @@ from netsvc.services.smtp_client.conversation import (
     refused,
 )
 from netsvc.services.smtp_client.replies import Capabilities, Reply
-from netsvc.services.smtp_client.terms import Envelope, Relay, Timeouts
+from netsvc.services.smtp_client.terms import VERIFIED, Envelope, Relay, Timeouts
 from netsvc.services.smtp_client.transaction import Transaction
 from netsvc.services.smtp_client.wire import command
 
@@ -34,6 +34,8 @@ class Session(Conversation):
     """One connection's worth of SMTP.
 
     :ivar tls_failed: the handshake of an opportunistic STARTTLS did not succeed.
+    :ivar stale: the session ended before the server took anything of this message, which was not its first: a
+        connection that had been kept too long. Another may be tried at once.
     :ivar fault: what went wrong inside netsvc, for the log.
     """
 
@@ -47,6 +49,9 @@ class Session(Conversation):
         self._ready = False
         self._dirty = False  # a MAIL was accepted and nothing ended its transaction
         self._may_quit = False  # the session ended unhappily, but between commands
+        self._messages = 0
+        self._transactions = 0
+        self.stale = False
         self.tls_failed = False
         self.fault: Exception | None = None
 
@@ -55,6 +60,7 @@ class Session(Conversation):
     def begin(self, envelope: Envelope, content: bytes) -> list[Action]:
         """Send a message: the first on a connection just made, or the next once Finished was given."""
         transaction = Transaction(envelope, content, self._scrub)
+        self._messages += 1
         return self._run(self._deliver(transaction))
 
     def quit(self) -> list[Action]:
@@ -64,20 +70,36 @@ class Session(Conversation):
         self.usable = self._may_quit = False
         return [Send(b"QUIT\r\n"), Deadline(self._timeouts.quit), Close(abort=False)]
 
+    @property
+    def spent(self) -> bool:
+        """Whether the server has taken all the transactions that it wants to (RFC 9422 4.1, MAILMAX)."""
+        most = self._capabilities.limit("MAILMAX")
+        return most is not None and self._transactions >= most
+
     # The script.
 
     def _deliver(self, transaction: Transaction) -> Script[None]:
         try:
+            if self._messages > 1:
+                self.phase = "mail"
             if not self.usable:
                 raise SessionEnded("the connection can carry no further message", "4.4.2")
             if not self._ready:
                 yield from self._open()
-            if self._dirty:
-                yield from self._reset()
-            self._dirty = yield from transaction.run(self, self._capabilities)
+            if transaction.require_tls:
+                self._demand_tls(transaction)
+            transaction.prepare(self._capabilities)
+            while transaction.more:
+                if self.spent:
+                    raise SessionEnded("the server takes no more transactions on one connection", "4.5.3", broken=False)
+                if self._dirty:
+                    yield from self._reset()
+                self._dirty = yield from transaction.run(self)
+                self._transactions += 1
         except SessionEnded as end:
             self.usable = False
             self._may_quit = not end.broken
+            self.stale = self._messages > 1 and not transaction.begun and self.phase in {"rset", "mail"}
             transaction.give_up(end, self.phase)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not lose a message
             self.usable = False
@@ -97,6 +119,15 @@ class Session(Conversation):
         if self._relay.username is not None:
             yield from self._authenticate(self._relay.username)
         self._ready = True
+
+    def _demand_tls(self, transaction: Transaction) -> None:
+        # RFC 8689 4.2.1: the certificate is verified, and the server promises to demand the same of the next one
+        if not (self._encrypted and self._relay.tls in VERIFIED):
+            transaction.refuse("5.7.10", "the sender requires verified TLS, and this connection has none", "tls")
+        elif "REQUIRETLS" not in self._capabilities:
+            transaction.refuse(
+                "5.7.30", "the sender requires TLS all the way, and the server does not offer it", "ehlo"
+            )
 
     def _hello(self) -> Script[None]:
         self.send(command("EHLO", self._helo_name))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
-from attrs import fields, frozen
+from attrs import field, fields, frozen
 
 from netsvc.config.secrets import Secret
 
 Result = Literal["delivered", "retry", "permanent", "ambiguous"]
 TLSPolicy = Literal["none", "may", "require", "verify"]
+VERIFIED: frozenset[TLSPolicy] = frozenset({"verify"})  # the policies that know whom they speak to
 Wish = Literal["never", "success", "failure", "delay"]  # RFC 3461 4.1
 
 MAX_ENVID = 100  # characters, RFC 3461 4.4
 _PRINTABLE = re.compile(r"[\x20-\x7e]*\Z")
+_NO_NOTICES: Mapping[str, Notice] = MappingProxyType({})
 _ORCPT = re.compile(r"(?:(?!utf-8;)[A-Za-z0-9-]+;[\x21-\x7e]+|(?i:utf-8);[^\x00-\x20\x7f-\x9f\ud800-\udfff]+)?\Z")
 
 
@@ -86,7 +91,7 @@ class Envelope:
     recipients: tuple[str, ...]
     ret: Literal["full", "hdrs"] | None = None
     envid: str = field(default="")
-    notices: Mapping[str, Notice] = MappingProxyType({})
+    notices: Mapping[str, Notice] = _NO_NOTICES
     require_tls: bool = False
 
     @envid.validator

@@ -62,13 +62,14 @@ class Stage:
         content: bytes = MESSAGE,
         timeouts: Timeouts = Timeouts(),  # noqa: B008
         open_window: bool = True,
+        envelope: Envelope | None = None,
     ) -> None:
         self.clock = Clock()
         self.pipe = Pipe()
         self.open_window = open_window
         self.session = Session(relay, helo_name="client.example", timeouts=timeouts)
         self.delivery = Delivery(
-            self.session, Envelope(sender=sender, recipients=to), content, creator=None, clock=self.clock
+            self.session, envelope or Envelope(sender=sender, recipients=to), content, creator=None, clock=self.clock
         )
         self.fired: list[tuple[Outcome, ...]] = []
         self.delivery.outcomes.addCallback(self.fired.append)

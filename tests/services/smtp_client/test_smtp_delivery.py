@@ -77,7 +77,7 @@ class DeliverTests(SynchronousTestCase):
         self.deliver(envelope=Envelope(sender="", recipients=()))
         self.assertEqual((self.outcomes, self.reactor.tcpClients), ([()], []))
 
-    def test_fault_01_refused_and_kin(self) -> None:
+    def test_mail_fault_01_refused_and_kin(self) -> None:
         """Whatever keeps a connection from being made is a retry with its reason in words."""
         for error, words in (
             (ConnectionRefusedError(), "127.0.0.1 port 25: the connection was refused"),
@@ -94,7 +94,7 @@ class DeliverTests(SynchronousTestCase):
             self.assertEqual((outcome.result, outcome.code, outcome.text), ("retry", None, words))
             self.assertEqual((outcome.enhanced, outcome.phase), ("4.4.1", "connect"))
 
-    def test_fault_02_black_hole(self) -> None:
+    def test_mail_fault_02_black_hole(self) -> None:
         """A connection that is never made is given up after 30 seconds in all."""
         self.deliver()
         self.reactor.advance(29)

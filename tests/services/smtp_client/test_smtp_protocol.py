@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.services.smtp_client.terms import Relay, Timeouts
+from netsvc.services.smtp_client.terms import Envelope, Notice, Relay, Timeouts
 from tests.services.smtp_client.stage import EHLO, GO, GREETING, LOGIN, MESSAGE, OK, PASSWORD, PIPELINING, PLAIN, Stage
 
 THREE = ("a@there.example", "b@there.example", "c@there.example")
@@ -100,7 +100,7 @@ class HappyTests(SynchronousTestCase):
 
 
 class ConnectFaultTests(SynchronousTestCase):
-    def test_fault_03_accepted_and_silent(self) -> None:
+    def test_mail_fault_03_accepted_and_silent(self) -> None:
         """A server that says nothing for five minutes is given up; the mail is retried."""
         stage = Stage()
         stage.clock.advance(299)
@@ -109,13 +109,13 @@ class ConnectFaultTests(SynchronousTestCase):
         self.assertEqual((stage.only.result, stage.only.phase, stage.only.code), ("retry", "greeting", None))
         self.assertTrue(stage.pipe.aborted)
 
-    def test_fault_04_banner_421(self) -> None:
+    def test_mail_fault_04_banner_421(self) -> None:
         """A 421 banner is retried with its words."""
         stage = Stage()
         stage.say(b"421 4.3.2 busy\r\n")
         self.assertEqual((stage.only.result, stage.only.code, stage.only.text), ("retry", 421, "busy"))
 
-    def test_fault_05_banner_554(self) -> None:
+    def test_mail_fault_05_banner_554(self) -> None:
         """A 554 banner speaks of the server, not of the message: retry, politely ended."""
         stage = Stage()
         self.assertEqual(stage.say(b"554 no service\r\n"), b"QUIT\r\n")
@@ -127,7 +127,7 @@ class ConnectFaultTests(SynchronousTestCase):
         stage.say(b"250 hi\r\n")
         self.assertEqual((stage.only.result, stage.only.code), ("retry", 250))
 
-    def test_fault_06_banner_by_drips(self) -> None:
+    def test_mail_fault_06_banner_by_drips(self) -> None:
         """Octets that drip in prolong no phase."""
         stage = Stage()
         for _ in range(10):
@@ -137,7 +137,7 @@ class ConnectFaultTests(SynchronousTestCase):
         stage.clock.advance(1)
         self.assertEqual(stage.results, ["retry"])
 
-    def test_fault_07_binary_rubbish(self) -> None:
+    def test_mail_fault_07_binary_rubbish(self) -> None:
         """Rubbish ends the session at once."""
         for rubbish in (
             b"\x00\xff\x16\x03\x01\n",
@@ -152,7 +152,7 @@ class ConnectFaultTests(SynchronousTestCase):
             self.assertEqual((stage.only.result, stage.only.code), ("retry", None), rubbish)
             self.assertTrue(stage.pipe.aborted)
 
-    def test_fault_08_endless_multiline(self) -> None:
+    def test_mail_fault_08_endless_multiline(self) -> None:
         """A reply without end is cut after 128 lines."""
         stage = Stage()
         for _ in range(127):
@@ -161,13 +161,13 @@ class ConnectFaultTests(SynchronousTestCase):
         stage.say(b"220-x\r\n")
         self.assertEqual(stage.results, ["retry"])
 
-    def test_fault_09_bare_lf_replies(self) -> None:
+    def test_mail_fault_09_bare_lf_replies(self) -> None:
         """Replies that end in LF alone are understood."""
         stage = Stage()
         stage.say(*(reply.replace(b"\r\n", b"\n") for reply in (GREETING, EHLO, OK, OK, GO, OK)))
         self.assertEqual(stage.results, ["delivered"])
 
-    def test_fault_10_mixed_codes(self) -> None:
+    def test_mail_fault_10_mixed_codes(self) -> None:
         """A reply whose lines bear different codes is none."""
         stage = Stage()
         stage.say(b"220-x\r\n250 y\r\n")
@@ -179,25 +179,25 @@ class ConnectFaultTests(SynchronousTestCase):
 
 
 class HelloFaultTests(SynchronousTestCase):
-    def test_fault_11_helo(self) -> None:
+    def test_mail_fault_11_helo(self) -> None:
         """A server without EHLO is spoken to with HELO and without extensions."""
         stage = Stage()
         self.assertEqual(stage.say(GREETING, b"500 what?\r\n"), b"EHLO client.example\r\nHELO client.example\r\n")
         self.assertEqual(stage.say(b"250-x\r\n250 PIPELINING\r\n"), b"MAIL FROM:<me@here.example>\r\n")
 
-    def test_fault_11_helo_refused_too(self) -> None:
+    def test_mail_fault_11_helo_refused_too(self) -> None:
         """HELO refused ends it; there is no loop."""
         stage = Stage()
         self.assertEqual(stage.say(GREETING, b"502 no\r\n", b"502 no\r\n").count(b"LO "), 2)
         self.assertEqual((stage.only.result, stage.only.code, stage.only.phase), ("retry", 502, "ehlo"))
 
-    def test_fault_12_ehlo_421(self) -> None:
+    def test_mail_fault_12_ehlo_421(self) -> None:
         """421 to EHLO ends the session without HELO."""
         stage = Stage()
         self.assertEqual(stage.say(GREETING, b"421 off\r\n"), b"EHLO client.example\r\n")
         self.assertEqual((stage.only.result, stage.only.code), ("retry", 421))
 
-    def test_fault_13_starttls_454(self) -> None:
+    def test_mail_fault_13_starttls_454(self) -> None:
         """STARTTLS refused where TLS is required: retry, nothing of the mail was sent. Where it may be: in clear."""
         offer = b"250-x\r\n250 STARTTLS\r\n"
         stage = Stage(REQUIRED)
@@ -207,7 +207,7 @@ class HelloFaultTests(SynchronousTestCase):
         stage = Stage(evolve(REQUIRED, tls="may"))
         self.assertTrue(stage.say(GREETING, offer, b"454 no\r\n").endswith(b"MAIL FROM:<me@here.example>\r\n"))
 
-    def test_fault_14_starttls_stripped(self) -> None:
+    def test_mail_fault_14_starttls_stripped(self) -> None:
         """Without the offer of STARTTLS nothing is sent where TLS is required."""
         for tls in ("require", "verify"):
             stage = Stage(evolve(REQUIRED, tls=tls))
@@ -219,7 +219,7 @@ class HelloFaultTests(SynchronousTestCase):
         stage = Stage(evolve(REQUIRED, tls="may"))
         self.assertIn(b"MAIL", stage.say(GREETING, EHLO))
 
-    def test_fault_15_replies_injected_after_220(self) -> None:
+    def test_mail_fault_15_replies_injected_after_220(self) -> None:
         """Anything in clear behind the 220 of STARTTLS, a whole reply or part of one, ends the session."""
         for injected in (b"250 x\r\n250 x\r\n250 x\r\n354 x\r\n250 x\r\n", b"2", b"\r\n", b"250-x\r\n"):
             for tls in ("may", "require", "verify"):
@@ -254,7 +254,7 @@ class AuthFaultTests(SynchronousTestCase):
         stage = Stage(LOGIN)
         self.assertTrue(stage.say(GREETING, self.OFFER, b"504 no\r\n").endswith(b"AUTH LOGIN\r\n"))
 
-    def test_fault_22_535(self) -> None:
+    def test_mail_fault_22_535(self) -> None:
         """535 is retried, once a session, and the password that the server says back does not get out."""
         stage = Stage(LOGIN)
         token = b64encode(f"\0anna\0{PASSWORD}".encode()).decode()
@@ -265,20 +265,20 @@ class AuthFaultTests(SynchronousTestCase):
         self.assertEqual((stage.only.result, stage.only.code, stage.only.enhanced), ("retry", 535, "5.7.8"))
         self.assertNotIn(PASSWORD, repr(stage.outcomes) + repr(LOGIN) + repr(vars(stage.session)))
 
-    def test_fault_23_454(self) -> None:
+    def test_mail_fault_23_454(self) -> None:
         """454 is retried."""
         stage = Stage(LOGIN)
         stage.say(GREETING, self.OFFER, b"454 4.7.0 later\r\n")
         self.assertEqual((stage.only.result, stage.only.code), ("retry", 454))
 
-    def test_fault_24_no_common_mechanism(self) -> None:
+    def test_mail_fault_24_no_common_mechanism(self) -> None:
         """No common mechanism, or none at all: retry, and nothing of the mail is sent."""
         for offer in (b"250-x\r\n250 AUTH GSSAPI NTLM\r\n", EHLO):
             stage = Stage(LOGIN)
             self.assertTrue(stage.say(GREETING, offer).endswith(b"QUIT\r\n"))
             self.assertEqual((stage.only.result, stage.only.phase), ("retry", "auth"))
 
-    def test_fault_25_bad_challenge(self) -> None:
+    def test_mail_fault_25_bad_challenge(self) -> None:
         """A challenge that is no base64, or one too many, is cancelled with a star."""
         stage = Stage(LOGIN)
         self.assertTrue(stage.say(GREETING, self.OFFER, b"334 one more?\r\n").endswith(b"*\r\n"))
@@ -291,7 +291,7 @@ class AuthFaultTests(SynchronousTestCase):
         stage = Stage(LOGIN)
         self.assertTrue(stage.say(GREETING, self.OFFER, b"334 \xff\xff\r\n").endswith(b"*\r\n"))
 
-    def test_fault_26_offered_only_before_tls(self) -> None:
+    def test_mail_fault_26_offered_only_before_tls(self) -> None:
         """Credentials never go in clear unless told: with TLS optional and absent, nothing is sent."""
         stage = Stage(evolve(LOGIN, tls="may", auth_without_tls=False))
         self.assertNotIn(b"AUTH", stage.say(GREETING, self.OFFER))
@@ -305,7 +305,7 @@ class AuthFaultTests(SynchronousTestCase):
 
 
 class EnvelopeFaultTests(SynchronousTestCase):
-    def test_fault_27_mail_refused(self) -> None:
+    def test_mail_fault_27_mail_refused(self) -> None:
         """MAIL 4yz is retried, 5yz permanent, 530 (log in first) speaks of the session; all recipients share it."""
         for reply, result in (
             (b"451 4.3.0 x\r\n", "retry"),
@@ -317,7 +317,7 @@ class EnvelopeFaultTests(SynchronousTestCase):
             self.assertEqual(stage.results, [result] * 3)
             self.assertEqual(stage.outcomes[0].phase, "mail")
 
-    def test_fault_27_mail_refused_pipelined(self) -> None:
+    def test_mail_fault_27_mail_refused_pipelined(self) -> None:
         """Pipelined replies behind a refused MAIL change nothing, and a 354 is answered with a dot alone."""
         stage = Stage(to=THREE[:1])
         stage.say(GREETING, PIPELINING)
@@ -337,7 +337,7 @@ class EnvelopeFaultTests(SynchronousTestCase):
         self.assertTrue(stage.pipe.aborted)
         self.assertEqual((stage.only.result, stage.only.code), ("retry", 451))
 
-    def test_fault_28_over_size(self) -> None:
+    def test_mail_fault_28_over_size(self) -> None:
         """A message over the server's SIZE is refused here, with both numbers."""
         stage = Stage(content=b"x" * 99 + b"\n", to=THREE)
         self.assertTrue(stage.say(GREETING, b"250-x\r\n250 SIZE 100\r\n").endswith(b"QUIT\r\n"))
@@ -345,7 +345,7 @@ class EnvelopeFaultTests(SynchronousTestCase):
         self.assertEqual((stage.outcomes[0].enhanced, stage.outcomes[0].code), ("5.3.4", None))
         self.assertIn("101 octets", stage.outcomes[0].text)
 
-    def test_fault_28_size_unlimited_or_unreadable(self) -> None:
+    def test_mail_fault_28_size_unlimited_or_unreadable(self) -> None:
         """SIZE 0, SIZE alone and a SIZE that is no number limit nothing."""
         for size in (b"SIZE 0", b"SIZE", b"SIZE many", b"SIZE -1"):
             stage = Stage()
@@ -353,7 +353,7 @@ class EnvelopeFaultTests(SynchronousTestCase):
                 b"MAIL FROM:<me@here.example> SIZE=21\r\n", stage.say(GREETING, b"250-x\r\n250 " + size + b"\r\n")
             )
 
-    def test_fault_29_rcpt_mix(self) -> None:
+    def test_mail_fault_29_rcpt_mix(self) -> None:
         """Each recipient gets what was said of it; the accepted share the reply to the dot."""
         for ehlo in (EHLO, PIPELINING):
             stage = Stage(to=THREE)
@@ -364,7 +364,7 @@ class EnvelopeFaultTests(SynchronousTestCase):
             self.assertEqual([outcome.code for outcome in stage.outcomes], [250, 450, 550])
             self.assertEqual([outcome.recipient for outcome in stage.outcomes], list(THREE))
 
-    def test_fault_30_all_greylisted(self) -> None:
+    def test_mail_fault_30_all_greylisted(self) -> None:
         """All refused for now: no DATA, all retried."""
         stage = Stage(to=THREE)
         sent = stage.say(GREETING, EHLO, OK, *[b"451 4.7.1 grey\r\n"] * 3)
@@ -372,7 +372,7 @@ class EnvelopeFaultTests(SynchronousTestCase):
         self.assertNotIn(b"DATA", sent)
         self.assertEqual(stage.results, ["retry"] * 3)
 
-    def test_fault_30_all_refused_and_data_taken(self) -> None:
+    def test_mail_fault_30_all_refused_and_data_taken(self) -> None:
         """A server that takes pipelined DATA with nobody to send to gets a dot alone."""
         stage = Stage(to=THREE[:2])
         stage.say(GREETING, PIPELINING, OK + b"550 a\r\n550 b\r\n")
@@ -381,15 +381,44 @@ class EnvelopeFaultTests(SynchronousTestCase):
         self.assertEqual(stage.results, ["permanent", "permanent"])
         self.assertEqual(stage.outcomes[1].text, "b")
 
-    def test_fault_31_452_after_n(self) -> None:
-        """452 after some were taken: those get the mail, all others are retried and not asked for."""
+    def test_mail_fault_31_452_after_n(self) -> None:
+        """452 after some were taken: those get the mail, and the others have the next transaction at once."""
         for reply in (b"452 4.5.3 enough\r\n", b"552 too many\r\n"):
             stage = Stage(to=THREE)
             self.assertTrue(stage.say(GREETING, EHLO, OK, OK, reply).endswith(b"DATA\r\n"))
-            stage.say(GO, OK)
-            self.assertEqual(stage.results, ["delivered", "retry", "retry"])
+            self.assertTrue(stage.say(GO, OK).endswith(b"\r\n.\r\nMAIL FROM:<me@here.example> SIZE=21\r\n"))
+            self.assertEqual(
+                stage.say(OK, OK, OK), b"RCPT TO:<b@there.example>\r\nRCPT TO:<c@there.example>\r\nDATA\r\n"
+            )
+            self.assertEqual(stage.fired, [])
+            stage.say(GO, b"250 2.0.0 both\r\n")
+            self.assertEqual(stage.results, ["delivered"] * 3)
+            self.assertEqual([outcome.text for outcome in stage.outcomes], ["fine", "both", "both"])
 
-    def test_fault_31_552_is_not_always_too_many(self) -> None:
+    def test_mail_fault_31_452_to_the_first(self) -> None:
+        """452 to the first of a transaction is retried later: there would be no end."""
+        stage = Stage(to=THREE)
+        stage.say(GREETING, EHLO, OK, OK, b"452 4.5.3 enough\r\n", GO, OK, OK)
+        stage.say(b"452 4.5.3 enough\r\n", b"452 4.5.3 enough\r\n")
+        self.assertEqual(stage.results, ["delivered", "retry", "retry"])
+        self.assertEqual(stage.outcomes[2].phase, "rcpt")
+
+    def test_mail_fault_31_452_and_the_message_refused(self) -> None:
+        """Where the message was not taken from those before, the others wait for a later time."""
+        for reply, result in ((b"451 x\r\n", "retry"), (b"554 x\r\n", "permanent")):
+            stage = Stage(to=THREE)
+            stage.say(GREETING, EHLO, OK, OK, b"452 4.5.3 enough\r\n", GO, reply)
+            self.assertEqual(stage.results, [result, "retry", "retry"])
+            self.assertEqual(stage.outcomes[1].code, 452)
+
+    def test_a_cut_in_a_later_transaction(self) -> None:
+        """A cut after the second dot is ambiguous for its recipients only."""
+        stage = Stage(to=THREE)
+        stage.say(GREETING, EHLO, OK, OK, b"452 4.5.3 enough\r\n", GO, OK, OK, OK, b"452 4.5.3 enough\r\n", GO)
+        stage.lose()
+        self.assertEqual(stage.results, ["delivered", "ambiguous", "retry"])
+
+    def test_mail_fault_31_552_is_not_always_too_many(self) -> None:
         """552 5.2.2 (mailbox full) is permanent, as is a 552 to the first."""
         stage = Stage(to=THREE[:2])
         stage.say(GREETING, EHLO, OK, OK, b"552 5.2.2 full\r\n", GO, OK)
@@ -398,20 +427,101 @@ class EnvelopeFaultTests(SynchronousTestCase):
         stage.say(GREETING, EHLO, OK, b"552 x\r\n")
         self.assertEqual(stage.results, ["permanent"])
 
-    def test_fault_31_452_pipelined(self) -> None:
-        """In a pipeline each has its own 452."""
+    def test_mail_fault_31_452_pipelined(self) -> None:
+        """In a pipeline each has its own 452, and the next transaction is for them."""
         stage = Stage(to=THREE)
-        stage.say(GREETING, PIPELINING, OK + OK + b"452 x\r\n" * 2 + GO, OK)
-        self.assertEqual(stage.results, ["delivered", "retry", "retry"])
+        stage.say(GREETING, PIPELINING, OK + OK + b"452 x\r\n" * 2 + GO)
+        self.assertEqual(
+            stage.say(OK),
+            b"MAIL FROM:<me@here.example>\r\nRCPT TO:<b@there.example>\r\nRCPT TO:<c@there.example>\r\nDATA\r\n",
+        )
+        stage.say(OK + OK + b"550 5.1.1 who?\r\n" + GO, OK)
+        self.assertEqual(stage.results, ["delivered", "delivered", "permanent"])
 
-    def test_fault_32_421_at_rcpt(self) -> None:
+    def test_a_thousand_recipients(self) -> None:
+        """A thousand recipients go in transactions of a hundred; RCPTMAX of RFC 9422 makes them smaller."""
+        limited = b"250-x\r\n250-PIPELINING\r\n250 LIMITS MAILMAX=99 RCPTMAX=40\r\n"
+        for ehlo, most in ((PIPELINING, 100), (limited, 40)):
+            stage = Stage(to=tuple(f"n{number}@there.example" for number in range(1000)))
+            sent = stage.say(GREETING, ehlo)
+            transactions = 0
+            while not stage.fired:
+                count = sent.count(b"RCPT TO")
+                self.assertLessEqual(count, most)
+                transactions += 1
+                sent = stage.say(OK * (count + 1) + GO, b"250 2.0.0 taken\r\n")
+            self.assertEqual((transactions, stage.results), (1000 // most, ["delivered"] * 1000))
+
+    def test_a_server_that_takes_few_transactions(self) -> None:
+        """After MAILMAX transactions the rest is retried, and the session ends politely."""
+        stage = Stage(to=THREE)
+        stage.say(GREETING, b"250-x\r\n250 LIMITS RCPTMAX=1 MAILMAX=2\r\n", OK, OK, GO, OK, OK, OK, GO)
+        self.assertEqual(stage.say(OK), b"QUIT\r\n")
+        self.assertEqual(stage.results, ["delivered", "delivered", "retry"])
+
+    def test_a_transaction_refused_stops_no_other(self) -> None:
+        """With all of one transaction refused the next is made, behind a RSET; 4yz at DATA or dot ends it for now."""
+        limits = b"250-x\r\n250 LIMITS RCPTMAX=1\r\n"
+        stage = Stage(to=THREE[:2])
+        self.assertTrue(stage.say(GREETING, limits, OK, b"550 5.1.1 x\r\n").endswith(b"\r\nRSET\r\n"))
+        stage.say(OK, OK, OK, GO, OK)
+        self.assertEqual(stage.results, ["permanent", "delivered"])
+        stage = Stage(to=THREE[:2])
+        stage.say(GREETING, limits, OK, OK, GO, b"452 4.3.1 full\r\n")
+        self.assertEqual(stage.results, ["retry", "retry"])
+
+    def test_dsn(self) -> None:
+        """RET, ENVID, NOTIFY and ORCPT go to a server that offers DSN, as xtext; the server then owes the notices."""
+        notices = {
+            "a@there.example": Notice(notify=("success", "delay"), orcpt="rfc822;a+b=c@there.example"),
+            "b@there.example": Notice(notify=("never",), orcpt="utf-8;用\\户@there.example"),
+        }
+        envelope = Envelope(sender="me@x", recipients=THREE, ret="hdrs", envid="id +1=2", notices=notices)
+        stage = Stage(envelope=envelope)
+        self.assertTrue(
+            stage.say(GREETING, b"250-x\r\n250 DSN\r\n").endswith(b"MAIL FROM:<me@x> RET=HDRS ENVID=id+20+2B1+3D2\r\n")
+        )
+        self.assertEqual(
+            stage.say(OK, OK, OK),
+            b"RCPT TO:<a@there.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;a+2Bb+3Dc@there.example\r\n"
+            b"RCPT TO:<b@there.example> NOTIFY=NEVER ORCPT=utf-8;\\x{7528}\\x{5C}\\x{6237}@there.example\r\n"
+            b"RCPT TO:<c@there.example>\r\n",
+        )
+        stage.say(b"550 5.1.1 x\r\n", GO, OK)
+        self.assertEqual([outcome.notified for outcome in stage.outcomes], [True, True, False])
+        stage = Stage(envelope=envelope)
+        self.assertTrue(stage.say(GREETING, b"250 x\r\n").endswith(b"MAIL FROM:<me@x>\r\n"))
+        stage.say(OK, OK, OK, OK, GO, OK)
+        self.assertFalse(any(outcome.notified for outcome in stage.outcomes))
+
+    def test_wishes_that_cannot_be_said(self) -> None:
+        """NEVER with others, an ORCPT without its type and an ENVID with line ends are refused where they are made."""
+        for orcpt in ("a@x", "rfc822;a b", "rfc822;ü@x", "rfc822;a\r\nQUIT", "utf-8;\ud800", "x" * 600 + ";a"):
+            with self.assertRaises(ValueError):
+                Notice(orcpt=orcpt)
+        for notify in (("never", "delay"), ("delay", "delay")):
+            with self.assertRaises(ValueError):
+                Notice(notify=notify)  # type: ignore[arg-type]
+        for envid in ("a\r\nb", "ü", "x" * 101):
+            with self.assertRaises(ValueError):
+                Envelope(sender="", recipients=(), envid=envid)
+
+    def test_requiretls(self) -> None:
+        """REQUIRETLS goes nowhere without TLS that was verified; the phase says that another relay may be tried."""
+        stage = Stage(envelope=Envelope(sender="", recipients=THREE, require_tls=True))
+        sent = stage.say(GREETING, b"250-x\r\n250 REQUIRETLS\r\n")
+        self.assertNotIn(b"MAIL", sent)
+        self.assertEqual(stage.results, ["permanent"] * 3)
+        self.assertEqual((stage.outcomes[0].enhanced, stage.outcomes[0].phase), ("5.7.10", "tls"))
+
+    def test_mail_fault_32_421_at_rcpt(self) -> None:
         """421 at RCPT retries all but those already refused for good."""
         stage = Stage(to=THREE)
         stage.say(GREETING, EHLO, OK, b"550 5.1.1 x\r\n", OK, b"421 4.3.2 bye\r\n")
         self.assertEqual(stage.results, ["permanent", "retry", "retry"])
         self.assertEqual(stage.outcomes[1].code, 421)
 
-    def test_fault_33_no_smtputf8(self) -> None:
+    def test_mail_fault_33_no_smtputf8(self) -> None:
         """Without SMTPUTF8 an address that needs it is refused, and only that one."""
         stage = Stage(to=("用户@there.example", "a@there.example", "b@bücher.example"))
         sent = stage.say(GREETING, EHLO, OK, OK)
@@ -421,7 +531,7 @@ class EnvelopeFaultTests(SynchronousTestCase):
         self.assertEqual(stage.results, ["permanent", "delivered", "delivered"])
         self.assertEqual((stage.outcomes[0].enhanced, stage.outcomes[0].phase), ("5.6.7", "content"))
 
-    def test_fault_33_sender_needs_smtputf8(self) -> None:
+    def test_mail_fault_33_sender_needs_smtputf8(self) -> None:
         """A sender that needs it refuses all."""
         stage = Stage(sender="我@here.example", to=THREE)
         stage.say(GREETING, EHLO)
@@ -459,7 +569,7 @@ class EnvelopeFaultTests(SynchronousTestCase):
 
 
 class DataFaultTests(SynchronousTestCase):
-    def test_fault_34_data_refused(self) -> None:
+    def test_mail_fault_34_data_refused(self) -> None:
         """DATA 4yz is retried, 5yz permanent."""
         for ehlo in (EHLO, PIPELINING):
             for reply, result in ((b"451 x\r\n", "retry"), (b"554 5.7.1 x\r\n", "permanent")):
@@ -467,7 +577,7 @@ class DataFaultTests(SynchronousTestCase):
                 stage.say(GREETING, ehlo, OK, OK, reply)
                 self.assertEqual((stage.only.result, stage.only.phase), (result, "data"))
 
-    def test_fault_35_early_552_in_the_body(self) -> None:
+    def test_mail_fault_35_early_552_in_the_body(self) -> None:
         """A refusal in the middle of the body is final: the dot is never sent, the connection cut."""
         big = b"x" * 70 + b"\r\n"
         for reply, result in (
@@ -484,7 +594,7 @@ class DataFaultTests(SynchronousTestCase):
             self.assertTrue(stage.pipe.aborted)
             self.assertIsNone(stage.pipe.producer)
 
-    def test_fault_36_zero_window(self) -> None:
+    def test_mail_fault_36_zero_window(self) -> None:
         """A block that the peer does not take in three minutes ends it; memory holds two blocks at most."""
         stage = Stage(content=b"x" * 70 + b"\r\n" * 1_000_000, open_window=False)
         stage.to_data(b"250 x\r\n")
@@ -497,7 +607,7 @@ class DataFaultTests(SynchronousTestCase):
         self.assertEqual((stage.only.result, stage.only.phase), ("retry", "body"))
         self.assertTrue(stage.pipe.aborted)
 
-    def test_fault_37_cut_in_the_body(self) -> None:
+    def test_mail_fault_37_cut_in_the_body(self) -> None:
         """A cut while the kernel has not taken the whole dot is a plain retry, even if we had written it."""
         for drained, result in ((False, "retry"), (True, "ambiguous")):
             stage = Stage(open_window=False)
@@ -508,7 +618,7 @@ class DataFaultTests(SynchronousTestCase):
             stage.lose()
             self.assertEqual(stage.results, [result])
 
-    def test_fault_38_cut_after_the_dot(self) -> None:
+    def test_mail_fault_38_cut_after_the_dot(self) -> None:
         """A cut between dot and reply is ambiguous, whether by FIN or by RST; those refused before stay refused."""
         for clean in (True, False):
             stage = Stage(to=THREE[:2])
@@ -517,7 +627,7 @@ class DataFaultTests(SynchronousTestCase):
             self.assertEqual(stage.results, ["ambiguous", "permanent"])
             self.assertIn("never acknowledged", stage.outcomes[0].text)
 
-    def test_fault_39_reply_after_the_time_limit(self) -> None:
+    def test_mail_fault_39_reply_after_the_time_limit(self) -> None:
         """No reply to the dot in ten minutes is ambiguous; a reply that comes later changes nothing."""
         stage = Stage()
         stage.to_data()
@@ -528,7 +638,7 @@ class DataFaultTests(SynchronousTestCase):
         stage.say(OK)
         self.assertEqual(stage.results, ["ambiguous"])
 
-    def test_fault_40_4xx_at_the_dot(self) -> None:
+    def test_mail_fault_40_4xx_at_the_dot(self) -> None:
         """4yz at the dot is retried; so is 421."""
         for reply in (b"451 4.3.0 x\r\n", b"421 4.3.2 x\r\n"):
             stage = Stage()
@@ -536,7 +646,7 @@ class DataFaultTests(SynchronousTestCase):
             stage.say(GO, reply)
             self.assertEqual((stage.only.result, stage.only.phase), ("retry", "dot"))
 
-    def test_fault_41_5xx_at_the_dot(self) -> None:
+    def test_mail_fault_41_5xx_at_the_dot(self) -> None:
         """5yz at the dot is permanent, with the server's words cleaned and bounded."""
         stage = Stage()
         stage.to_data()
@@ -545,7 +655,7 @@ class DataFaultTests(SynchronousTestCase):
         self.assertTrue(stage.only.text.startswith("spam [31m xxx"))
         self.assertEqual(len(stage.only.text), 512)
 
-    def test_fault_42_25_then_cut(self) -> None:
+    def test_mail_fault_42_25_then_cut(self) -> None:
         """Half a reply is none."""
         for part in (b"25", b"250-ok\r\n", b"250 ok"):
             stage = Stage()
@@ -554,7 +664,7 @@ class DataFaultTests(SynchronousTestCase):
             stage.lose(clean=True)
             self.assertEqual(stage.results, ["ambiguous"])
 
-    def test_fault_43_extra_reply(self) -> None:
+    def test_mail_fault_43_extra_reply(self) -> None:
         """A reply that no command asked for ends the session as deferred, wherever it stands before the dot."""
         for at in range(4):
             script = [GREETING, EHLO, OK, OK]
@@ -564,13 +674,13 @@ class DataFaultTests(SynchronousTestCase):
             self.assertEqual((stage.only.result, stage.only.code), ("retry", None), at)
             self.assertTrue(stage.pipe.aborted)
 
-    def test_fault_43_extra_reply_in_a_pipeline(self) -> None:
+    def test_mail_fault_43_extra_reply_in_a_pipeline(self) -> None:
         """In a pipeline an extra reply shifts the others, and the body is not begun."""
         stage = Stage()
         self.assertNotIn(b"Subject", stage.say(GREETING, PIPELINING, OK + OK + OK + GO))
         self.assertEqual(stage.results, ["retry"])
 
-    def test_fault_43_a_reply_to_the_dot_before_the_dot(self) -> None:
+    def test_mail_fault_43_a_reply_to_the_dot_before_the_dot(self) -> None:
         """A 250 with or before the body is a lie: cut, and retried."""
         stage = Stage()
         stage.to_data()
@@ -582,13 +692,13 @@ class DataFaultTests(SynchronousTestCase):
         self.assertEqual(stage.results, ["retry"])
         self.assertTrue(stage.pipe.aborted)
 
-    def test_fault_43_an_extra_421(self) -> None:
+    def test_mail_fault_43_an_extra_421(self) -> None:
         """An unasked 421 is heard."""
         stage = Stage()
         stage.say(GREETING, EHLO + b"421 4.3.2 going down\r\n")
         self.assertEqual((stage.only.result, stage.only.code), ("retry", 421))
 
-    def test_fault_43_extra_reply_after_the_dot(self) -> None:
+    def test_mail_fault_43_extra_reply_after_the_dot(self) -> None:
         """After the reply to the dot the message is delivered; an extra one only ends the connection."""
         stage = Stage()
         stage.to_data()
@@ -596,7 +706,7 @@ class DataFaultTests(SynchronousTestCase):
         self.assertEqual(stage.results, ["delivered"])
         self.assertTrue(stage.pipe.aborted)
 
-    def test_fault_44_250_then_rst(self) -> None:
+    def test_mail_fault_44_250_then_rst(self) -> None:
         """250, then RST: delivered."""
         stage = Stage()
         stage.to_data()
@@ -604,7 +714,7 @@ class DataFaultTests(SynchronousTestCase):
         stage.lose()
         self.assertEqual(stage.results, ["delivered"])
 
-    def test_fault_50_empty_body(self) -> None:
+    def test_mail_fault_50_empty_body(self) -> None:
         """Nothing at all is sent as a dot, and delivered."""
         stage = Stage(content=b"")
         stage.to_data()
@@ -612,13 +722,13 @@ class DataFaultTests(SynchronousTestCase):
         stage.say(OK)
         self.assertEqual(stage.results, ["delivered"])
 
-    def test_fault_51_nul(self) -> None:
+    def test_mail_fault_51_nul(self) -> None:
         """A NUL in the message is refused for good."""
         stage = Stage(content=b"a: b\r\n\r\n\0")
         stage.say(GREETING, EHLO)
         self.assertEqual((stage.only.result, stage.only.enhanced), ("permanent", "5.6.0"))
 
-    def test_fault_52_received_fields(self) -> None:
+    def test_mail_fault_52_received_fields(self) -> None:
         """101 Received fields pass, a hundred and our own; 102 are a loop."""
         for count, result in ((101, None), (102, "permanent")):
             stage = Stage(content=b"Received: x\r\n" * count + b"\r\nhi")

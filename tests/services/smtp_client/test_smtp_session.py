@@ -93,7 +93,7 @@ class ReuseTests(SynchronousTestCase):
             wire.say(OK)
             self.assertTrue(wire.sent.startswith(b"RSET\r\nMAIL"))
 
-    def test_fault_45_421_after_rset(self) -> None:
+    def test_mail_fault_45_421_after_rset(self) -> None:
         """421 or a refusal to RSET retries the second message and leaves the first as it was."""
         for reply in (b"421 bye\r\n", b"500 what\r\n"):
             wire = self.begun(OK, b"550 x\r\n")

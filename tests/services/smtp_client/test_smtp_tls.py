@@ -116,13 +116,18 @@ class TLSCase(SynchronousTestCase):
         return evolve(Relay(host=HOST, port=25, tls="verify", trust_roots=self.roots()), **changes)
 
     def play(
-        self, relay: Relay, peer: Protocol, content: bytes = MESSAGE, timeouts: Timeouts | None = None
+        self,
+        relay: Relay,
+        peer: Protocol,
+        content: bytes = MESSAGE,
+        timeouts: Timeouts | None = None,
+        *,
+        require_tls: bool = False,
     ) -> tuple[list[Outcome], IOPump, Delivery]:
         clock = Clock()
         session = Session(relay, helo_name="me", timeouts=timeouts or Timeouts())
-        delivery = Delivery(
-            session, Envelope(sender="me@x", recipients=("a@x",)), content, creator=RelayTLS(relay), clock=clock
-        )
+        envelope = Envelope(sender="me@x", recipients=("a@x",), require_tls=require_tls)
+        delivery = Delivery(session, envelope, content, creator=RelayTLS(relay), clock=clock)
         outcomes: list[Outcome] = []
         delivery.outcomes.addCallback(outcomes.extend)
         pump = connect(
@@ -173,6 +178,21 @@ class DeliveredTests(TLSCase):
         self.assertEqual([outcome.result for outcome in outcomes], ["delivered"])
         self.assertTrue(all(tls for tls, line in peer.lines if line.startswith(b"AUTH")))
 
+    def test_requiretls(self) -> None:
+        """Over verified TLS, REQUIRETLS is passed on to a server that offers it; no other gets the message."""
+        script = [GREETING, OFFER, b"220 go\r\n", b"250-x\r\n250 REQUIRETLS\r\n", OK, OK, GO, OK]
+        peer = Server(script, ServerTLS(server(HOST)))
+        self.assertEqual(self.play(self.relay(), peer, require_tls=True)[0][0].result, "delivered")
+        self.assertIn((True, b"MAIL FROM:<me@x> REQUIRETLS\r\n"), peer.lines)
+        for relay, ehlo, status in (
+            (self.relay(), EHLO, "5.7.30"),
+            (self.relay(tls="require"), b"250-x\r\n250 REQUIRETLS\r\n", "5.7.10"),
+        ):
+            peer = Server([GREETING, OFFER, b"220 go\r\n", ehlo, OK, OK, GO, OK], ServerTLS(server(HOST)))
+            (outcome,), _, _ = self.play(relay, peer, require_tls=True)
+            self.assertEqual((outcome.result, outcome.enhanced), ("permanent", status))
+            self.assertFalse([line for _, line in peer.lines if line.startswith(b"MAIL")])
+
     def test_unverified_policies_take_any_certificate(self) -> None:
         """`require` and `may` encrypt whatever the certificate says."""
         for tls in ("require", "may"):
@@ -221,18 +241,18 @@ class Big(Server):
 
 
 class RefusedTests(TLSCase):
-    def test_fault_16_unknown_ca(self) -> None:
+    def test_mail_fault_16_unknown_ca(self) -> None:
         """A certificate of a CA that is not trusted, or of none: retry, with the reason in words."""
         outcome = self.refusal(server(HOST, by="other CA"))
         self.assertEqual(outcome.text, "TLS: the server's certificate was issued by a CA that is not trusted here")
         self.assertEqual(outcome.enhanced, "4.7.5")
         self.assertEqual(self.refusal(self_signed(HOST)).text, "TLS: the server's certificate is self-signed")
 
-    def test_fault_16_platform_trust(self) -> None:
+    def test_mail_fault_16_platform_trust(self) -> None:
         """Without a CA file the platform's CAs count, and a test CA is none of them."""
         self.assertIn("not trusted here", self.refusal(server(HOST), trust_roots=None).text)
 
-    def test_fault_17_wrong_name(self) -> None:
+    def test_mail_fault_17_wrong_name(self) -> None:
         """A certificate for another name is refused, also for an address or a deeper wildcard."""
         for host, names in (
             (HOST, ("other.example",)),
@@ -242,7 +262,7 @@ class RefusedTests(TLSCase):
             outcome = self.refusal(server(*names), host=host)
             self.assertEqual(outcome.text, "TLS: the server's certificate bears other names")
 
-    def test_fault_18_expired(self) -> None:
+    def test_mail_fault_18_expired(self) -> None:
         """An expired certificate, or one of tomorrow, is refused."""
         self.assertEqual(self.refusal(server(HOST, days=(-5, -1))).text, "TLS: the server's certificate has expired")
         self.assertEqual(self.refusal(server(HOST, days=(1, 5))).text, "TLS: the server's certificate is not valid yet")
@@ -254,7 +274,7 @@ class RefusedTests(TLSCase):
         nameless = certs._issue("x", authority("test CA"), ())
         self.assertIn("the server's certificate", self.refusal(nameless).text)
 
-    def test_fault_19_handshake_hangs(self) -> None:
+    def test_mail_fault_19_handshake_hangs(self) -> None:
         """A handshake that hangs ends by its own limit."""
         peer = Server([GREETING, OFFER, b"220 go\r\n"], None)
         outcomes, _, delivery = self.play(self.relay(), peer)
@@ -264,7 +284,7 @@ class RefusedTests(TLSCase):
         self.assertEqual((outcomes[0].result, outcomes[0].text), ("retry", "the TLS handshake took too long"))
         self.assertFalse(delivery.session.tls_failed)
 
-    def test_fault_20_cut_in_handshake(self) -> None:
+    def test_mail_fault_20_cut_in_handshake(self) -> None:
         """A cut in the handshake is a retry."""
         peer = Server([GREETING, OFFER, b"220 go\r\n"], None)
         outcomes, pump, _ = self.play(self.relay(), peer)
@@ -274,7 +294,7 @@ class RefusedTests(TLSCase):
         self.assertEqual(outcomes[0].result, "retry")
         self.assertEqual(outcomes[0].text, "the connection was lost during the TLS handshake")
 
-    def test_fault_15_replies_in_clear_after_the_handshake_began(self) -> None:
+    def test_mail_fault_15_replies_in_clear_after_the_handshake_began(self) -> None:
         """Replies in clear that come in a segment of their own break the handshake, never the rule."""
         peer = Server([GREETING, OFFER, b"220 go\r\n"], None)
         outcomes, pump, _ = self.play(self.relay(tls="require"), peer)
@@ -284,7 +304,7 @@ class RefusedTests(TLSCase):
         self.assertEqual((outcomes[0].result, outcomes[0].phase), ("retry", "tls"))
         self.assertEqual([line for _, line in peer.lines if b"MAIL" in line], [])
 
-    def test_fault_21_old_tls_only(self) -> None:
+    def test_mail_fault_21_old_tls_only(self) -> None:
         """TLS 1.1 is not spoken."""
         peer = Server([GREETING, OFFER, b"220 go\r\n", EHLO], ServerTLS(server(HOST), SSL.TLS1_1_VERSION))
         outcomes, _, _ = self.play(self.relay(tls="require"), peer)
