@@ -1,4 +1,4 @@
-"""Where a configuration came from and what is wrong with it. Imports nothing of netsvc."""
+"""Where a configuration came from and what is wrong with it. Imports nothing of netsvc but how to show text."""
 
 from __future__ import annotations
 
@@ -6,16 +6,7 @@ from collections.abc import Iterable
 
 from attrs import field, frozen
 
-
-def printable(text: str) -> str:
-    r"""The text with all that could move a terminal's cursor or fool an eye spelled out: ``\x1b``, ``\u202e``.
-
-    What counts is :meth:`str.isprintable`: controls, formats (bidirectional overrides), lone surrogates and line
-    breaks are not printable. Backslashes stay as they are: this is for people, not for parsing back.
-    """
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+from netsvc.printable import printable as printable  # noqa: PLC0414 - most know it from here
 
 
 @frozen(order=True)

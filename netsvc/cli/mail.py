@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from netsvc.cli import mail_send
-from netsvc.cli.mail_socket import EX_OK, EX_SOFTWARE, Connection, MailError, add_where, find_socket
+from netsvc.cli.mail_connection import EX_OK, EX_SOFTWARE, Connection, MailError
+from netsvc.cli.mail_socket import add_where, find_socket
 from netsvc.errors import printable
 from netsvc.services.smtp_client.submission_wire import MAX_PAGE
 

@@ -10,7 +10,7 @@ import socket
 import sys
 from datetime import datetime
 
-from netsvc.cli.mail_socket import (
+from netsvc.cli.mail_connection import (
     EX_DATAERR,
     EX_NOINPUT,
     EX_OK,
@@ -18,9 +18,8 @@ from netsvc.cli.mail_socket import (
     NO_SERVICE,
     Connection,
     MailError,
-    add_where,
-    find_socket,
 )
+from netsvc.cli.mail_socket import add_where, find_socket
 from netsvc.services.smtp_client import message
 from netsvc.services.smtp_client.submission_wire import Refusal, check_address, is_id
 

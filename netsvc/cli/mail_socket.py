@@ -1,72 +1,41 @@
-"""Finds the socket of a running mail service and talks to it. No Twisted: ``netsvc mail send`` must start at once."""
+"""Finds the socket of the mail service that is meant. No Twisted: ``netsvc mail send`` must start at once."""
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from netsvc.services.smtp_client.submission_wire import VERSION, encode
+from netsvc.cli.mail_connection import EX_CONFIG, EX_USAGE, MailError, socket_places
 
 if TYPE_CHECKING:
     import argparse
-
-# sysexits(3), which what calls sendmail-like commands knows
-EX_OK = 0
-EX_USAGE = 64
-EX_DATAERR = 65
-EX_NOINPUT = 66
-EX_UNAVAILABLE = 69
-EX_SOFTWARE = 70
-EX_TEMPFAIL = 75
-EX_PROTOCOL = 76
-EX_NOPERM = 77
-EX_CONFIG = 78
-
-NO_SERVICE = "what answers there is no mail service of netsvc"
-
-TIMEOUT = 330.0  # seconds without any progress: more than the daemon's own 5 minutes for a submission
-MAX_REPLY = 64 << 20  # octets: a page of 1,000 items whose recipients have long reasons is far below
-
-
-class MailError(Exception):
-    """The command failed.
-
-    :param status: of sysexits(3).
-    """
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 def add_where(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that say which service is meant."""
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--socket", metavar="PATH", help="the service's UNIX socket")
+    where.add_argument("--socket", metavar="PATH", help="the service's UNIX socket (or $NETSVC_MAIL_SOCKET)")
     where.add_argument("--config", metavar="FILE", help="the configuration that names the socket (or $NETSVC_CONFIG)")
     parser.add_argument("--service", metavar="NAME", help="which, if the configuration has several: smtp_client:NAME")
 
 
 def find_socket(arguments: argparse.Namespace) -> Path:
-    """The socket: --socket, or of the configuration in --config or $NETSVC_CONFIG, or where it is by default.
+    """The socket: of --socket or --config; of $NETSVC_MAIL_SOCKET or $NETSVC_CONFIG; or where one is by default.
 
     :raises MailError: there is no telling.
     """
     if arguments.socket is not None:
         return Path(arguments.socket)
+    named = os.environ.get("NETSVC_MAIL_SOCKET")
+    if named and not arguments.config:
+        return Path(named)
     config = arguments.config or os.environ.get("NETSVC_CONFIG")
     if config:
         return _of_configuration(config, arguments.service)
-    from netsvc.config.daemon import default_state_directory
-
-    directory = default_state_directory(os.environ)
-    if directory is None:
-        raise MailError(EX_CONFIG, "no --socket, no --config, and no HOME to look in")
     instance = (arguments.service or "").partition(":")[2]
-    return directory / (f"mail-{instance}.sock" if instance else "mail.sock")
+    places = list(socket_places(os.environ, f"mail-{instance}.sock" if instance else "mail.sock"))
+    return Path(next(filter(os.path.exists, places), places[0]))
 
 
 def _of_configuration(config: str, service: str | None) -> Path:
@@ -86,73 +55,3 @@ def _of_configuration(config: str, service: str | None) -> Path:
         names = ", ".join(one.name for one in found)
         raise MailError(EX_USAGE, f"{config} has several mail services ({names}); choose one with --service")
     return socket_path(found[0].settings, plan.daemon.state_directory, found[0].name)
-
-
-class Connection:
-    """One connection to the service.
-
-    :raises MailError: there is none.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(TIMEOUT)
-        self._path = path
-        try:
-            self._socket.connect(os.fspath(path))
-        except PermissionError:
-            self.close()
-            raise MailError(EX_NOPERM, f"{path}: permission denied") from None
-        except OSError as error:
-            self.close()
-            reason = error.strerror or str(error)
-            raise MailError(EX_UNAVAILABLE, f"no mail service answers at {path}: {reason}") from None
-        self._file = self._socket.makefile("rb")
-
-    def __enter__(self) -> Connection:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self.close()
-
-    def close(self) -> None:
-        """End the connection."""
-        self._socket.close()
-
-    def ask(self, request: dict[str, Any], content: bytes = b"") -> dict[str, Any]:
-        """Send a request, with a message behind it perhaps; the reply, if it is ok.
-
-        :raises MailError: it is not, or there is none.
-        """
-        head = encode({"v": VERSION, **request})
-        try:
-            self._send(head, content)
-            line = self._file.readline(MAX_REPLY)
-        except OSError as error:
-            text = f"the mail service at {self._path} broke off: {error.strerror or error}"
-            raise MailError(EX_TEMPFAIL, text) from None
-        if not line.endswith(b"\n"):
-            # It is not known whether the message was taken: with --key it can be sent again without harm.
-            raise MailError(EX_TEMPFAIL, f"the mail service at {self._path} gave no answer")
-        return _understood(line)
-
-    def _send(self, head: bytes, content: bytes) -> None:
-        try:
-            self._socket.sendall(head)
-            self._socket.sendall(content)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # refused before the end; the reply says why
-
-
-def _understood(line: bytes) -> dict[str, Any]:
-    try:
-        reply = json.loads(line)
-        if reply["ok"] is True:
-            return dict(reply)
-        code, text = str(reply["code"]), str(reply["text"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise MailError(EX_PROTOCOL, NO_SERVICE) from None
-    if code.startswith("4"):
-        raise MailError(EX_TEMPFAIL, f"{code} {text}")
-    raise MailError(EX_NOPERM if code.startswith("5.7") else EX_DATAERR, f"{code} {text}")

@@ -21,8 +21,8 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.cli import mail, mail_send, mail_socket
-from netsvc.cli.mail_socket import (
+from netsvc.cli import mail, mail_connection, mail_send, mail_socket
+from netsvc.cli.mail_connection import (
     EX_CONFIG,
     EX_DATAERR,
     EX_NOINPUT,
@@ -188,7 +188,7 @@ class Sending(CommandCase):
         self.assertEqual((status, err), (EX_DATAERR, "netsvc mail send: standard input is not UTF-8 text (octet 3)\n"))
         with mock.patch.object(sys, "stdin") as stdin:
             stdin.buffer.read.side_effect = OSError(5, "Input/output error")
-            self.assertRaises(mail_socket.MailError, mail_send._input)
+            self.assertRaises(mail_connection.MailError, mail_send._input)
         with mock.patch.object(sys, "stdin", None):
             self.assertEqual(mail_send._input(), "")
 
@@ -217,7 +217,7 @@ class Sending(CommandCase):
     def test_broken_off(self) -> None:
         """A connection that fails or stands still is 75."""
         self.serve(None)
-        with mock.patch.object(mail_socket.Connection, "_send", side_effect=TimeoutError("timed out")):
+        with mock.patch.object(mail_connection.Connection, "_send", side_effect=TimeoutError("timed out")):
             status, _, err = self.run_mail("send", "--from", "a@x", "--to", "b@x")
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self.path))
@@ -258,7 +258,7 @@ class Finding(CommandCase):
         return str(file)
 
     def refused(self, *words: str) -> int:
-        with self.assertRaises(mail_socket.MailError) as caught:
+        with self.assertRaises(mail_connection.MailError) as caught:
             self.find(*words)
         return caught.exception.status
 
@@ -270,9 +270,19 @@ class Finding(CommandCase):
         os.environ["STATE_DIRECTORY"] = "/s"
         self.assertEqual(self.find(), "/s/mail.sock")
 
-    def test_no_home(self) -> None:
-        """Without even a home directory it is 78."""
-        self.assertEqual(self.refused(), EX_CONFIG)
+    def test_of_the_machine(self) -> None:
+        """Without a daemon of one's own it is the machine's; $NETSVC_MAIL_SOCKET names one."""
+        own, system = self.directory / "own", self.directory / "system"
+        self.patch(mail_connection, "SYSTEM_PLACES", (str(system),))
+        self.assertEqual(self.find(), str(system / "mail.sock"))
+        os.environ["HOME"] = str(own)
+        self.assertEqual(self.find(), str(own / ".local/state/netsvc/mail.sock"))
+        system.mkdir()
+        (system / "mail.sock").touch()
+        self.assertEqual(self.find(), str(system / "mail.sock"))
+        os.environ["NETSVC_MAIL_SOCKET"] = "/m.sock"
+        self.assertEqual(self.find(), "/m.sock")
+        self.assertEqual(self.find("--config", self.configure("[smtp_client]")), str(self.path))
 
     def test_configuration(self) -> None:
         """--config, or $NETSVC_CONFIG, names the socket."""

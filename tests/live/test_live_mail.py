@@ -23,7 +23,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.cli.mail_socket import Connection, MailError
+from netsvc.cli.mail_connection import Connection, MailError
 from tests.live.daemon import NETSVC, Daemon
 from tests.services.smtp_client.certs import authority, server
 from tests.waiting import wait_until
