@@ -93,8 +93,14 @@ class Routes(SynchronousTestCase):
 
     def test_senders(self) -> None:
         """from: matches the whole address, its domain, what is below that, or the null sender."""
-        text = "from:Boss@example.com maildir:a\nfrom:example.com maildir:b\nfrom:.example.com maildir:c\n"
-            "from:<> maildir:d"
+        text = "\n".join(
+            (
+                "from:Boss@example.com maildir:a",
+                "from:example.com maildir:b",
+                "from:.example.com maildir:c",
+                "from:<> maildir:d",
+            )
+        )
         for sender, where in (
             ("boss@EXAMPLE.com", "maildir:a"),
             ("anna@example.com", "maildir:b"),
