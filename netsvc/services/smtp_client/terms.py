@@ -11,6 +11,7 @@ from typing import Literal
 from attrs import field, fields, frozen
 
 from netsvc.config.secrets import Secret
+from netsvc.services.smtp_client.routing.answers import TLSA
 
 Result = Literal["delivered", "retry", "permanent", "ambiguous"]
 TLSPolicy = Literal["none", "may", "require", "verify"]
@@ -36,6 +37,10 @@ class Relay:
     :param password: the secret that belongs to the name.
     :param trust_roots: PEM file of the CAs to trust; None trusts what the platform trusts.
     :param auth_without_tls: send credentials in clear where there is no TLS.
+    :param address: connect to this address; empty looks the host up.
+    :param tlsa: with ``verify``: the certificate must match one of these records (RFC 7672), and no CA is asked.
+    :param names: with ``verify``: other names than the host that the certificate may bear instead.
+    :param tls_source: where the policy comes from, in words, for people.
     """
 
     host: str
@@ -46,6 +51,10 @@ class Relay:
     password: Secret | None = None
     trust_roots: Path | None = None
     auth_without_tls: bool = False
+    address: str = ""
+    tlsa: tuple[TLSA, ...] = ()
+    names: tuple[str, ...] = ()
+    tls_source: str = ""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
