@@ -1,0 +1,79 @@
+"""A mail transaction under way: sender, recipients and what has come of the message. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from netsvc.services.smtp_client.listener.commands import Mail, Rcpt
+from netsvc.services.smtp_client.listener.octets import has_bare_line_end
+from netsvc.services.smtp_client.submission_wire import Refusal
+from netsvc.services.smtp_client.wishes import to_meta
+
+
+class Transaction:
+    """From MAIL to the end of the message.
+
+    :param meta: what is known of it beside the recipients.
+    :param largest: octets that a message may have.
+    :ivar attempts: RCPT commands so far.
+    :ivar chunked: BDAT has begun.
+    """
+
+    def __init__(self, mail: Mail, *, meta: Mapping[str, str], largest: int) -> None:
+        self.mail = mail
+        self.recipients: dict[str, Rcpt] = {}
+        self.attempts = 0
+        self.chunked = False
+        self._meta = meta
+        self._largest = largest
+        self._octets: bytes | bytearray = b""
+        self._refusal: Refusal | None = None
+
+    @property
+    def size(self) -> int | None:
+        """Octets that MAIL announced."""
+        return self.mail.size
+
+    @property
+    def held(self) -> int:
+        """Octets in memory."""
+        return len(self._octets)
+
+    def add(self, rcpt: Rcpt) -> None:
+        """One more recipient; one that is there already stays as it is."""
+        self.recipients.setdefault(rcpt.recipient, rcpt)
+
+    def append(self, octets: bytes) -> None:
+        """More of the message."""
+        if self._refusal is not None:
+            return
+        if len(self._octets) + len(octets) > self._largest:
+            self.drop(Refusal("5.3.4", f"the message is larger than {self._largest} octets"))
+        elif not self._octets:
+            self._octets = octets
+        else:
+            if isinstance(self._octets, bytes):
+                self._octets = bytearray(self._octets)
+            self._octets += octets
+
+    def drop(self, refusal: Refusal) -> None:
+        """Keep nothing of the message; the first reason is the one that is told."""
+        self._refusal = self._refusal or refusal
+        self._octets = b""
+
+    def content(self) -> bytes:
+        """The message.
+
+        :raises Refusal: it was dropped, or has line ends that are none.
+        """
+        if self._refusal is None and self.chunked and has_bare_line_end(self._octets):
+            self.drop(Refusal("5.6.0", "the message has a CR or LF alone; a line ends with CR LF"))
+        if self._refusal is not None:
+            raise self._refusal
+        content, self._octets = bytes(self._octets), b""
+        return content
+
+    def all_meta(self) -> Mapping[str, str]:
+        """What the outbox keeps beside the message."""
+        notices = {address: one.notice for address, one in self.recipients.items()}
+        return {**self._meta, **to_meta(self.mail.ret, self.mail.envid, notices)}

@@ -1,0 +1,543 @@
+"""The server's side of SMTP submission, without I/O (RFC 5321, 6409): octets in, replies and events out.
+
+What is allowed when; a command that is not is answered 503 and changes nothing:
+
+    state                          commands
+    --------------------------     ---------------------------------------------------------------------------
+    always                         EHLO HELO RSET NOOP HELP VRFY QUIT
+    after EHLO, no transaction     STARTTLS (in clear, where there is a certificate), AUTH (once)
+    after EHLO or HELO             MAIL (logged in, where that is asked for)
+    after MAIL                     RCPT
+    after RCPT                     RCPT, DATA, BDAT
+    between BDAT and BDAT LAST     BDAT
+
+EHLO, HELO and RSET end a transaction; a message that was taken or refused ends it too. At most one event waits for its
+answer; until then no command is looked at, so that replies are in order whatever is pipelined (RFC 2920).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import Factory, define, field, frozen
+
+from netsvc.services.smtp_client.listener import commands
+from netsvc.services.smtp_client.listener.commands import MAX_AUTH_LINE, MAX_COMMAND, CommandError
+from netsvc.services.smtp_client.listener.envelope import Transaction
+from netsvc.services.smtp_client.listener.octets import (
+    BareLineEndError,
+    DotReader,
+    LineReader,
+    LongLineError,
+)
+from netsvc.services.smtp_client.listener.replies import final_code, lines, reply
+from netsvc.services.smtp_client.submission_wire import Refusal
+
+MAX_ERRORS = 20  # commands in a conversation that could not be obeyed
+MAX_IDLE_COMMANDS = 200  # commands in a row that bring no message nearer
+MAX_LOGINS = 3  # failed ones in a conversation, RFC 4954 4 leaves the number to us
+
+# What browsers and message headers begin with: a page may make a browser send such to a port of this machine.
+_FOREIGN = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"))
+
+
+@frozen(kw_only=True)
+class Terms:
+    """What one listener offers.
+
+    :param host: our name.
+    :param max_message: octets.
+    :param login: whether senders must log in; then they can under TLS or when they are near.
+    :param starttls: whether there is a certificate.
+    """
+
+    host: str
+    max_message: int
+    max_recipients: int
+    login: bool
+    starttls: bool
+
+
+@frozen
+class Login:
+    """Somebody wants to log in: answer with logged_in or login_refused."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@frozen
+class Room:
+    """A message is about to come: answer with go_ahead when there is memory for it.
+
+    :param octets: how long it will be; None when that is not said.
+    """
+
+    octets: int | None
+
+
+@frozen(kw_only=True)
+class Message:
+    """A message is here: answer with taken or refused."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    meta: Mapping[str, str]
+    content: bytes = field(repr=False)
+
+
+@frozen
+class StartTls:
+    """Send what is to be sent, begin TLS, and say secured."""
+
+
+@frozen
+class End:
+    """Send what is to be sent and close."""
+
+
+Event = Login | Room | Message | StartTls | End
+
+
+@define
+class _Sasl:
+    """An AUTH exchange under way."""
+
+    mechanism: str
+    user: bytes | None = None
+
+
+@define(eq=False)
+class _State:
+    """What EHLO, STARTTLS and AUTH have come to."""
+
+    greeting: str = ""  # EHLO or HELO
+    helo: str = ""
+    secure: bool = False
+    user: str | None = None
+    errors: int = 0
+    idle: int = 0
+    logins: int = 0
+    sasl: _Sasl | None = None
+    transaction: Transaction | None = None
+    reader: DotReader | None = None
+    chunk: commands.Chunk | None = None
+    chunk_left: int = 0
+    chunk_fault: CommandError | None = None
+    out: list[bytes] = Factory(list)
+
+
+class Conversation:
+    """One connection.
+
+    :param secure: it is under TLS from the first octet.
+    :param near: the peer is on this machine, so that nobody listens on the way.
+    """
+
+    def __init__(self, terms: Terms, *, secure: bool, near: bool) -> None:
+        self._terms = terms
+        self._near = near
+        self._lines = LineReader()
+        self._state = _State(secure=secure)
+        self._waiting = False
+        self._draining = False
+        self.closed = False
+        if terms.login or near:
+            self._say(220, "", f"{terms.host} ESMTP netsvc")
+        else:
+            self._end(554, "5.7.1", f"{terms.host} takes mail of its own machine only")
+
+    # What the protocol asks
+
+    @property
+    def user(self) -> str | None:
+        """Who has logged in."""
+        return self._state.user
+
+    @property
+    def held(self) -> int:
+        """Octets of the message that is arriving, in memory."""
+        state = self._state
+        in_reader = state.reader.held if state.reader is not None else 0
+        return in_reader + (state.transaction.held if state.transaction is not None else 0)
+
+    @property
+    def in_message(self) -> bool:
+        """Whether octets of a message are expected."""
+        return self._state.reader is not None or self._state.chunk is not None
+
+    @property
+    def unread(self) -> int:
+        """Octets that nobody has looked at."""
+        return len(self._lines)
+
+    def output(self) -> bytes:
+        """What is to be sent; it is given once."""
+        out, self._state.out = self._state.out, []
+        return b"".join(out)
+
+    def receive(self, data: bytes) -> None:
+        """Take what arrived."""
+        if not self.closed:
+            self._lines.feed(data)
+
+    def next(self) -> Event | None:
+        """Go on until something must be done outside, or no whole command is left."""
+        while not self._waiting:
+            if self.closed:
+                self._waiting = True
+                return End()
+            state = self._state
+            if self._draining and state.transaction is None:
+                self._end(421, "4.3.2", f"{self._terms.host} shuts down")
+                continue
+            before = len(self._lines)
+            event = self._read_message() if self.in_message else self._read_line()
+            if event is not None:
+                self._waiting = True
+                return event
+            if len(self._lines) == before and not self.closed:
+                return None
+        return None
+
+    # Answers to events
+
+    def logged_in(self, user: str) -> None:
+        """The password is right."""
+        self._waiting = False
+        self._state.user = user
+        self._say(235, "2.7.0", "logged in")
+
+    def login_refused(self, code: int, status: str, text: str) -> None:
+        """It is not, or cannot be checked now."""
+        self._waiting = False
+        self._state.logins += 1
+        self._say(code, status, text)
+        if self._state.logins >= MAX_LOGINS:
+            self._end(421, "4.7.0", "too many attempts")
+
+    def go_ahead(self) -> None:
+        """There is memory for the message."""
+        self._waiting = False
+        if self._state.reader is not None:
+            self._say(354, "", "end with CRLF . CRLF")
+
+    def no_room(self) -> None:
+        """There is none for what has come of the message: drop it."""
+        state = self._state
+        if state.reader is not None:
+            state.reader.drop()
+        if state.transaction is not None:
+            state.transaction.drop(Refusal("4.3.1", "too many messages arrive at the same time; try again later"))
+
+    def taken(self, queue_id: str, repeated: bool) -> None:
+        """The message is safely kept."""
+        self._waiting = False
+        self._state.idle = 0
+        self._finish(250, "2.0.0", f"kept as {queue_id}" + (", as before" if repeated else ""))
+
+    def refused(self, refusal: Refusal) -> None:
+        """The message is not kept."""
+        self._waiting = False
+        self._finish(final_code(refusal.code), refusal.code, refusal.text)
+
+    def secured(self) -> None:
+        """TLS stands: all that was said before counts for nothing (RFC 3207 4.2)."""
+        self._waiting = False
+        self._lines.take()
+        before = self._state
+        self._state = _State(secure=True, errors=before.errors, logins=before.logins, out=before.out)
+
+    # What may happen at any time
+
+    def shut_down(self) -> None:
+        """End the conversation when no transaction is open, or as soon as none is."""
+        self._draining = True
+
+    def time_out(self) -> None:
+        """The peer took too long."""
+        self._waiting = False
+        self._end(421, "4.4.2", "it took too long")
+
+    # Lines
+
+    def _read_line(self) -> Event | None:
+        state = self._state
+        try:
+            line = self._lines.line(MAX_AUTH_LINE)
+        except BareLineEndError:
+            self._end(554, "5.5.2", "a line ends with CR LF; there was one of them alone")
+            return None
+        except LongLineError:
+            self._end(500, "5.5.2", "the line is too long")
+            return None
+        if line is None:
+            return None
+        try:
+            if state.sasl is not None:
+                return self._go_on_with_sasl(state.sasl, line)
+            return self._obey(line)
+        except CommandError as error:
+            state.sasl = None
+            self._fail(error)
+            return None
+
+    def _obey(self, line: bytes) -> Event | None:
+        verb, arguments = commands.split(line)
+        if verb in _FOREIGN or (not verb and line.partition(b" ")[0].endswith(b":")):
+            self._end(554, "5.5.1", "this is SMTP")
+            return None
+        if len(line) + 2 > MAX_COMMAND and verb != "AUTH":
+            raise CommandError(500, "5.5.2", "the line is too long")
+        state = self._state
+        if verb not in ("MAIL", "RCPT", "DATA", "BDAT", "QUIT"):
+            state.idle += 1
+            if state.idle > MAX_IDLE_COMMANDS:
+                self._end(421, "4.7.0", "so many commands and no message")
+                return None
+        if state.transaction is not None and state.transaction.chunked and verb in ("MAIL", "RCPT", "DATA"):
+            raise CommandError(503, "5.5.1", "BDAT goes on with BDAT")
+        if verb in ("DATA", "RSET", "QUIT", "STARTTLS") and arguments:
+            raise CommandError(501, "5.5.4", f"{verb} stands alone")
+        match verb:
+            case "EHLO" | "HELO":
+                self._greet(verb, commands.helo(arguments))
+            case "MAIL":
+                self._mail(arguments)
+            case "RCPT":
+                self._rcpt(arguments)
+            case "DATA":
+                self._check_ready()
+                state.reader = DotReader(self._terms.max_message)
+                return Room(self._transaction.size)
+            case "BDAT":
+                return self._bdat(arguments)
+            case "RSET":
+                state.transaction = None
+                self._say(250, "2.0.0", "nothing is kept")
+            case "NOOP":
+                self._say(250, "2.0.0", "so be it")
+            case "VRFY":
+                self._say(252, "2.5.0", "send it, and see")
+            case "HELP":
+                self._say(214, "2.0.0", "see RFC 5321 and RFC 6409")
+            case "QUIT":
+                self._end(221, "2.0.0", "good bye")
+            case "STARTTLS":
+                return self._starttls()
+            case "AUTH":
+                return self._auth(arguments)
+            case _:
+                raise CommandError(502 if verb in ("EXPN", "TURN", "ETRN") else 500, "5.5.1", "not a command here")
+        return None
+
+    def _greet(self, verb: str, name: str) -> None:
+        state, terms = self._state, self._terms
+        state.greeting, state.helo, state.transaction = verb, name, None
+        if verb == "HELO":
+            self._say(250, "", terms.host)
+            return
+        offers = [
+            "PIPELINING",
+            f"SIZE {terms.max_message}",
+            "8BITMIME",
+            "SMTPUTF8",
+            "DSN",
+            "ENHANCEDSTATUSCODES",
+            "CHUNKING",
+        ]
+        if terms.starttls and not state.secure:
+            offers.append("STARTTLS")
+        if terms.login and (state.secure or self._near) and state.user is None:
+            offers.append("AUTH PLAIN LOGIN")
+        state.out.append(lines(250, [terms.host, *offers, "HELP"]))
+
+    def _starttls(self) -> Event | None:
+        state = self._state
+        if not self._terms.starttls:
+            raise CommandError(502, "5.5.1", "not a command here")
+        if state.secure or state.greeting != "EHLO" or state.transaction is not None:
+            raise CommandError(503, "5.5.1", "not now")
+        self._lines.take()  # what came in clear behind it is not what comes under TLS, RFC 3207 4.2
+        self._say(220, "2.0.0", "begin TLS")
+        return StartTls()
+
+    # AUTH
+
+    def _auth(self, arguments: bytes) -> Event | None:
+        state = self._state
+        if not self._terms.login:
+            raise CommandError(502, "5.5.1", "nobody needs to log in here")
+        if state.greeting != "EHLO" or state.user is not None or state.transaction is not None:
+            raise CommandError(503, "5.5.1", "not now")
+        if not (state.secure or self._near):
+            raise CommandError(538, "5.7.11", "only under TLS")
+        name, _, initial = arguments.partition(b" ")
+        mechanism = name.decode("ascii", "replace").upper()
+        if mechanism not in ("PLAIN", "LOGIN"):
+            raise CommandError(504, "5.5.4", "PLAIN and LOGIN are what there is")
+        state.sasl = _Sasl(mechanism)
+        if initial:
+            return self._go_on_with_sasl(state.sasl, initial.lstrip(b" "))
+        state.out.append(reply(334, "", "VXNlcm5hbWU6" if mechanism == "LOGIN" else ""))
+        return None
+
+    def _go_on_with_sasl(self, sasl: _Sasl, line: bytes) -> Event | None:
+        state = self._state
+        if line == b"*":
+            raise CommandError(501, "5.7.0", "as you like")
+        octets = commands.from_base64(line)
+        if sasl.mechanism == "PLAIN":
+            found = commands.plain(octets)
+        elif sasl.user is None:
+            sasl.user = octets
+            state.out.append(reply(334, "", "UGFzc3dvcmQ6"))
+            return None
+        else:
+            found = commands.login(sasl.user, octets)
+        state.sasl = None
+        if found is None:
+            self.login_refused(535, "5.7.8", "this is nobody")
+            return None
+        return Login(*found)
+
+    # Transactions
+
+    @property
+    def _transaction(self) -> Transaction:
+        found = self._state.transaction
+        if found is None:
+            raise CommandError(503, "5.5.1", "MAIL comes first")
+        return found
+
+    def _mail(self, arguments: bytes) -> None:
+        state, terms = self._state, self._terms
+        if not state.greeting:
+            raise CommandError(503, "5.5.1", "EHLO comes first")
+        if state.transaction is not None:
+            raise CommandError(503, "5.5.1", "one sender is enough")
+        if terms.login and state.user is None:
+            if not (state.secure or self._near):
+                raise CommandError(530, "5.7.0", "STARTTLS comes first")
+            raise CommandError(530, "5.7.0", "log in first")
+        found = commands.mail(arguments, largest=terms.max_message)
+        protocol = ("UTF8SMTP" if found.smtputf8 else "ESMTP") if state.greeting == "EHLO" else "SMTP"
+        suffix = ("S" if state.secure else "") + ("A" if state.user is not None else "")
+        state.transaction = Transaction(
+            found,
+            meta={"protocol": protocol + suffix, "helo": state.helo},  # RFC 3848, RFC 6531 4.3
+            largest=terms.max_message,
+        )
+        self._say(250, "2.1.0", "sender taken")
+
+    def _rcpt(self, arguments: bytes) -> None:
+        transaction = self._transaction
+        if transaction.attempts >= self._terms.max_recipients:
+            raise CommandError(452, "4.5.3", f"no more than {self._terms.max_recipients} recipients")
+        transaction.attempts += 1
+        transaction.add(commands.rcpt(arguments, smtputf8=transaction.mail.smtputf8, host=self._terms.host))
+        self._say(250, "2.1.5", "recipient taken")
+
+    def _check_ready(self) -> None:
+        if not self._transaction.recipients:
+            raise CommandError(554, "5.5.1", "there is no recipient")
+
+    def _bdat(self, arguments: bytes) -> Event | None:
+        state = self._state
+        try:
+            found = commands.chunk(arguments)
+        except CommandError as error:
+            self._end(error.code, error.status, error.text)  # where its octets end, nobody knows
+            return None
+        state.chunk, state.chunk_left, state.chunk_fault = found, found.octets, None
+        try:
+            self._check_ready()
+        except CommandError as error:
+            state.chunk_fault = error  # said when its octets have passed, RFC 3030 2
+            return None
+        transaction = self._transaction
+        is_first, transaction.chunked = not transaction.chunked, True
+        known = found.octets if found.is_last else transaction.size
+        return Room(known) if is_first else None
+
+    # Messages
+
+    def _read_message(self) -> Event | None:
+        reader = self._state.reader
+        return self._read_dotted(reader) if reader is not None else self._read_chunk()
+
+    def _read_dotted(self, reader: DotReader) -> Event | None:
+        state, transaction = self._state, self._transaction
+        rest = reader.feed(self._lines.take())
+        if reader.ambiguous:
+            self._end(554, "5.5.2", "something like an end of the message is none: a line ends with CR LF")
+            return None
+        if rest is None:
+            return None
+        self._lines.feed(rest)
+        state.reader = None
+        if reader.spoiled:
+            transaction.drop(Refusal("5.6.0", "the message has a CR or LF alone; a line ends with CR LF"))
+        else:
+            transaction.append(reader.message())
+            if reader.too_large:
+                transaction.drop(Refusal("5.3.4", f"the message is larger than {self._terms.max_message} octets"))
+        return self._hand_over(transaction)
+
+    def _read_chunk(self) -> Event | None:
+        state, chunk = self._state, self._state.chunk
+        assert chunk is not None  # noqa: S101 - in_message
+        octets = self._lines.take()
+        used, rest = octets[: state.chunk_left], octets[state.chunk_left :]
+        self._lines.feed(rest)
+        state.chunk_left -= len(used)
+        if state.chunk_fault is None:
+            self._transaction.append(used)
+        if state.chunk_left:
+            return None
+        state.chunk = None
+        if state.chunk_fault is not None:
+            state.transaction = None
+            self._fail(state.chunk_fault)
+        elif chunk.is_last:
+            return self._hand_over(self._transaction)
+        else:
+            self._say(250, "2.0.0", f"{chunk.octets} octets received")
+        return None
+
+    def _hand_over(self, transaction: Transaction) -> Event | None:
+        try:
+            content = transaction.content()
+        except Refusal as refusal:
+            self.refused(refusal)
+            return None
+        return Message(
+            sender=transaction.mail.sender,
+            recipients=tuple(transaction.recipients),
+            meta=transaction.all_meta(),
+            content=content,
+        )
+
+    # Replies
+
+    def _finish(self, code: int, status: str, text: str) -> None:
+        self._state.transaction = None
+        if code >= 400:
+            self._fail(CommandError(code, status, text))
+        else:
+            self._say(code, status, text)
+
+    def _fail(self, error: CommandError) -> None:
+        self._say(error.code, error.status, error.text)
+        self._state.errors += 1
+        if self._state.errors >= MAX_ERRORS:
+            self._end(421, "4.7.0", "too many errors")
+
+    def _say(self, code: int, status: str, text: str) -> None:
+        self._state.out.append(reply(code, status, text))
+
+    def _end(self, code: int, status: str, text: str) -> None:
+        self._say(code, status, text)
+        self._state.transaction = self._state.reader = self._state.chunk = None
+        self._lines.take()
+        self.closed = True

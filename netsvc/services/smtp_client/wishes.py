@@ -1,0 +1,36 @@
+"""What a sender wants to hear (DSN, RFC 3461), between the listener that is told and the delivery that passes it on.
+
+It waits in the outbox in the submission's meta: ``ret``, ``envid``, and ``notices``, which is JSON:
+{"b@example.com": [["success", "failure"], "rfc822;b@example.com"]}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from netsvc.services.smtp_client.terms import Envelope, Notice
+
+
+def to_meta(ret: str, envid: str, notices: Mapping[str, Notice]) -> dict[str, str]:
+    """What the outbox keeps of it; what was not said is not there.
+
+    :param ret: ``full``, ``hdrs`` or empty.
+    :param notices: by recipient.
+    """
+    said = {address: [one.notify, one.orcpt] for address, one in notices.items() if one.notify or one.orcpt}
+    meta = {"ret": ret, "envid": envid, "notices": json.dumps(said, separators=(",", ":")) if said else ""}
+    return {name: value for name, value in meta.items() if value}
+
+
+def to_envelope(sender: str, recipients: Sequence[str], meta: Mapping[str, str]) -> Envelope:
+    """The envelope of one attempt.
+
+    :param recipients: those of the item that still wait.
+    :param meta: the item's.
+    """
+    said = json.loads(meta.get("notices", "{}"))
+    notices = {one: Notice(notify=tuple(said[one][0]), orcpt=said[one][1]) for one in recipients if one in said}
+    ret: Any = meta.get("ret")
+    return Envelope(sender=sender, recipients=tuple(recipients), ret=ret, envid=meta.get("envid", ""), notices=notices)
