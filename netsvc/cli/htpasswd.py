@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from netsvc.errors import printable
-from netsvc.services.http.auth import htpasswd
+from netsvc.net.passwords import htpasswd
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

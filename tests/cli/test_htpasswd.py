@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.cli import htpasswd as command
 from netsvc.cli.main import main
-from netsvc.services.http.auth import htpasswd
+from netsvc.net.passwords import htpasswd
 
 
 class HtpasswdTests(SynchronousTestCase):

@@ -11,10 +11,10 @@ from typing import Any
 from attrs import frozen
 from twisted.logger import globalLogPublisher
 
+from netsvc.net.passwords.htpasswd import HtpasswdError
+from netsvc.net.passwords.htpasswd import parse as parse_users
 from netsvc.services.http.access_log.lines import Record, escaped, line_format
 from netsvc.services.http.auth.authenticator import credentials
-from netsvc.services.http.auth.htpasswd import HtpasswdError
-from netsvc.services.http.auth.htpasswd import parse as parse_users
 from netsvc.services.http.cgi.output import BadOutputError, HeadParser
 from netsvc.services.http.cgi.warm.shebang import Cold, Interpreter, parse
 from netsvc.services.http.chunked import ChunkedDecoder

@@ -23,10 +23,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from netsvc.config.options import Context
 from netsvc.config.values import Rate
 from netsvc.errors import BadValue, StartError
-from netsvc.services.http.auth import htpasswd
-from netsvc.services.http.auth import users as auth_users
+from netsvc.net.passwords import htpasswd
+from netsvc.net.passwords import users as auth_users
+from netsvc.net.passwords.checks import WAITING
 from netsvc.services.http.auth.authenticator import Authentication, credentials
-from netsvc.services.http.auth.checks import WAITING
 from netsvc.services.http.auth.settings import AuthSettings, realm, user_name
 from tests.fakes import FakeMetrics
 from tests.services.http.http_rig import NOW, Answer, Peer, Rig, Sink, hello, request
@@ -372,7 +372,7 @@ class FileTests(Case):
         self.assertEqual(self.ask(rig, basic("alice", "other")).status, 200)
         self.assertEqual(self.ask(rig, basic("carol", "x")).status, 200)
         self.assertEqual(self.ask(rig, basic("bob", "pa:ss")).status, 401)
-        self.assertEqual([event["users"] for event in self.logged("http-auth-file-read")], [2])
+        self.assertEqual([event["users"] for event in self.logged("password-file-read")], [2])
 
     def test_static_auth_file_changes_while_a_check_runs(self) -> None:
         """A check that began before a change is not remembered."""
@@ -392,14 +392,14 @@ class FileTests(Case):
             self.write(text)
             for _ in range(2):
                 self.assertEqual(self.ask(rig, basic("alice", "secret")).status, 200)
-        first, second = self.logged("http-auth-file-refused")
+        first, second = self.logged("password-file-refused")
         self.assertIn("line 1 has crypt or a plain password", first["reason"])
         self.assertNotIn("plain-text", repr(first))
         self.assertEqual(second["reason"], "line 1 is not UTF-8")
         self.path.unlink()
         for _ in range(2):
             self.assertEqual(self.ask(rig, basic("alice", "secret")).status, 200)
-        self.assertEqual(len(self.logged("http-auth-file-refused")), 3)
+        self.assertEqual(len(self.logged("password-file-refused")), 3)
         self.write(f"bob:{BOB}\n")
         self.assertEqual(self.ask(rig, basic("alice", "secret")).status, 401)
 

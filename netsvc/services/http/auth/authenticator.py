@@ -22,10 +22,10 @@ from twisted.python.failure import Failure
 from netsvc.interfaces import IMetrics
 from netsvc.net.addresses import canonical, prefix
 from netsvc.net.buckets import Buckets
-from netsvc.services.http.auth.checks import PasswordChecks
-from netsvc.services.http.auth.htpasswd import LONGEST_PASSWORD, normal
+from netsvc.net.passwords.checks import PasswordChecks
+from netsvc.net.passwords.htpasswd import LONGEST_PASSWORD, normal
+from netsvc.net.passwords.users import UserFile
 from netsvc.services.http.auth.settings import AuthSettings
-from netsvc.services.http.auth.users import UserFile
 
 log = Logger()
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from netsvc.errors import StartError, printable
-from netsvc.services.http.auth.htpasswd import LONGEST_FILE, HtpasswdError, parse, stand_in
+from netsvc.net.passwords.htpasswd import LONGEST_FILE, HtpasswdError, parse, stand_in
 
 log = Logger()
 
@@ -57,7 +57,7 @@ class UserFile:
         try:
             self._read()
         except (OSError, HtpasswdError) as error:
-            raise StartError(printable(f"the auth_file {self._path}: {_words(error)}")) from None
+            raise StartError(printable(f"the password file {self._path}: {_words(error)}")) from None
 
     def hash_of(self, user: str) -> tuple[str, bool]:
         """(the hash to check a password of this user with, whether there is such a user)."""
@@ -105,8 +105,8 @@ class UserFile:
             self._settled = True
             if found != before:
                 log.error(
-                    "the auth_file {path} is not taken, the one before it goes on: {reason}",
-                    event="http-auth-file-refused",
+                    "the password file {path} is not taken, the one before it goes on: {reason}",
+                    event="password-file-refused",
                     path=str(self._path),
                     reason=_words(error),
                 )
@@ -127,8 +127,8 @@ class UserFile:
         users = parse(octets)
         if self._digest:
             log.info(
-                "the auth_file {path} was read again: {users} users",
-                event="http-auth-file-read",
+                "the password file {path} was read again: {users} users",
+                event="password-file-read",
                 path=str(self._path),
                 users=len(users),
             )

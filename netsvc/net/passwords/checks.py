@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from netsvc.services.http.auth import htpasswd
+from netsvc.net.passwords import htpasswd
 
 AT_ONCE = max(1, min(4, (os.cpu_count() or 1) // 2))  # threads; the others and the reactor need processors as well
 WAITING = 64  # checks in line; some seconds of work

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.services.http.auth import htpasswd
-from netsvc.services.http.auth.htpasswd import HtpasswdError, check, make, parse, with_user
+from netsvc.net.passwords import htpasswd
+from netsvc.net.passwords.htpasswd import HtpasswdError, check, make, parse, with_user
 
 BCRYPT = bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode()
 ARGON2 = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$KuBjEBv1yZHB9VYrJ9qNGg"
