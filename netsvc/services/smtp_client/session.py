@@ -10,7 +10,10 @@ Greeting, EHLO or HELO, STARTTLS by policy, AUTH, then any number of messages, t
 
 from __future__ import annotations
 
-from netsvc.services.smtp_client.auth import MECHANISMS, AuthError, Mechanism, Scrubber
+from netsvc.config.secrets import Secret
+from netsvc.services.smtp_client.auth.choice import mechanisms
+from netsvc.services.smtp_client.auth.mechanism import AuthError, Mechanism
+from netsvc.services.smtp_client.auth.scrubber import Scrubber
 from netsvc.services.smtp_client.conversation import (
     Action,
     Close,
@@ -33,17 +36,21 @@ _NO_EHLO = frozenset({500, 501, 502, 504})
 class Session(Conversation):
     """One connection's worth of SMTP.
 
+    :param token: what the relay's token command gave.
     :ivar tls_failed: the handshake of an opportunistic STARTTLS did not succeed.
     :ivar stale: the session ended before the server took anything of this message, which was not its first: a
         connection that had been kept too long. Another may be tried at once.
     :ivar fault: what went wrong inside netsvc, for the log.
     """
 
-    def __init__(self, relay: Relay, *, helo_name: str, timeouts: Timeouts) -> None:
+    def __init__(self, relay: Relay, *, helo_name: str, timeouts: Timeouts, token: Secret | None = None) -> None:
         super().__init__(timeouts)
         self._relay = relay
+        self._secret = token if relay.token_command else relay.password
         self._helo_name = helo_name
-        self._scrub = Scrubber(relay.username, relay.password)
+        self._scrub = Scrubber()
+        if self._secret is not None:
+            self._scrub.add(self._secret.reveal())
         self._encrypted = False
         self._capabilities = Capabilities({})
         self._ready = False
@@ -167,31 +174,31 @@ class Session(Conversation):
 
     def _authenticate(self, username: str) -> Script[None]:
         self.phase = "auth"
-        password = self._relay.password
-        if password is None:
-            raise SessionEnded("a user name is given and no password", "4.7.0", broken=False)
+        secret = self._secret
+        if secret is None:
+            what = "token" if self._relay.token_command else "password"
+            raise SessionEnded(f"a user name is given and no {what}", "4.7.0", broken=False)
         if not self._encrypted and not self._relay.auth_without_tls:
             raise SessionEnded(
                 "the login is not sent in clear: there is no TLS on this connection", "4.7.11", broken=False
             )
-        reply: Reply | None = None
-        for mechanism in MECHANISMS:
-            if mechanism.name not in self._capabilities.mechanisms:
-                continue
-            try:
-                reply = yield from self._exchange(mechanism(username, password))
-            except AuthError as error:
-                raise SessionEnded(f"{mechanism.name}: {error}", "4.7.0", broken=False) from None
-            if reply.code == 235:
-                return
-            if reply.code != 504:  # RFC 4954 4: mechanism not supported; anything else stands, another try may lock out
-                break
+        offered, name, reply = self._capabilities.mechanisms, "AUTH", None
+        try:
+            for mechanism in mechanisms(self._relay, username, secret, offered, encrypted=self._encrypted):
+                name = mechanism.name
+                reply = yield from self._exchange(mechanism)
+                if reply.code == 235:
+                    return
+                if reply.code != 504:  # RFC 4954 4: not supported; anything else stands, another try may lock out
+                    break
+        except AuthError as error:
+            raise SessionEnded(f"{name}: {error}", "4.7.0", broken=False) from None
         if reply is None:
             raise SessionEnded("the server offers no login mechanism that is known here", "4.7.0", broken=False)
         raise refused(reply)
 
     def _exchange(self, mechanism: Mechanism) -> Script[Reply]:
-        self.send(mechanism.begin())
+        self._send_secret(mechanism.begin())
         reply = yield from self.reply("auth")
         while reply.code == 334:
             try:
@@ -200,9 +207,17 @@ class Session(Conversation):
                 self.send(b"*\r\n")  # RFC 4954 4: cancels the exchange
                 yield from self.reply("auth")
                 raise
-            self.send(answer)
+            self._send_secret(answer)
             reply = yield from self.reply("auth")
+        if reply.code == 235:
+            mechanism.succeeded()
         return reply
+
+    def _send_secret(self, line: bytes) -> None:
+        words = line.decode("ascii").split()
+        if words and (words[0] != "AUTH" or len(words) == 3):
+            self._scrub.add(words[-1])  # it may come back as it went
+        self.send(line)
 
     def _reset(self) -> Script[None]:
         self.send(b"RSET\r\n")

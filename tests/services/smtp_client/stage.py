@@ -63,11 +63,12 @@ class Stage:
         timeouts: Timeouts = Timeouts(),  # noqa: B008
         open_window: bool = True,
         envelope: Envelope | None = None,
+        token: Secret | None = None,
     ) -> None:
         self.clock = Clock()
         self.pipe = Pipe()
         self.open_window = open_window
-        self.session = Session(relay, helo_name="client.example", timeouts=timeouts)
+        self.session = Session(relay, helo_name="client.example", timeouts=timeouts, token=token)
         self.delivery = Delivery(
             self.session, envelope or Envelope(sender=sender, recipients=to), content, creator=None, clock=self.clock
         )

@@ -53,7 +53,9 @@ class ImportTests(SynchronousTestCase):
         names = (
             "terms",
             "replies",
-            "auth",
+            "auth.choice",
+            "auth.scrubber",
+            "auth.token",
             "wire",
             "encoded_words",
             "transcode",
