@@ -1,4 +1,4 @@
-"""What the outcomes of an attempt mean: the next state of each target, and when the item is due again. Pure.
+"""What the outcomes of an attempt mean: the next state of each target, and when the parcel is due again. Pure.
 
 This is the whole of the custody rules: a target leaves `waiting` only by delivery, a permanent refusal, its age
 after a failed attempt, or (policy `hold`) an unknown result.
@@ -48,7 +48,7 @@ class Custody:
         for target in lease.targets:
             outcome = by_target.get(target.address) or unknown(target.address, "the delivery gave no result for it")
             outcome = attrs.evolve(outcome, text=one_line(outcome.text))
-            settled.append((outcome, self._state(outcome, waited)))
+            settled.append((outcome, self._state(outcome, waited, lease.item.give_up_after)))
         waits = any(state == "waiting" for _, state in settled)
         return Settlement(
             outcomes=tuple(settled),
@@ -68,14 +68,14 @@ class Custody:
             return attrs.evolve(settlement, next_at=now)
         return settlement
 
-    def _state(self, outcome: Outcome, waited: float) -> TargetState:
+    def _state(self, outcome: Outcome, waited: float, give_up: float | None) -> TargetState:
         if outcome.result == "delivered":
             return "delivered"
         if outcome.result == "permanent":
             return "bounced"
         if outcome.result == "ambiguous" and self.ambiguous == "hold":
             return "ambiguous"
-        return "expired" if self.retry.expired(waited) else "waiting"
+        return "expired" if self.retry.expired(waited, give_up) else "waiting"
 
 
 def unknown(target: str, reason: str) -> Outcome:

@@ -9,7 +9,8 @@ from typing import Literal
 from attrs import field, frozen
 
 TargetState = Literal["waiting", "delivered", "bounced", "expired", "removed", "ambiguous"]
-ItemState = Literal["waiting", "leased", "done"]
+ItemState = Literal["waiting", "leased", "held", "done"]
+Operation = Literal["hold", "release", "requeue", "remove", "flush"]
 Result = Literal["delivered", "retry", "permanent", "ambiguous"]
 
 TARGET_STATES: tuple[TargetState, ...] = ("waiting", "delivered", "bounced", "expired", "removed", "ambiguous")
@@ -58,6 +59,17 @@ class StoreFullError(StoreFailedError):
     """There is no room for more: what is left of the disk is needed to deliver what is there."""
 
 
+class SuppressedError(OutboxError):
+    """Nothing was taken, because every target is on the suppression list.
+
+    :param refused: the targets with the reasons.
+    """
+
+    def __init__(self, refused: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{address}: {reason}" for address, reason in list(refused.items())[:10]))
+        self.refused = refused
+
+
 class NoSuchItemError(OutboxError):
     """There is no item of that id, or it is not in a state that allows what was asked."""
 
@@ -72,6 +84,10 @@ class Submission:
     :param content: the octets.
     :param key: idempotency key, or None.
     :param meta: what else the kind wants to keep, small.
+    :param destinations: for each target the word for where it goes (a domain, a smarthost); empty: one way for all.
+        What goes one way together is attempted together, and limited and backed off together.
+    :param not_before: the first attempt is not made earlier, wall clock; None: now.
+    :param give_up_after: lived seconds after which a failed attempt is the last; None: as the queue's rule says.
     """
 
     submitter: str
@@ -80,6 +96,14 @@ class Submission:
     content: bytes = field(repr=False)
     key: str | None = None
     meta: Mapping[str, str] = field(factory=lambda: MappingProxyType({}))
+    destinations: tuple[str, ...] = field(default=())
+    not_before: float | None = None
+    give_up_after: float | None = None
+
+    @destinations.validator
+    def _parallel(self, _: object, value: tuple[str, ...]) -> None:
+        if value and len(value) != len(self.targets):
+            raise ValueError("a submission has one destination for each target, or none at all")
 
     @targets.validator
     def _whole(self, _: object, value: tuple[str, ...]) -> None:
@@ -92,10 +116,13 @@ class Accepted:
     """The receipt: from here on the outbox answers for it.
 
     :param repeated: the key was known: this is the receipt of the first time.
+    :param refused: targets that were not taken because they are suppressed, with the reasons. They stand in the item
+        as bounced; nobody but the reader of this receipt is told.
     """
 
     queue_id: str
     repeated: bool = False
+    refused: Mapping[str, str] = field(factory=lambda: MappingProxyType({}))
 
 
 @frozen(kw_only=True)
@@ -119,16 +146,20 @@ class Target:
 
 @frozen(kw_only=True)
 class Item:
-    """One accepted submission.
+    """One accepted submission, with the progress of one of its parcels: in a lease the leased one, in a listing the
+    one that is due first.
 
     :param size: octets of the content.
     :param sha256: of the content, hexadecimal.
     :param accepted_at: wall clock, seconds since 1970.
     :param attempts: finished and lost attempts.
     :param recoveries: attempts in a row that died with their process.
-    :param waited: seconds that it has lived, as :func:`netsvc.outbox.retry.lived` counts them.
+    :param waited: seconds that it has lived, as :func:`netsvc.outbox.retry.lived` counts them; negative before
+        `not_before`.
     :param scheduled_at: when next_at was decided, wall clock.
     :param next_at: when it is due, wall clock.
+    :param not_before: see :class:`Submission`; None when it was due at once.
+    :param give_up_after: see :class:`Submission`.
     """
 
     queue_id: str
@@ -145,16 +176,37 @@ class Item:
     waited: float
     scheduled_at: float
     next_at: float
+    not_before: float | None = None
+    give_up_after: float | None = None
+
+
+@frozen(kw_only=True)
+class Parcel:
+    """Targets of an item that go one way together: what is leased, attempted, settled and scheduled.
+
+    :param index: its number in the item, from 0. The times are those of :class:`Item`.
+    """
+
+    index: int
+    destination: str
+    state: ItemState
+    attempts: int
+    recoveries: int
+    waited: float
+    scheduled_at: float
+    next_at: float
 
 
 @frozen(kw_only=True)
 class Lease:
-    """The exclusive right to make one attempt at an item's waiting targets.
+    """The exclusive right to make one attempt at the waiting targets of one parcel.
 
     It ends by being settled or released, or with the process that holds it; never by a clock, because a jump of the
     clock would give one item to two runners.
 
-    :param fence: the fencing token: greater with every claim of the item.
+    :param fence: the fencing token: greater with every claim of the parcel.
+    :param destination: where they go, as the submission said.
+    :param parcel: the parcel's number in the item.
     """
 
     item: Item
@@ -162,6 +214,8 @@ class Lease:
     owner: str
     fence: int
     claimed_at: float
+    destination: str = ""
+    parcel: int = 0
 
 
 @frozen(kw_only=True)
@@ -174,6 +228,8 @@ class Outcome:
     :param enhanced: RFC 3463 status, or None.
     :param text: the peer's words or our reason, one line.
     :param via: where the attempt went, such as ``smtp:mail.example.com:587``.
+    :param unreachable: the destination failed before a word was said about this item; enough of these in a row make
+        the whole destination wait.
     """
 
     target: str
@@ -182,6 +238,7 @@ class Outcome:
     enhanced: str | None = None
     text: str = ""
     via: str = ""
+    unreachable: bool = False
 
     @property
     def reason(self) -> str:
@@ -193,7 +250,8 @@ class Outcome:
 class Attempt:
     """One line of the ledger: what was tried for one target, and how it went.
 
-    :param result: an outcome's result, or ``removed`` / ``requeued`` for what a named operator did.
+    :param result: an outcome's result, or ``held``, ``released``, ``requeued``, ``removed``, ``flushed`` for what a
+        named operator did, or ``suppressed``.
     """
 
     at: float
@@ -225,6 +283,59 @@ class Summary:
 
     item: Item
     targets: tuple[Target, ...]
+    parcels: tuple[Parcel, ...] = ()
+
+
+@frozen(kw_only=True)
+class Selection:
+    """What an operator means: one item, what goes to a domain or destination, or everything. At least one is given.
+
+    :param queue_id: one item.
+    :param domain: targets whose address ends with ``@domain``, or whose destination is this word.
+    :param after: go on behind this queue id: large operations go in steps.
+    """
+
+    queue_id: str | None = None
+    domain: str | None = None
+    everything: bool = False
+    after: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        if self.queue_id is None and self.domain is None and not self.everything:
+            raise ValueError("nothing is selected")
+
+    def has(self, address: str, destination: str) -> bool:
+        """Whether a target of the item is meant."""
+        if self.domain is None:
+            return True
+        wanted = self.domain.casefold()
+        return destination.casefold() == wanted or address.casefold().endswith("@" + wanted)
+
+
+@frozen(kw_only=True)
+class Operated:
+    """What one step of an operation did.
+
+    :param after: go on behind this queue id; None at the end.
+    """
+
+    items: int
+    targets: int
+    after: str | None = None
+
+
+@frozen(kw_only=True)
+class Suppressed:
+    """One line of the suppression list.
+
+    :param address: casefolded.
+    :param since: wall clock, seconds.
+    """
+
+    address: str
+    reason: str
+    operator: str
+    since: float
 
 
 @frozen(kw_only=True)

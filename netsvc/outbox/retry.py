@@ -41,9 +41,12 @@ class RetryPolicy:
         doublings = min(max(attempts, 1) - 1, 40)  # 2^40 is beyond any `longest`; a float stays a float
         return max(SHORTEST, random() * min(self.longest, self.first * 2.0**doublings))
 
-    def expired(self, waited: float) -> bool:
-        """Whether an item that lived so long is given up. Asked after a failed attempt only."""
-        return waited >= self.give_up
+    def expired(self, waited: float, give_up: float | None = None) -> bool:
+        """Whether an item that lived so long is given up. Asked after a failed attempt only.
+
+        :param give_up: the item's own limit, lived seconds; None: the rule's.
+        """
+        return waited >= (self.give_up if give_up is None else give_up)
 
 
 def lived(waited: float, *, scheduled_at: float, next_at: float, now: float) -> float:

@@ -1,58 +1,43 @@
 """The runner: takes submissions into the store, claims what is due, has it delivered, records what came of it.
 
-It knows no protocol: `deliver` is given a lease and the content, and answers with an outcome for each target. Whatever
-`deliver` does, every attempt ends in the ledger: an exception, a missing outcome or a cut at the end of a drain is an
-unknown result. An outcome that the store cannot write is kept and written again until it can.
+It knows no protocol: `deliver` is given a lease and the content, and answers with an outcome for each target.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
-from twisted.logger import Logger, LogLevel
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
 
 from netsvc.interfaces import IMetrics
-from netsvc.outbox.custody import Custody, unknown
+from netsvc.outbox.courier import STORE_PAUSE, Courier, Deliver, Hands
+from netsvc.outbox.custody import Custody
+from netsvc.outbox.destinations import Destinations, Pace
 from netsvc.outbox.model import (
     Accepted,
-    DamagedError,
     Lease,
-    LeaseLostError,
+    Operated,
+    Operation,
     OutboxError,
-    Outcome,
-    Settlement,
+    Selection,
     StoreFailedError,
     Submission,
 )
+from netsvc.outbox.reports import Reports
 from netsvc.outbox.retry import DAY, HOUR
-from netsvc.outbox.sqlite_database import PURGE_AT_ONCE
+from netsvc.outbox.steps import Settled
+from netsvc.outbox.steps_queries import PURGE_AT_ONCE
 from netsvc.outbox.store import IOutboxStore
 
-T = TypeVar("T")
-
-Deliver = Callable[[Lease, bytes], Deferred[Iterable[Outcome]]]
-
 LONGEST_SLEEP = 60.0  # seconds: after a jump of the clock what is due is found within a minute
-STORE_PAUSE = 5.0  # seconds before a store that failed is asked again; a full disk does not empty in less
-MAX_STORE_PAUSE = 60.0  # seconds; outcomes wait in memory meanwhile
-
-# What a person should see of a target's new state, and how loudly.
-_LEVELS = {
-    "delivered": (LogLevel.info, "outbox-delivered", "{queue_id} to {target} delivered: {reason}"),
-    "waiting": (LogLevel.info, "outbox-deferred", "{queue_id} to {target} deferred: {reason}"),
-    "unknown": (LogLevel.warn, "outbox-ambiguous", "{queue_id} to {target} deferred, its result is unknown: {reason}"),
-    "ambiguous": (LogLevel.warn, "outbox-held", "{queue_id} to {target} held, its result is unknown: {reason}"),
-    "bounced": (LogLevel.error, "outbox-bounced", "{queue_id} from {sender} to {target} bounced: {reason}"),
-    "expired": (LogLevel.error, "outbox-expired", "{queue_id} from {sender} to {target} given up: {reason}"),
-}
 
 
 @frozen(kw_only=True)
@@ -60,23 +45,17 @@ class Limits:
     """How much at once, how long.
 
     :param concurrency: attempts at the same time.
+    :param pace: what each destination may take.
     :param octets: content in memory at the same time; one larger item still goes, alone.
     :param drain_timeout: seconds that attempts have to finish when the runner stops.
     :param keep: seconds that finished items stay in the store.
     """
 
     concurrency: int = 20
+    pace: Pace = field(factory=Pace)
     octets: int = 256 << 20
     drain_timeout: float = 30.0
     keep: float = 30 * DAY
-
-
-@frozen(eq=False)
-class _Flight:
-    """One attempt under way; `delivery` is what may be cut at the end of a drain."""
-
-    lease: Lease
-    delivery: list[Deferred[Any]] = field(factory=list)
 
 
 class Runner(Service):
@@ -87,6 +66,8 @@ class Runner(Service):
     :param open_store: opens the store when the runner starts, and may raise StartError; the runner closes it.
     :param deliver: makes one attempt at a lease's targets; best if its Deferred never fails.
     :param random: gives floats in [0, 1), for the jitter.
+    :param settled: given a lease, its settlement and the content, what is to be accepted by the same stroke, such as
+        bounces. Quick and without effects: it may be asked again for one that was not written.
     """
 
     def __init__(
@@ -101,31 +82,35 @@ class Runner(Service):
         random: Callable[[], float],
         limits: Limits,
         wall_clock: Callable[[], float] = time.time,
+        settled: Settled | None = None,
     ) -> None:
         self.queue = queue
         self._open_store = open_store
         self._store: IOutboxStore | None = None
         self._reactor: Any = reactor
-        self._deliver = deliver
-        self._custody = custody
-        self._random = random
         self._limits = limits
         self._now = wall_clock
         self._owner = f"{os.uname().nodename}:{os.getpid()}:{int(random() * (1 << 30)):08x}"
         self._log = Logger(namespace=__name__)
-        self._accepted = metrics.counter("outbox_accepted", "Targets taken into custody.", ("queue",))
-        self._repeated = metrics.counter("outbox_repeated", "Submissions whose idempotency key was known.", ("queue",))
-        self._attempts = metrics.counter("outbox_attempts", "Results of attempts, by target.", ("queue", "result"))
-        self._finished = metrics.counter("outbox_finished", "Targets that stopped waiting.", ("queue", "state"))
-        self._in_flight = metrics.gauge("outbox_in_flight", "Attempts under way.", ("queue",))
-        self._faults = metrics.counter("outbox_store_faults", "Times that the store could not be used.", ("queue",))
-        self._flights: set[_Flight] = set()
+        self._reports = Reports(queue, metrics, self._log)
+        self.destinations = Destinations(limits.pace, reactor.seconds)
+        hands = Hands(
+            queue=queue,
+            owner=self._owner,
+            reactor=reactor,
+            store=lambda: self.store,
+            running=lambda: bool(self.running),
+            deliver=deliver,
+            custody=custody,
+            settled=settled,
+            random=random,
+            now=wall_clock,
+        )
+        self._courier = Courier(hands, self.destinations, self._reports, self._log)
         self._tasks: set[Deferred[Any]] = set()
-        self._pauses: set[Deferred[Any]] = set()
         self._claiming = False
         self._again = False
         self._timer: Any = None
-        self._cut = False
         self._purge = LoopingCall(self._forget_old)
         self._purge.clock = reactor
 
@@ -149,14 +134,37 @@ class Runner(Service):
 
         async def accept() -> Accepted:
             accepted = await self.store.accept(submission, self._now())
-            if accepted.repeated:
-                self._repeated.inc(queue=self.queue)
-            else:
-                self._accepted.inc(len(submission.targets), queue=self.queue)
+            self._reports.accepted(submission, accepted)
+            if not accepted.repeated:
                 self.wake()
             return accepted
 
         return Deferred.fromCoroutine(accept())
+
+    def operate(self, operation: Operation, chosen: Selection, operator: str) -> Deferred[Operated]:
+        """Do to all that is chosen what an operator asks, step by step; how much that was.
+
+        A flush also tries destinations that are left alone.
+
+        :raises OutboxError: (as a failure) see :meth:`netsvc.outbox.steps_operations.Operations.operate`; what earlier
+            steps did stands.
+        """
+
+        async def operate() -> Operated:
+            step: Operated | None = None
+            items = targets = 0
+            while step is None or step.after is not None:
+                after = chosen.after if step is None else step.after or ""
+                step = await self.store.operate(operation, evolve(chosen, after=after), operator, self._now())
+                items, targets = items + step.items, targets + step.targets
+            whole = Operated(items=items, targets=targets)
+            self._reports.operated(operation, operator, whole)
+            if operation == "flush":
+                self.destinations.open(None if chosen.queue_id or chosen.everything else chosen.domain)
+            self.wake()
+            return whole
+
+        return Deferred.fromCoroutine(operate())
 
     def wake(self) -> None:
         """Something may be due: look now."""
@@ -178,8 +186,8 @@ class Runner(Service):
         :raises StartError: the store cannot be opened.
         """
         self._store = self._open_store()
+        self._store.watch(self.wake, self._lapse)
         super().startService()  # type: ignore[no-untyped-call]
-        self._cut = False
         self._purge.start(HOUR, now=True)
         self.wake()
 
@@ -204,43 +212,53 @@ class Runner(Service):
             await store.close()
 
     def _cut_short(self) -> None:
-        self._cut = True
-        if self._flights:
+        if self._courier.flights:
             self._log.warn(
                 "{queue}: {count} attempts cut at the end of the drain",
                 event="outbox-drain-cut",
                 queue=self.queue,
-                count=len(self._flights),
+                count=len(self._courier.flights),
             )
-        waiting = [one for flight in self._flights for one in flight.delivery]
-        for one in (*waiting, *self._pauses):
-            one.cancel()
+        self._courier.cut(for_good=True)
+
+    def _lapse(self) -> None:
+        """The store cannot answer for the leases any longer: another may soon hold them, so the attempts end now."""
+        if self._courier.flights:
+            self._log.error(
+                "{queue}: {count} attempts cut: the store is out of reach, and others may take their leases",
+                event="outbox-leases-lapsed",
+                queue=self.queue,
+                count=len(self._courier.flights),
+            )
+        self._courier.cut(for_good=False)
 
     # Claims
 
     def _room(self) -> int:
         """Octets that may still be claimed; 0 when nothing may."""
-        if len(self._flights) >= self._limits.concurrency:
+        if len(self._courier.flights) >= self._limits.concurrency:
             return 0
-        return max(0, self._limits.octets - sum(one.lease.item.size for one in self._flights))
+        return max(0, self._limits.octets - sum(one.lease.item.size for one in self._courier.flights))
 
     async def _claim(self) -> None:
         wait: float | None = None
         try:
             while self.running and (room := self._room()):
                 self._again = False
-                free = self._limits.concurrency - len(self._flights)
-                leases = await self.store.claim(self._owner, free, room, self._now())
+                free = self._limits.concurrency - len(self._courier.flights)
+                allowance = self.destinations.allowance()
+                leases = await self.store.claim(self._owner, free, room, self._now(), allowance)
                 for lease in leases:
-                    self._begin(lease)
+                    self._run(self._attempt(lease))
                 if not leases and not self._again:
                     now = self._now()
-                    due = await self.store.next_due(now)
-                    wait = None if due is None else due - now
+                    due = await self.store.next_due(now, [name for name, most in allowance.room.items() if not most])
+                    waits = [self.destinations.opens_in(), None if due is None else due - now]
+                    wait = min((one for one in waits if one is not None), default=None)
                     if not self._again:
                         break
         except OutboxError as error:
-            self._complain(error)
+            self._reports.fault(error)
             wait = STORE_PAUSE
         except Exception:  # noqa: BLE001 - the queue must go on
             self._log.failure("{queue}: a fault in a claim", event="outbox-fault", queue=self.queue)
@@ -257,101 +275,14 @@ class Runner(Service):
         self._timer = None
         self.wake()
 
-    def _begin(self, lease: Lease) -> None:
-        flight = _Flight(lease)
-        self._flights.add(flight)
-        self._in_flight.set(len(self._flights), queue=self.queue)
-        self._run(self._attempt(flight))
-
-    # Attempts
-
-    async def _attempt(self, flight: _Flight) -> None:
-        lease = flight.lease
+    async def _attempt(self, lease: Lease) -> None:
+        closed: str | None = None
         try:
-            outcomes = await self._outcomes(flight) if self.running else None
-            now = self._now()
-            if outcomes is None:
-                await self._insist(lambda: self.store.release(lease))
-                return
-            settlement = self._custody.settle(lease, outcomes, now=now, random=self._random)
-            if await self._insist(lambda: self.store.settle(lease, settlement, now)):
-                self._tell(lease, settlement)
+            closed = await self._courier.attempt(lease)
         finally:
-            self._flights.discard(flight)
-            self._in_flight.set(len(self._flights), queue=self.queue)
             self.wake()
-
-    async def _outcomes(self, flight: _Flight) -> Iterable[Outcome] | None:
-        """The outcomes of one attempt; None when the content could not be read, so that none was made."""
-        lease = flight.lease
-        try:
-            content = await self.store.content(lease.item.queue_id)
-        except DamagedError as error:
-            return [Outcome(target=one.address, result="permanent", text=str(error)) for one in lease.targets]
-        except OutboxError as error:
-            self._complain(error)
-            await self._pause(STORE_PAUSE)
-            return None
-        delivery = maybeDeferred(self._deliver, lease, content)
-        del content
-        flight.delivery.append(delivery)
-        try:
-            return tuple(await delivery)
-        except CancelledError:
-            reason = "the daemon stopped during the attempt"
-        except Exception:  # noqa: BLE001 - one attempt's fault must not become the queue's
-            self._log.failure(
-                "{queue}: the delivery of {queue_id} broke",
-                event="outbox-delivery-fault",
-                queue=self.queue,
-                queue_id=lease.item.queue_id,
-            )
-            reason = "a fault of our own broke the attempt"
-        finally:
-            flight.delivery.clear()
-        return [unknown(one.address, reason) for one in lease.targets]
-
-    async def _insist(self, write: Callable[[], Deferred[None]]) -> bool:
-        """Write until it is written; False when it cannot be: the lease is lost, or the drain is over."""
-        pause = STORE_PAUSE
-        while True:
-            try:
-                await write()
-            except LeaseLostError as error:
-                self._log.error("{queue}: {reason}", event="outbox-lease-lost", queue=self.queue, reason=str(error))
-                return False
-            except OutboxError as error:
-                self._complain(error)
-                if self._cut:
-                    return False  # the lease stays in the store; the next start finds it and calls the result unknown
-                await self._pause(pause)
-                pause = min(2 * pause, MAX_STORE_PAUSE)
-            else:
-                return True
-
-    def _tell(self, lease: Lease, settlement: Settlement) -> None:
-        for outcome, state in settlement.outcomes:
-            is_unknown = state == "waiting" and outcome.result == "ambiguous"
-            level, event, line = _LEVELS["unknown" if is_unknown else state]
-            self._attempts.inc(queue=self.queue, result=outcome.result)
-            if state != "waiting":
-                self._finished.inc(queue=self.queue, state=state)
-            self._log.emit(
-                level,
-                line,
-                event=event,
-                queue=self.queue,
-                queue_id=lease.item.queue_id,
-                sender=lease.item.sender,
-                target=outcome.target,
-                result=outcome.result,
-                reason=outcome.reason,
-                code=outcome.code,
-                enhanced=outcome.enhanced,
-                via=outcome.via,
-                attempt=lease.item.attempts + 1,
-                next_at=settlement.next_at if state == "waiting" else None,
-            )
+        if closed is not None:
+            await self._courier.age(lease.destination, closed)
 
     # The rest
 
@@ -360,26 +291,10 @@ class Runner(Service):
             while self.running and await self.store.purge(self._now() - self._limits.keep) == PURGE_AT_ONCE:
                 pass
         except OutboxError as error:
-            self._complain(error)
+            self._reports.fault(error)
 
     def _forget_old(self) -> None:
         self._run(self._forget())
-
-    def _complain(self, error: OutboxError) -> None:
-        self._faults.inc(queue=self.queue)
-        self._log.error("{queue}: {reason}", event="outbox-store-fault", queue=self.queue, reason=str(error))
-
-    async def _pause(self, seconds: float) -> None:
-        if self._cut:
-            return
-        pause: Deferred[None] = deferLater(self._reactor, seconds)
-        self._pauses.add(pause)
-        try:
-            await pause
-        except CancelledError:
-            pass  # the drain is over: go on at once
-        finally:
-            self._pauses.discard(pause)
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a task of ours; the drain waits for it."""

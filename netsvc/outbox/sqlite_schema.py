@@ -9,70 +9,13 @@ from pathlib import Path
 
 from netsvc.errors import StartError
 from netsvc.outbox.directories import sync_directory
+from netsvc.outbox.sqlite_migration import migrate
+from netsvc.outbox.sqlite_tables import SCHEMA, VERSION
 
 APPLICATION_ID = 0x6E736F62  # "nsob", so that file(1) and we can tell it from another database
-VERSION = 1  # of the tables below, kept in PRAGMA user_version
 FILE = "queue.sqlite"
 # Octets of write-ahead log that stay allocated after a checkpoint; a large message grows it further.
 WAL_KEPT = 64 << 20
-
-_SCHEMA = """
-CREATE TABLE item (
-    id TEXT PRIMARY KEY,
-    submitter TEXT NOT NULL,
-    key TEXT,
-    sender TEXT NOT NULL,
-    meta TEXT NOT NULL,             -- a JSON object of strings
-    size INTEGER NOT NULL,          -- octets
-    sha256 TEXT NOT NULL,
-    accepted_at REAL NOT NULL,      -- all times: wall clock, seconds since 1970
-    state TEXT NOT NULL CHECK (state IN ('waiting', 'leased', 'done')),
-    attempts INTEGER NOT NULL DEFAULT 0,
-    recoveries INTEGER NOT NULL DEFAULT 0,
-    waited REAL NOT NULL DEFAULT 0,
-    scheduled_at REAL NOT NULL,
-    next_at REAL NOT NULL,
-    owner TEXT,                     -- of the lease
-    fence INTEGER NOT NULL DEFAULT 0,
-    claimed_at REAL,
-    finished_at REAL
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX item_key ON item (submitter, key) WHERE key IS NOT NULL;
-CREATE INDEX item_due ON item (next_at) WHERE state = 'waiting';
-CREATE INDEX item_scheduled ON item (scheduled_at) WHERE state = 'waiting';
-CREATE INDEX item_open ON item (id) WHERE state != 'done';
-CREATE INDEX item_finished ON item (finished_at) WHERE state = 'done';
-
-CREATE TABLE target (
-    item TEXT NOT NULL REFERENCES item (id),
-    n INTEGER NOT NULL,             -- place in the submission
-    address TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('waiting', 'delivered', 'bounced', 'expired', 'removed', 'ambiguous')),
-    code INTEGER,
-    enhanced TEXT,
-    text TEXT NOT NULL DEFAULT '',
-    ambiguous INTEGER NOT NULL DEFAULT 0,
-    changed_at REAL NOT NULL,
-    PRIMARY KEY (item, n)
-) WITHOUT ROWID;
-
-CREATE TABLE attempt (              -- the ledger: only ever added to, until its item is purged
-    id INTEGER PRIMARY KEY,
-    item TEXT NOT NULL REFERENCES item (id),
-    n INTEGER NOT NULL,
-    at REAL NOT NULL,
-    result TEXT NOT NULL,
-    code INTEGER,
-    enhanced TEXT,
-    text TEXT NOT NULL,
-    via TEXT NOT NULL
-);
-CREATE INDEX attempt_item ON attempt (item);
-
-CREATE TABLE content (item TEXT PRIMARY KEY REFERENCES item (id), octets BLOB NOT NULL);
-
-CREATE TABLE total (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
-"""
 
 
 def lock(directory: Path) -> int:
@@ -138,10 +81,12 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application == 0 and version == 0 and tables == 0:
         connection.executescript(
-            f"BEGIN IMMEDIATE; {_SCHEMA}"
+            f"BEGIN IMMEDIATE; {SCHEMA}"
             f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
         )
     elif application != APPLICATION_ID:
         raise StartError(f"{path} is a database of another program")
+    elif version == 1:
+        migrate(connection)
     elif version != VERSION:
         raise StartError(f"the queue {path} has version {version}; this netsvc knows version {VERSION}")

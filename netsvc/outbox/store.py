@@ -1,11 +1,26 @@
-"""What a store of an outbox promises: durable before it answers, one holder for each item, books that balance."""
+"""What a store of an outbox promises: durable before it answers, one holder for each parcel, books that balance."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from netsvc.outbox.model import Accepted, Attempt, Audit, Lease, Settlement, Submission, Summary
+from netsvc.outbox.destinations import Allowance
+from netsvc.outbox.model import (
+    Accepted,
+    Attempt,
+    Audit,
+    Lease,
+    Operated,
+    Operation,
+    Selection,
+    Settlement,
+    Submission,
+    Summary,
+    Suppressed,
+)
 
 # ruff: noqa: N805 - zope's interfaces describe methods without self
 
@@ -14,23 +29,36 @@ class IOutboxStore(Interface):
     """A durable store. Every method returns a Deferred that fires after its effect is on the disk.
 
     They fail with :class:`netsvc.outbox.model.StoreFailedError` when the disk does (nothing was kept then), and with
-    the errors that :class:`netsvc.outbox.sqlite_database.Database` names. Times are wall clock, seconds since 1970.
+    the errors that the steps name (:mod:`netsvc.outbox.steps`, `steps_operations`, `steps_queries`). Times are wall
+    clock, seconds since 1970.
     """
 
     def accept(submission: Submission, now: float) -> Deferred[Accepted]:
         """Take a Submission into custody; an Accepted."""
 
-    def claim(owner: str, limit: int, octets: int, now: float) -> Deferred[tuple[Lease, ...]]:
-        """Lease what is due: at most `limit` items and about `octets` of content; a tuple of Lease."""
+    def claim(
+        owner: str, limit: int, octets: int, now: float, allowance: Allowance = ...
+    ) -> Deferred[tuple[Lease, ...]]:
+        """Lease what is due and allowed: at most `limit` parcels and about `octets` of content; a tuple of Lease."""
+
+    def claim_overdue(
+        owner: str, destination: str, before: float, limit: int, now: float
+    ) -> Deferred[tuple[Lease, ...]]:
+        """Lease what has been due to one destination since before a time, whatever its allowance; a tuple of Lease."""
 
     def content(queue_id: str) -> Deferred[bytes]:
         """The octets of an item, checked against its digest."""
 
-    def settle(lease: Lease, settlement: Settlement, now: float) -> Deferred[None]:
-        """Write what an attempt came to, and end the lease."""
+    def settle(
+        lease: Lease, settlement: Settlement, now: float, follow_ups: Iterable[Submission] = ()
+    ) -> Deferred[tuple[Accepted, ...]]:
+        """Write what an attempt came to, and end the lease; take in what follows from it by the same stroke."""
 
     def release(lease: Lease) -> Deferred[None]:
         """End the lease without an attempt."""
+
+    def operate(operation: Operation, chosen: Selection, operator: str, now: float) -> Deferred[Operated]:
+        """One step of what an operator does to one item, to a domain or to everything; an Operated."""
 
     def remove(queue_id: str, operator: str, now: float) -> Deferred[int]:
         """Take an item out of the queue in an operator's name; how many targets."""
@@ -38,8 +66,20 @@ class IOutboxStore(Interface):
     def requeue(queue_id: str, operator: str, now: float) -> Deferred[int]:
         """Try again what is held, bounced or expired; how many targets."""
 
-    def next_due(now: float) -> Deferred[float | None]:
-        """When the next item is due, or None."""
+    def suppress(address: str, reason: str, operator: str, now: float) -> Deferred[None]:
+        """Take nothing more for an address."""
+
+    def unsuppress(address: str) -> Deferred[bool]:
+        """Take an address off the suppression list; whether it was there."""
+
+    def suppressed(addresses: Sequence[str]) -> Deferred[Mapping[str, str]]:
+        """Which of some addresses are on the list, with the reasons."""
+
+    def suppressions(after: str, limit: int) -> Deferred[tuple[Suppressed, ...]]:
+        """A page of the list; a tuple of Suppressed."""
+
+    def next_due(now: float, closed: Sequence[str] = ()) -> Deferred[float | None]:
+        """When the next parcel to none of the closed destinations is due, or None."""
 
     def listing(
         after: str, limit: int, submitter: str | None = None, done: bool = False
@@ -54,6 +94,13 @@ class IOutboxStore(Interface):
 
     def purge(before: float) -> Deferred[int]:
         """Forget what was finished before a time, some items at once; how many."""
+
+    def watch(hint: Callable[[], None], lapsed: Callable[[], None]) -> None:
+        """Have functions called in the reactor's thread.
+
+        :param hint: something may be due that another process put there.
+        :param lapsed: the leases may soon be another's: what is being attempted must end now.
+        """
 
     def close() -> Deferred[None]:
         """Finish what was asked, and let the store go."""

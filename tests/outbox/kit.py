@@ -75,6 +75,9 @@ class ImmediateStore:
 
         return call
 
+    def watch(self, hint: Callable[[], None], lapsed: Callable[[], None]) -> None:
+        self.hint, self.lapsed = hint, lapsed
+
     def close(self) -> Deferred[None]:
         self.closed = True
         return succeed(None)

@@ -256,9 +256,12 @@ class Books(SynchronousTestCase):
         self.assertTrue(self.database.audit().balanced)
 
     def test_requeue_refused(self) -> None:
-        """What waits already, or has no content any more, cannot be requeued."""
+        """What waits already, is delivered, or is damaged cannot be requeued."""
         self.assertRaises(NoSuchItemError, self.database.requeue, self.deliver("retry"), "uid:0", START)
-        self.assertRaises(DamagedError, self.database.requeue, self.deliver("delivered"), "uid:0", START)
+        self.assertRaises(NoSuchItemError, self.database.requeue, self.deliver("delivered"), "uid:0", START)
+        bounced = self.deliver("permanent")
+        self.database.connection.execute("UPDATE content SET octets = 'text'")
+        self.assertRaises(DamagedError, self.database.requeue, bounced, "uid:0", START)
 
     def test_pages(self) -> None:
         """A listing comes in pages, can be of one submitter, and leaves out what is done."""
@@ -350,8 +353,8 @@ class Opening(SynchronousTestCase):
 
     def test_newer(self) -> None:
         """A queue of a newer netsvc is left alone."""
-        sql = f"PRAGMA application_id = {sqlite_schema.APPLICATION_ID}; PRAGMA user_version = 2; CREATE TABLE t (x);"
-        with self.assertRaisesRegex(StartError, "has version 2; this netsvc knows version 1"):
+        sql = f"PRAGMA application_id = {sqlite_schema.APPLICATION_ID}; PRAGMA user_version = 3; CREATE TABLE t (x);"
+        with self.assertRaisesRegex(StartError, "has version 3; this netsvc knows version 2"):
             connect(self.foreign(sql))
 
     def test_no_write_ahead_log(self) -> None:
@@ -380,7 +383,7 @@ class AnyHistory(SynchronousTestCase):
     def test_balance(self, operations: list[tuple[str, int, Result, bool]]) -> None:
         """After any history the books balance, what is open is what waits, and no item has two holders."""
         database = Database(sqlite3.connect(":memory:", isolation_level=None), random.Random(1).random)
-        database.connection.executescript(sqlite_schema._SCHEMA)
+        database.connection.executescript(sqlite_schema.SCHEMA)
         custody = {hold: Custody(ambiguous="hold" if hold else "retry") for hold in (False, True)}
         ids: list[str] = []
         held: list[Lease] = []

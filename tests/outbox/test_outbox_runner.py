@@ -10,10 +10,11 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from netsvc.outbox.courier import STORE_PAUSE
 from netsvc.outbox.custody import Custody
 from netsvc.outbox.model import KeyConflictError, Lease, LeaseLostError, Outcome, StoreFailedError
 from netsvc.outbox.retry import DAY
-from netsvc.outbox.runner import LONGEST_SLEEP, STORE_PAUSE, Limits, Runner
+from netsvc.outbox.runner import LONGEST_SLEEP, Limits, Runner
 from tests.fakes import FakeMetrics
 from tests.outbox.kit import START, ImmediateStore, disk_full, open_database, submission
 
@@ -175,7 +176,7 @@ class Running(RunnerCase):
         self.accept("b@x")
         self.accept("c@x")
         self.store.database.accept(submission("d@x"), START)
-        self.store.database.connection.execute("UPDATE item SET waited = ?", (6 * DAY,))
+        self.store.database.connection.execute("UPDATE parcel SET waited = ?", (6 * DAY,))
         self.runner.wake()
         self.assertEqual(self.seen("outbox-bounced")[0]["log_level"], LogLevel.error)
         self.assertEqual(self.seen("outbox-expired")[0]["log_level"], LogLevel.error)

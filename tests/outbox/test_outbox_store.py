@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from netsvc.errors import StartError
-from netsvc.outbox import sqlite_store
+from netsvc.outbox import sqlite_store, threaded_store
 from netsvc.outbox.custody import Custody
 from netsvc.outbox.model import KeyConflictError, Outcome, StoreFailedError, StoreFullError
 from netsvc.outbox.sqlite_store import RESERVE, SqliteStore
@@ -126,7 +126,7 @@ class Stores(StoreCase):
 
     def test_groups_are_bounded(self) -> None:
         """Much content at once is committed in several steps."""
-        with mock.patch.object(sqlite_store, "MAX_GROUP_OCTETS", 10):
+        with mock.patch.object(threaded_store, "MAX_GROUP_OCTETS", 10):
             store = self.open()
             for one in [store.accept(submission(), START) for _ in range(5)]:
                 self.reactor.wait(one)

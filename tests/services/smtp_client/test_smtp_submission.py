@@ -337,7 +337,7 @@ class Asking(SubmissionCase):
         self.assertEqual(
             self.exchange(ask("remove", id=self.mine), uid=0)[0]["text"], f"{self.mine} is being delivered right now"
         )
-        self.store.database.connection.execute("UPDATE item SET state = 'waiting', next_at = 9e9")
+        self.store.database.connection.execute("UPDATE parcel SET state = 'waiting', next_at = 9e9")
         self.assertEqual(self.exchange(ask("remove", id=self.mine), uid=0)[0]["count"], 4)
         self.store.database.connection.execute("UPDATE target SET state = 'bounced'")
         self.assertEqual(self.exchange(ask("requeue", id=self.theirs), uid=0)[0]["count"], 1)

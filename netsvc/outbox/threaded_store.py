@@ -1,0 +1,297 @@
+"""A store behind one thread that owns the only connection, with grouped commits.
+
+Jobs that arrive while a commit runs are done together in the next transaction, each in a savepoint of its own, so that
+one that fails takes none along; their Deferreds fire after that one commit, which is an fsync of the write-ahead log.
+So one submission alone waits for one fsync, and a hundred at once wait for one or two.
+"""
+
+from __future__ import annotations
+
+import abc
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netsvc.outbox.destinations import Allowance
+from netsvc.outbox.model import (
+    Accepted,
+    Attempt,
+    Audit,
+    Lease,
+    Operated,
+    Operation,
+    OutboxError,
+    Selection,
+    Settlement,
+    StoreFailedError,
+    Submission,
+    Summary,
+    Suppressed,
+)
+from netsvc.outbox.steps import ANY
+from netsvc.outbox.store import IOutboxStore
+
+T = TypeVar("T")
+D = TypeVar("D", bound=Any)
+
+MAX_GROUP = 256  # jobs in one transaction, so that the first of them need not wait long for the last
+MAX_GROUP_OCTETS = 32 << 20  # of content in one transaction, for the same reason
+
+log = Logger()
+
+
+@frozen
+class Job:
+    """Work for the thread, and who waits for it."""
+
+    work: Callable[[Any], Any]
+    done: Deferred[Any]
+    octets: int
+
+
+@implementer(IOutboxStore)
+class ThreadedStore(abc.ABC, Generic[D]):
+    """The thread and its jobs; `D` is the database of steps.
+
+    :param call_from_thread: runs a function in the reactor's thread: ``reactor.callFromThread``.
+    """
+
+    tick: float | None = None  # seconds between two calls of `_tick`, when there is no work
+
+    def __init__(self, database: D, call_from_thread: Callable[..., Any]) -> None:
+        self._database = database
+        self._arriving = 0  # octets of content in the group under way
+        self._call_from_thread = call_from_thread
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._closed: Deferred[None] | None = None
+        self._hint: Callable[[], None] | None = None
+        self._lapsed: Callable[[], None] | None = None
+        self._thread = threading.Thread(target=self._run, name="netsvc-outbox", daemon=True)
+        self._thread.start()
+
+    # What a kind of store does its own way, in the thread
+
+    @abc.abstractmethod
+    def _begin(self) -> None:
+        """Begin a transaction."""
+
+    @abc.abstractmethod
+    def _commit(self) -> None:
+        """Commit it; returns when it is on the disk."""
+
+    @abc.abstractmethod
+    def _abort(self) -> None:
+        """Undo it; never raises."""
+
+    @abc.abstractmethod
+    def _in_transaction(self) -> bool:
+        """Whether the transaction outlived an error of a job."""
+
+    @abc.abstractmethod
+    def _is_database_error(self, error: Exception) -> bool:
+        """Whether an error is the database's and not a fault of ours."""
+
+    @abc.abstractmethod
+    def _let_go(self) -> None:
+        """Close what the store holds."""
+
+    def _check_room(self) -> None:
+        """Before a submission is written: whether there is room for it.
+
+        :raises StoreFullError: there is none.
+        """
+
+    def _tick(self) -> None:
+        """Called now and then, between two groups; never raises."""
+
+    # The promises of IOutboxStore
+
+    def accept(self, submission: Submission, now: float) -> Deferred[Accepted]:
+        """See :meth:`netsvc.outbox.steps.Steps.accept`.
+
+        :raises StoreFullError: (as a failure) the disk has no room but for what is there already.
+        """
+
+        def work(database: D) -> Accepted:
+            self._check_room()
+            accepted: Accepted = database.accept(submission, now)
+            return accepted
+
+        return self._submit(work, len(submission.content))
+
+    def claim(
+        self, owner: str, limit: int, octets: int, now: float, allowance: Allowance = ANY
+    ) -> Deferred[tuple[Lease, ...]]:
+        """See :meth:`netsvc.outbox.steps.Steps.claim`."""
+        return self._submit(lambda database: database.claim(owner, limit, octets, now, allowance))
+
+    def claim_overdue(
+        self, owner: str, destination: str, before: float, limit: int, now: float
+    ) -> Deferred[tuple[Lease, ...]]:
+        """See :meth:`netsvc.outbox.steps.Steps.claim_overdue`."""
+        return self._submit(lambda database: database.claim_overdue(owner, destination, before, limit, now))
+
+    def content(self, queue_id: str) -> Deferred[bytes]:
+        """See :meth:`netsvc.outbox.steps.Steps.content`."""
+        return self._submit(lambda database: database.content(queue_id))
+
+    def settle(
+        self, lease: Lease, settlement: Settlement, now: float, follow_ups: Iterable[Submission] = ()
+    ) -> Deferred[tuple[Accepted, ...]]:
+        """See :meth:`netsvc.outbox.steps.Steps.settle`."""
+        following = tuple(follow_ups)
+        octets = sum(len(one.content) for one in following)
+        return self._submit(lambda database: database.settle(lease, settlement, now, following), octets)
+
+    def release(self, lease: Lease) -> Deferred[None]:
+        """See :meth:`netsvc.outbox.steps.Steps.release`."""
+        return self._submit(lambda database: database.release(lease))
+
+    def operate(self, operation: Operation, chosen: Selection, operator: str, now: float) -> Deferred[Operated]:
+        """See :meth:`netsvc.outbox.steps_operations.Operations.operate`."""
+        return self._submit(lambda database: database.operate(operation, chosen, operator, now))
+
+    def remove(self, queue_id: str, operator: str, now: float) -> Deferred[int]:
+        """See :meth:`netsvc.outbox.steps_operations.Operations.remove`."""
+        return self._submit(lambda database: database.remove(queue_id, operator, now))
+
+    def requeue(self, queue_id: str, operator: str, now: float) -> Deferred[int]:
+        """See :meth:`netsvc.outbox.steps_operations.Operations.requeue`."""
+        return self._submit(lambda database: database.requeue(queue_id, operator, now))
+
+    def suppress(self, address: str, reason: str, operator: str, now: float) -> Deferred[None]:
+        """See :meth:`netsvc.outbox.steps_operations.Operations.suppress`."""
+        return self._submit(lambda database: database.suppress(address, reason, operator, now))
+
+    def unsuppress(self, address: str) -> Deferred[bool]:
+        """See :meth:`netsvc.outbox.steps_operations.Operations.unsuppress`."""
+        return self._submit(lambda database: database.unsuppress(address))
+
+    def suppressed(self, addresses: Sequence[str]) -> Deferred[Mapping[str, str]]:
+        """See :meth:`netsvc.outbox.steps.Steps.suppressed`."""
+        return self._submit(lambda database: database.suppressed(addresses))
+
+    def suppressions(self, after: str, limit: int) -> Deferred[tuple[Suppressed, ...]]:
+        """See :meth:`netsvc.outbox.steps_operations.Operations.suppressions`."""
+        return self._submit(lambda database: database.suppressions(after, limit))
+
+    def next_due(self, now: float, closed: Sequence[str] = ()) -> Deferred[float | None]:
+        """See :meth:`netsvc.outbox.steps_queries.Queries.next_due`."""
+        return self._submit(lambda database: database.next_due(now, closed))
+
+    def listing(
+        self, after: str, limit: int, submitter: str | None = None, done: bool = False
+    ) -> Deferred[tuple[Summary, ...]]:
+        """See :meth:`netsvc.outbox.steps_queries.Queries.listing`."""
+        return self._submit(lambda database: database.listing(after, limit, submitter, done))
+
+    def show(self, queue_id: str) -> Deferred[tuple[Summary, tuple[Attempt, ...]]]:
+        """See :meth:`netsvc.outbox.steps_queries.Queries.show`."""
+        return self._submit(lambda database: database.show(queue_id))
+
+    def audit(self) -> Deferred[Audit]:
+        """See :meth:`netsvc.outbox.steps_queries.Queries.audit`."""
+        return self._submit(lambda database: database.audit())
+
+    def purge(self, before: float) -> Deferred[int]:
+        """See :meth:`netsvc.outbox.steps_queries.Queries.purge`."""
+        return self._submit(lambda database: database.purge(before))
+
+    def watch(self, hint: Callable[[], None], lapsed: Callable[[], None]) -> None:
+        """See :meth:`netsvc.outbox.store.IOutboxStore.watch`."""
+        self._hint, self._lapsed = hint, lapsed
+
+    def close(self) -> Deferred[None]:
+        """Do what is queued, then let go."""
+        if self._closed is None:
+            self._closed = Deferred()
+            self._jobs.put(None)
+        return self._closed
+
+    # The thread
+
+    def _submit(self, work: Callable[[D], T], octets: int = 0) -> Deferred[T]:
+        done: Deferred[T] = Deferred()
+        if self._closed is not None:
+            done.errback(StoreFailedError("the queue is closed"))
+        else:
+            self._jobs.put(Job(work, done, octets))
+        return done
+
+    def _run(self) -> None:
+        """Take what has come, do it, commit it, answer."""
+        ending = False
+        while not ending:
+            jobs, ending = self._next_group()
+            if jobs:
+                answers = self._do(jobs)
+                self._call_from_thread(_answer, answers)
+            if self.tick is not None and not ending:
+                self._tick()
+        self._let_go()
+        assert self._closed is not None  # noqa: S101 - only close() ends the loop
+        self._call_from_thread(self._closed.callback, None)
+
+    def _next_group(self) -> tuple[list[Job], bool]:
+        jobs: list[Job] = []
+        octets = 0
+        while len(jobs) < MAX_GROUP and octets < MAX_GROUP_OCTETS:
+            try:
+                job = self._jobs.get(block=not jobs, timeout=self.tick)
+            except queue.Empty:
+                break
+            if job is None:
+                return jobs, True
+            jobs.append(job)
+            octets += job.octets
+        return jobs, False
+
+    def _do(self, jobs: list[Job]) -> list[tuple[Job, Any]]:
+        """Do jobs in one transaction; each with its result or its Failure."""
+        self._arriving = sum(job.octets for job in jobs)
+        answers: list[tuple[Job, Any]] = []
+        try:
+            self._begin()
+            for job in jobs:
+                answers.append((job, self._do_one(job)))
+            self._commit()
+        except Exception as error:  # noqa: BLE001 - the thread must live, and every job must be answered
+            self._abort()
+            if not self._is_database_error(error):
+                log.failure("the queue met a fault of its own", event="outbox-fault")
+            failure = Failure(StoreFailedError(f"the queue cannot be written or read: {error}"))
+            return [(job, failure) for job in jobs]
+        return answers
+
+    def _do_one(self, job: Job) -> Any:
+        connection = self._database.connection
+        connection.execute("SAVEPOINT job")
+        try:
+            result = job.work(self._database)
+        except OutboxError:
+            result = Failure()
+        except Exception as error:
+            if self._is_database_error(error):
+                if not self._in_transaction():  # disk full and its kin: everything was rolled back
+                    raise
+                result = Failure(StoreFailedError(f"the queue cannot be written or read: {error}"))
+            else:
+                log.failure("the queue met a fault of its own", event="outbox-fault")
+                result = Failure()
+        if isinstance(result, Failure):
+            result.cleanFailure()
+            connection.execute("ROLLBACK TO job")
+        connection.execute("RELEASE job")
+        return result
+
+
+def _answer(answers: list[tuple[Job, Any]]) -> None:
+    for job, result in answers:
+        job.done.callback(result)
