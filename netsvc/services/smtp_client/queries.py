@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -11,6 +11,7 @@ import attrs
 from netsvc.outbox.model import Attempt, Audit, Summary, Target
 
 SHOWN_TARGETS = 3  # recipients in a listing's line; show has all
+PAGE_TARGETS = 5000  # recipients in a page of whole lines, and those of one item more
 SHOWN_ATTEMPTS = 1000  # lines of a ledger, the newest
 
 
@@ -25,6 +26,23 @@ def line(summary: Summary) -> dict[str, Any]:
         "some": [one.address for one in open_ones[:SHOWN_TARGETS]],
         "last": reason(open_ones[0]),
     }
+
+
+def page(summaries: Sequence[Summary], *, whole: bool) -> tuple[list[dict[str, Any]], bool]:
+    """The lines of a page, and whether there was no room for all of it.
+
+    :param whole: with every recipient; then a page ends after some thousands of them.
+    """
+    if not whole:
+        return [line(one) for one in summaries], False
+    items: list[dict[str, Any]] = []
+    count = 0
+    for one in summaries:
+        if count >= PAGE_TARGETS:
+            return items, True
+        items.append({**line(one), "targets": [attrs.asdict(each) for each in one.targets]})
+        count += len(one.targets)
+    return items, False
 
 
 def whole(summary: Summary, attempts: Iterable[Attempt]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
@@ -41,7 +41,9 @@ from netsvc.services.smtp_client.submission_wire import (
     encode,
     refused,
 )
+from netsvc.services.smtp_client.terms import Envelope, Notice, Wish
 from netsvc.services.smtp_client.trace import examine
+from netsvc.services.smtp_client.wishes import to_meta
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
@@ -141,7 +143,7 @@ class Desk:
             targets=request.recipients,
             content=request.content,
             key=request.key,
-            meta={"pid": str(peer.pid)},
+            meta={"pid": str(peer.pid), **_wishes(request)},
         )
         accepted = await self._runner.accept(submission)
         self._log.info(
@@ -163,7 +165,8 @@ class Desk:
             return {"ok": True, "audit": queries.books(await store.audit())}
         if query.command == "queue":
             page = await store.listing(query.after, query.limit, None if is_operator else str(peer), query.done)
-            return {"ok": True, "items": [queries.line(one) for one in page], "more": len(page) == query.limit}
+            items, rest = queries.page(page, whole=query.whole)
+            return {"ok": True, "items": items, "more": rest or len(page) == query.limit}
         if query.command == "show":
             summary, attempts = await store.show(query.id)
             if not is_operator and summary.item.submitter != str(peer):
@@ -187,6 +190,24 @@ class Desk:
             count=count,
         )
         return {"ok": True, "count": count}
+
+
+def _wishes(request: Send) -> dict[str, str]:
+    """What the outbox keeps of what the sender wants to hear."""
+    try:
+        Envelope(sender=request.sender, recipients=request.recipients, envid=request.envid)
+        notices = {one: _notice(*said) for one, said in request.notices.items()}
+    except ValueError as error:
+        raise Refusal("5.5.4", str(error)) from None
+    if request.ret not in ("", "full", "hdrs"):
+        raise Refusal("5.5.4", "ret is full or hdrs")
+    return to_meta(request.ret, request.envid, notices)
+
+
+def _notice(wishes: Any, original: str) -> Notice:
+    if not set(wishes) <= set(get_args(Wish)):
+        raise ValueError("a notice is about never, success, failure or delay")
+    return Notice(notify=wishes, orcpt=original)
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)

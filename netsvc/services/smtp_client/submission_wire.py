@@ -4,16 +4,21 @@
     <- {"ok": true, "id": "...", "repeated": false} LF
     <- {"ok": false, "code": "4.3.1", "text": "..."} LF          an RFC 3463 status: 4 is try again, 5 is never
 
-``sender`` may be empty (the null reverse-path); ``key`` may be left out. The other commands are queue (after, limit,
-done), show (id), audit, remove (id) and requeue (id). Requests follow each other on one connection; each is answered
-before the next is looked at. What is malformed is answered and ends the connection. Standard library only: the command
-uses it too.
+``sender`` may be empty (the null reverse-path); ``key`` may be left out, and so may what the sender wants to hear (DSN,
+RFC 3461): ``ret`` (full or hdrs), ``envid``, and ``notices`` ({"b@x": [["success", "delay"], "rfc822;b@x"]}: for a
+recipient when to tell, and how he was first written). The other commands are queue (after, limit, done, whole), show
+(id), audit, remove (id) and requeue (id); ``whole`` has each recipient of what is listed.
+
+Requests follow each other on one connection; each is answered before the next is looked at. What is malformed
+is answered and ends the connection. Standard library only: the command uses it too.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 VERSION = 1
@@ -60,6 +65,9 @@ class Send(NamedTuple):
     key: str | None
     length: int
     content: bytes = b""
+    ret: str = ""
+    envid: str = ""
+    notices: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType({})
 
 
 class Query(NamedTuple):
@@ -70,16 +78,17 @@ class Query(NamedTuple):
     after: str = ""
     limit: int = MAX_PAGE
     done: bool = False
+    whole: bool = False
 
 
 _QUERIES = {
-    "queue": frozenset({"after", "limit", "done"}),
+    "queue": frozenset({"after", "limit", "done", "whole"}),
     "show": frozenset({"id"}),
     "audit": frozenset[str](),
     "remove": frozenset({"id"}),
     "requeue": frozenset({"id"}),
 }
-_SEND = frozenset({"sender", "recipients", "length", "key"})
+_SEND = frozenset({"sender", "recipients", "length", "key", "ret", "envid", "notices"})
 
 
 def check_address(address: str) -> str:
@@ -146,7 +155,8 @@ def parse_head(line: bytes, *, max_recipients: int = MAX_RECIPIENTS) -> Send | Q
 
 def _parse_send(head: dict[str, Any], max_recipients: int) -> Send:
     sender, recipients, length = head.get("sender"), head.get("recipients"), head.get("length")
-    key = head.get("key")
+    key, ret, envid = head.get("key"), head.get("ret", ""), head.get("envid", "")
+    notices = _notices(head.get("notices", {}))
     if not (
         head.keys() <= _SEND
         and isinstance(sender, str)
@@ -155,6 +165,10 @@ def _parse_send(head: dict[str, Any], max_recipients: int) -> Send:
         and type(length) is int
         and length >= 0
         and (key is None or isinstance(key, str))
+        and isinstance(ret, str)
+        and isinstance(envid, str)
+        and notices is not None
+        and notices.keys() <= set(recipients)
     ):
         raise MalformedError("a name or a type in the request is wrong")
     if not recipients:
@@ -171,7 +185,20 @@ def _parse_send(head: dict[str, Any], max_recipients: int) -> Send:
         raise MalformedError(refusal.text, refusal.code) from None
     if key is not None and not (0 < len(key) <= MAX_KEY and key.isprintable()):
         raise MalformedError(f"a key has 1 to {MAX_KEY} printable characters", "5.5.4")
-    return Send(sender, unique, key, length)
+    return Send(sender, unique, key, length, ret=ret, envid=envid, notices=notices)
+
+
+def _notices(value: Any) -> Mapping[str, tuple[tuple[str, ...], str]] | None:
+    """By recipient, or None where a type is wrong; what it means is looked at by who knows DSN."""
+    try:
+        found = {address: (tuple(wishes), original) for address, (wishes, original) in value.items()}
+    except (AttributeError, TypeError, ValueError):
+        return None
+    whole = all(
+        isinstance(original, str) and isinstance(value[one][0], list) and all(isinstance(wish, str) for wish in wishes)
+        for one, (wishes, original) in found.items()
+    )
+    return found if whole else None
 
 
 def _parse_query(command: str, head: dict[str, Any], known: frozenset[str]) -> Query:
@@ -183,6 +210,7 @@ def _parse_query(command: str, head: dict[str, Any], known: frozenset[str]) -> Q
         and type(query.limit) is int
         and 1 <= query.limit <= MAX_PAGE
         and type(query.done) is bool
+        and type(query.whole) is bool
     ):
         raise MalformedError("a name or a type in the request is wrong")
     for one in ((query.id,) if "id" in known else ()) + ((query.after,) if query.after else ()):

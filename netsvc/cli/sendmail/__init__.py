@@ -1,0 +1,1 @@
+"""``netsvc-sendmail``: what programs know as /usr/sbin/sendmail, mailq and newaliases. Standard library only; fast."""
