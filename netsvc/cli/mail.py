@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from netsvc.cli import mail_send
+from netsvc.cli import mail_send, torture
 from netsvc.cli.mail_connection import EX_OK, EX_SOFTWARE, Connection, MailError
 from netsvc.cli.mail_socket import add_where, find_socket
 from netsvc.errors import printable
@@ -40,6 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         one = parsers.add_parser(name, help=line, description=f"{line.capitalize()}; for root and the daemon's user.")
         one.add_argument("id", metavar="ID", nargs="+")
         _add(one, _operate)
+
+    torture.configure(parsers)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,8 @@ from netsvc.cli.mail_connection import EX_CONFIG, EX_USAGE, MailError, socket_pl
 if TYPE_CHECKING:
     import argparse
 
+    from netsvc.config.plan import Instance
+
 
 def add_where(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that say which service is meant."""
@@ -39,10 +41,21 @@ def find_socket(arguments: argparse.Namespace) -> Path:
 
 
 def _of_configuration(config: str, service: str | None) -> Path:
+    from netsvc.services.smtp_client.settings import socket_path
+
+    state_directory, instance = instance_of(config, service)
+    return socket_path(instance.settings, state_directory, instance.name)
+
+
+def instance_of(config: str, service: str | None) -> tuple[Path, Instance]:
+    """The state directory and the mail service of a configuration, the one with the name if it has several.
+
+    :raises MailError: the configuration is bad, or there is no telling which.
+    """
     from netsvc.config.load import load
     from netsvc.errors import ConfigError, RegistryError
     from netsvc.registry import kinds
-    from netsvc.services.smtp_client.settings import KIND_WORD, socket_path
+    from netsvc.services.smtp_client.settings import KIND_WORD
 
     try:
         plan = load(config, kinds())
@@ -54,4 +67,4 @@ def _of_configuration(config: str, service: str | None) -> Path:
     if len(found) > 1:
         names = ", ".join(one.name for one in found)
         raise MailError(EX_USAGE, f"{config} has several mail services ({names}); choose one with --service")
-    return socket_path(found[0].settings, plan.daemon.state_directory, found[0].name)
+    return plan.daemon.state_directory, found[0]
