@@ -1,0 +1,158 @@
+"""Says after each attempt which notices are to be sent, and what is a dead letter. No I/O; the clock is a parameter.
+
+The caller writes what comes back before the settlement (submissions by the outbox's `accept`, dead letters by
+:func:`netsvc.services.smtp_client.bounce.dead_letter.keep_dead`), and insists on it until it is written. A crash
+between the two makes a second notice, never none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from netsvc.outbox.model import Lease, Settlement, Submission
+from netsvc.services.smtp_client.bounce.collapse import Collapse
+from netsvc.services.smtp_client.bounce.dsn import Origin, write_dsn
+from netsvc.services.smtp_client.bounce.facts import SUCCESS, ItemFacts, TargetFacts, item_facts, owed
+from netsvc.services.smtp_client.terms import Envelope, Notice
+from netsvc.services.smtp_client.wishes import to_meta
+
+SUBMITTER = "netsvc"
+
+log = Logger()
+
+
+@frozen(kw_only=True)
+class Aftermath:
+    """What an attempt leaves to be done.
+
+    :param submissions: notices to take into custody.
+    :param dead: recipients for whom the message, of the null sender, is a dead letter.
+    """
+
+    submissions: tuple[Submission, ...] = ()
+    dead: tuple[TargetFacts, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.submissions or self.dead)
+
+
+class Bouncer:
+    """Makes the notices of one queue.
+
+    :param delay_after: lived seconds after which the sender is told of a delay, once; None: never.
+    :param give_up_after: lived seconds after which mail is given up.
+    """
+
+    def __init__(
+        self, origin: Origin, collapse: Collapse, *, delay_after: float | None, give_up_after: float, queue: str
+    ) -> None:
+        self._origin = origin
+        self._collapse = collapse
+        self._delay_after = delay_after
+        self._give_up_after = give_up_after
+        self._queue = queue
+
+    def on_settled(
+        self,
+        lease: Lease,
+        settlement: Settlement,
+        content: bytes,
+        envelope: Envelope,
+        *,
+        now: float,
+        notified: Collection[str] = (),
+        received_from: str = "",
+    ) -> Aftermath:
+        """What is to be done after an attempt, before its settlement is written.
+
+        :param content: the message as it was handed in.
+        :param envelope: what the sender wants to hear of it.
+        :param now: wall clock, seconds.
+        :param notified: recipients whose next server took over the duty to tell.
+        :param received_from: who handed the message in by SMTP; empty: nobody did.
+        """
+        sender = lease.item.sender
+        targets = owed(
+            lease,
+            settlement,
+            envelope if sender else Envelope(sender="", recipients=envelope.recipients),
+            now=now,
+            delay_after=self._delay_after if sender else None,
+            give_up_after=self._give_up_after,
+            notified=notified,
+        )
+        item = item_facts(lease, envelope, received_from)
+        if not sender:
+            return Aftermath(dead=tuple(self._buried(item, targets)))
+        counted = self.summaries(now)  # first, so that a window that is over takes nothing more in
+        mailed = [one for one in targets if self._is_mailed(item, one, now)]
+        groups = (
+            [one for one in mailed if one.action == "failed"],
+            [one for one in mailed if one.action == "delayed"],
+            [one for one in mailed if one.action in SUCCESS],
+        )
+        attempt = lease.item.attempts + 1
+        made = [self._submission(item, group, content, attempt, now=now) for group in groups if group]
+        return Aftermath(submissions=(*made, *counted))
+
+    @property
+    def next_summary(self) -> float | None:
+        """When to call :meth:`summaries`, on the clock that `now` is of; None: nothing is counted."""
+        return self._collapse.next_end
+
+    def summaries(self, now: float) -> tuple[Submission, ...]:
+        """One notice for what was counted in each window that is over."""
+        return tuple(
+            self._submission(one.item, [one.target], None, 0, now=now, also=one.count - 1)
+            for one in self._collapse.ended(now)
+        )
+
+    def _is_mailed(self, item: ItemFacts, target: TargetFacts, now: float) -> bool:
+        mailed = self._collapse.is_mailed(item, target, now)
+        if not mailed:
+            log.info(
+                "{queue_id}: {sender} is not told of {target} now, an identical notice has just gone: {reason}",
+                event="mail-bounce-counted",
+                queue=self._queue,
+                queue_id=item.queue_id,
+                sender=item.sender,
+                target=target.address,
+                reason=target.text,
+            )
+        return mailed
+
+    def _buried(self, item: ItemFacts, targets: Iterable[TargetFacts]) -> Iterable[TargetFacts]:
+        for one in targets:
+            if one.action == "failed":
+                log.error(
+                    "{queue_id} to {target} can neither be delivered nor returned, it is a dead letter: {reason}",
+                    event="mail-dead-letter",
+                    queue=self._queue,
+                    queue_id=item.queue_id,
+                    target=one.address,
+                    reason=one.text,
+                )
+                yield one
+
+    def _submission(
+        self,
+        item: ItemFacts,
+        targets: Sequence[TargetFacts],
+        content: bytes | None,
+        attempt: int,
+        *,
+        now: float,
+        also: int = 0,
+    ) -> Submission:
+        first = targets[0]
+        return Submission(
+            submitter=SUBMITTER,
+            sender="",
+            targets=(item.sender,),
+            content=write_dsn(item, targets, content, self._origin, now=now, also=also),
+            key=f"dsn:{item.queue_id}:{first.index}:{attempt}:{first.action}",
+            meta=to_meta("", "", {item.sender: Notice(notify=("never",))}),  # RFC 3461 6.1: a notice asks for none
+        )
