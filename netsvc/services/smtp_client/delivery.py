@@ -1,12 +1,18 @@
-"""One message to one relay over one connection: every recipient gets exactly one outcome, and nothing ever raises."""
+"""One message to the first of its relays that will speak about it: one outcome per recipient, and nothing ever raises.
+
+A connection may be an old one (:mod:`.pool`). When that turns out dead before the server took anything of the message,
+a fresh one is made, once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import (
     ConnectError,
@@ -17,109 +23,233 @@ from twisted.internet.error import (
 )
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netsvc.services.smtp_client.protocol import Delivery, DeliveryFactory
+from netsvc.config.secrets import Secret
+from netsvc.services.smtp_client.auth.token import TokenError, fetch_token
+from netsvc.services.smtp_client.pool import Pool
+from netsvc.services.smtp_client.protocol import Connection, ConnectionFactory, never
 from netsvc.services.smtp_client.replies import clean
 from netsvc.services.smtp_client.session import Session
 from netsvc.services.smtp_client.terms import Envelope, Outcome, Relay, Result, Timeouts
 from netsvc.services.smtp_client.tls_policy import RelayTLS, TLSPolicyError
 
-__all__ = ["Envelope", "Outcome", "Relay", "Result", "Timeouts", "deliver"]
+__all__ = ["PRELIMINARY", "Envelope", "Outcome", "Relay", "Result", "Timeouts", "deliver"]
 
 log = Logger()
+
+# Phases in which nothing was said about a message, so that another relay may be asked at once.
+PRELIMINARY = frozenset({"connect", "greeting", "ehlo", "starttls", "tls", "auth"})
+
+InThread = Callable[..., Deferred[Any]]  # IRuntime.in_thread
 
 _STOPPED = "the delivery was stopped here"
 
 
 def deliver(
     reactor: Any,
-    relay: Relay,
+    relays: Relay | Sequence[Relay],
     envelope: Envelope,
     content: bytes,
     *,
     helo_name: str,
     timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+    pool: Pool | None = None,
+    in_thread: InThread | None = None,
 ) -> Deferred[tuple[Outcome, ...]]:
-    """Hand a message to a relay.
+    """Hand a message to a relay, or to the first of several that will speak about it.
+
+    A recipient about whom one relay has said nothing yet (his outcome's phase is among PRELIMINARY) has the next one
+    at once.
 
     :param reactor: connects, resolves and keeps the time.
+    :param relays: best first.
     :param content: header and body, with any line ends; it is canonicalised, and mended where the relay needs that.
     :param helo_name: how this machine calls itself, a domain or address literal (RFC 5321 4.1.1.1).
+    :param pool: keeps connections between messages; without it each is closed.
+    :param in_thread: runs blocking work (a relay's token command); by default in the reactor's thread pool.
     :return: a Deferred of one outcome per recipient, in their order. It never fails; to cancel it stops the delivery
         and fires it, with ``ambiguous`` if the final dot was out.
     """
-    return _Attempt(reactor, relay, envelope, content, helo_name=helo_name, timeouts=timeouts).begin()
+    means = _Means(reactor, helo_name, timeouts, pool, in_thread or partial(_in_thread, reactor))
+    return _Delivery(means, (relays,) if isinstance(relays, Relay) else tuple(relays), envelope, content).begin()
+
+
+def _in_thread(reactor: Any, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+    return deferToThreadPool(reactor, reactor.getThreadPool(), function, *args)
+
+
+@frozen
+class _Means:
+    """What a delivery works with."""
+
+    reactor: Any
+    helo_name: str
+    timeouts: Timeouts
+    pool: Pool | None
+    in_thread: InThread
+
+
+class _Delivery:
+    """The way to one set of outcomes, over as many relays as it takes."""
+
+    def __init__(self, means: _Means, relays: tuple[Relay, ...], envelope: Envelope, content: bytes) -> None:
+        self._means = means
+        self._relays = list(reversed(relays))
+        self._envelope = envelope
+        self._content = content
+        self._outcomes: list[Outcome | None] = [None] * len(envelope.recipients)
+        self._cancelled = False
+        self._attempt: _Attempt | None = None
+        self._done: Deferred[tuple[Outcome, ...]] = Deferred(lambda _: self._cancel())
+
+    def begin(self) -> Deferred[tuple[Outcome, ...]]:
+        if not self._relays:
+            text = "there is no relay to hand it to"
+            self._outcomes = [
+                Outcome(one, "retry", None, "4.4.4", text, "connect") for one in self._envelope.recipients
+            ]
+        self._go_on(list(range(len(self._outcomes))))
+        return self._done
+
+    def _go_on(self, which: list[int]) -> None:
+        """Try the next relay for these, if there are any of either."""
+        if not which or not self._relays or self._cancelled:
+            self._done.callback(tuple(outcome for outcome in self._outcomes if outcome is not None))
+            return
+        recipients = tuple(self._envelope.recipients[at] for at in which)
+        envelope = evolve(self._envelope, recipients=recipients)
+        self._attempt = _Attempt(self._means, self._relays.pop(), envelope, self._content)
+        self._attempt.begin().addCallback(self._tried, which)
+
+    def _tried(self, outcomes: tuple[Outcome, ...], which: list[int]) -> None:
+        again = []
+        for at, outcome in zip(which, outcomes, strict=True):
+            before = self._outcomes[at]
+            preliminary = outcome.phase in PRELIMINARY
+            # One relay that will never do says nothing against another that did not answer.
+            if before is None or not (preliminary and outcome.result == "permanent" and before.result == "retry"):
+                self._outcomes[at] = outcome
+            if preliminary:
+                again.append(at)
+        if again and self._relays and not self._cancelled:
+            log.info(
+                "{via} cannot be used now, going on to the next: {reason}",
+                event="smtp-next-relay",
+                via=outcomes[which.index(again[0])].via,
+                reason=outcomes[which.index(again[0])].text,
+            )
+        self._go_on(again)
+
+    def _cancel(self) -> None:
+        self._cancelled = True
+        if self._attempt is not None:
+            self._attempt.cancel()
 
 
 class _Attempt:
-    """The way to one set of outcomes: one connection, or a second without TLS where TLS was optional and failed."""
+    """One relay: a kept connection or a fresh one; another when the kept one was dead, or optional TLS failed."""
 
-    def __init__(
-        self,
-        reactor: Any,
-        relay: Relay,
-        envelope: Envelope,
-        content: bytes,
-        *,
-        helo_name: str,
-        timeouts: Timeouts,
-    ) -> None:
-        self._reactor = reactor
+    def __init__(self, means: _Means, relay: Relay, envelope: Envelope, content: bytes) -> None:
+        self._means = means
         self._relay = relay
         self._envelope = envelope
         self._content = content
-        self._helo_name = helo_name
-        self._timeouts = timeouts
-        self._connecting: Deferred[Any] | None = None
-        self._delivery: Delivery | None = None
-        self._done: Deferred[tuple[Outcome, ...]] = Deferred(lambda _: self._cancel())
+        self._creator: RelayTLS | None = None
+        self._waiting: Deferred[Any] | None = None  # for a token or a connection
+        self._connection: Connection | None = None
+        self._done: Deferred[tuple[Outcome, ...]] = Deferred()
         self._cancelled = False
 
     def begin(self) -> Deferred[tuple[Outcome, ...]]:
-        if self._envelope.recipients:
-            self._connect()
+        pool = self._means.pool
+        kept = pool.take(self._key) if pool is not None else None
+        if kept is not None:
+            self._send(kept)
         else:
-            self._done.callback(())
+            self._prepare()
         return self._done
 
-    def _connect(self) -> None:
+    def cancel(self) -> None:
+        self._cancelled = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+        elif self._connection is not None:
+            self._connection.cancel()
+
+    @property
+    def _key(self) -> tuple[Relay, str]:
+        return self._relay, self._means.helo_name
+
+    def _prepare(self) -> None:
+        """See to TLS and to the token before anything is connected."""
         relay = self._relay
         try:
-            creator = RelayTLS(relay) if relay.implicit or relay.tls != "none" else None
+            self._creator = RelayTLS(relay) if relay.implicit or relay.tls != "none" else None
         except TLSPolicyError as error:
             self._retry(str(error), "4.7.5", "tls")
             return
+        if relay.username is None or not relay.token_command:
+            self._connect(None)
+            return
+        self._waiting = maybeDeferred(self._means.in_thread, fetch_token, relay.token_command)
+        self._waiting.addCallbacks(self._connect, self._no_token)
 
-        def make() -> Delivery:
-            session = Session(relay, helo_name=self._helo_name, timeouts=self._timeouts)
-            return Delivery(session, self._envelope, self._content, creator=creator, clock=self._reactor)
+    def _no_token(self, failure: Failure) -> None:
+        self._waiting = None
+        if self._cancelled:
+            self._retry(_STOPPED, "4.3.2", "auth")
+        elif failure.check(TokenError):
+            self._retry(failure.getErrorMessage(), "4.7.0", "auth")
+        else:
+            log.failure("a token command could not be tried", failure=failure, event="smtp-fault")
+            self._retry(f"an internal error ({type(failure.value).__name__})", "4.3.0", "auth")
+
+    def _connect(self, token: Secret | None) -> None:
+        means, keep = self._means, self._means.pool.keep if self._means.pool is not None else never
+
+        def make() -> Connection:
+            session = Session(self._relay, helo_name=means.helo_name, timeouts=means.timeouts, token=token)
+            return Connection(session, creator=self._creator, clock=means.reactor, keep=keep)
 
         try:
-            self._connecting = self._endpoint().connect(DeliveryFactory(make))
+            self._waiting = self._endpoint().connect(ConnectionFactory(make))
         except Exception:  # noqa: BLE001 - this must never raise
             self._not_connected(Failure())
             return
-        self._connecting.addTimeout(self._timeouts.connect, self._reactor, _timed_out)
-        self._connecting.addCallbacks(self._connected, self._not_connected)
+        self._waiting.addTimeout(means.timeouts.connect, means.reactor, _timed_out)
+        self._waiting.addCallbacks(self._connected, self._not_connected)
 
     def _endpoint(self) -> IStreamClientEndpoint:
-        host, port, limit = self._relay.host, self._relay.port, self._timeouts.connect
+        reactor, limit = self._means.reactor, self._means.timeouts.connect
+        host, port = self._relay.address or self._relay.host, self._relay.port
         if isIPAddress(host):
-            return TCP4ClientEndpoint(self._reactor, host, port, timeout=limit)
+            return TCP4ClientEndpoint(reactor, host, port, timeout=limit)
         if isIPv6Address(host):
-            return TCP6ClientEndpoint(self._reactor, host, port, timeout=limit)
+            return TCP6ClientEndpoint(reactor, host, port, timeout=limit)
         # Tries IPv6 and IPv4 in turn, 0.3 s apart; the first that connects wins (RFC 8305).
-        return HostnameEndpoint(self._reactor, host, port, timeout=limit)
+        return HostnameEndpoint(reactor, host, port, timeout=limit)
 
-    def _connected(self, delivery: Any) -> None:
-        self._connecting = None
-        self._delivery = delivery
-        delivery.outcomes.addCallback(self._decided, delivery)
+    def _connected(self, connection: Connection) -> None:
+        if self._means.pool is not None:
+            self._means.pool.add(connection, self._key)
+        self._send(connection)
 
-    def _decided(self, outcomes: tuple[Outcome, ...], delivery: Delivery) -> None:
-        if delivery.session.tls_failed and not self._cancelled:
+    def _send(self, connection: Connection) -> None:
+        self._waiting = None
+        self._connection = connection
+        connection.send(self._envelope, self._content).addCallback(self._decided, connection)
+
+    def _decided(self, outcomes: tuple[Outcome, ...], connection: Connection) -> None:
+        self._connection = None
+        if connection.session.stale and not self._cancelled:
+            # Nothing of the message was taken; one that is fresh cannot be stale.
+            log.debug("a kept connection to {via} was dead", event="smtp-stale", via=str(self._relay))
+            self._prepare()
+            return
+        if connection.session.tls_failed and not self._cancelled:
             # RFC 7435 3: opportunistic means that the message would have gone in clear as well. Nothing of it was sent.
             log.info(
                 "TLS with {host} failed and is optional, going on in clear: {reason}",
@@ -128,32 +258,26 @@ class _Attempt:
                 reason=outcomes[0].text,
             )
             self._relay = evolve(self._relay, tls="none")
-            self._connect()
+            self._prepare()
             return
         self._done.callback(outcomes)
 
     def _not_connected(self, failure: Failure) -> None:
-        self._connecting = None
+        self._waiting = None
         text, enhanced = (_STOPPED, "4.3.2") if self._cancelled else _connect_problem(failure)
         if enhanced == "4.3.0":
             log.failure("a connection could not be tried", failure=failure, event="smtp-fault")
-        where = f"{self._relay.host} port {self._relay.port}"
-        self._retry(f"{where}: {text}", enhanced, "connect")
+        address = f" ({self._relay.address})" if self._relay.address else ""
+        self._retry(f"{self._relay.host}{address} port {self._relay.port}: {text}", enhanced, "connect")
 
     def _retry(self, text: str, enhanced: str, phase: str) -> None:
+        via = str(self._relay)
         self._done.callback(
             tuple(
-                Outcome(recipient, "retry", None, enhanced, clean(text), phase)
+                Outcome(recipient, "retry", None, enhanced, clean(text), phase, via=via)
                 for recipient in self._envelope.recipients
             )
         )
-
-    def _cancel(self) -> None:
-        self._cancelled = True
-        if self._connecting is not None:
-            self._connecting.cancel()
-        elif self._delivery is not None:
-            self._delivery.cancel()
 
 
 class _ConnectTimedOut(Exception):  # noqa: N818 - as Twisted's own

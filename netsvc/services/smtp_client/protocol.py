@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IHandshakeListener, IPullProducer, ITCPTransport
@@ -47,7 +48,7 @@ class _TLSFactory(TLSMemoryBIOFactory):
 class _Above(Protocol):
     """What the TLS layer talks to."""
 
-    def __init__(self, below: Delivery) -> None:
+    def __init__(self, below: Connection) -> None:
         self._below = below
 
     def handshakeCompleted(self) -> None:
@@ -60,27 +61,42 @@ class _Above(Protocol):
         self._below.session_lost(reason)
 
 
+def never(_: Connection) -> bool:
+    """Keeps no connection."""
+    return False
+
+
 @implementer(IPullProducer)
-class Delivery(Protocol):
-    """One message over one connection.
+class Connection(Protocol):
+    """One connection to a relay, for one message after the other.
 
     :param session: fresh.
     :param creator: the TLS side, or None where the relay never has TLS.
     :param clock: an IReactorTime.
-    :ivar outcomes: a Deferred that always fires with one outcome per recipient.
+    :param keep: called between two messages, before the outcomes fire: True when somebody keeps the connection, who
+        must then call :meth:`send` or :meth:`quit`.
+    :ivar gone: fires with None once the connection is closed.
+    :ivar on_end: called when a connection that is kept can carry no further message.
     """
 
     def __init__(
-        self, session: Session, envelope: Envelope, content: bytes, *, creator: RelayTLS | None, clock: Any
+        self,
+        session: Session,
+        *,
+        creator: RelayTLS | None,
+        clock: Any,
+        keep: Callable[[Connection], bool] = never,
     ) -> None:
         self.session = session
-        self.outcomes: Deferred[tuple[Outcome, ...]] = Deferred()
-        self._envelope = envelope
-        self._content = content
+        self.gone: Deferred[None] = Deferred()
+        self.on_end: Callable[[Connection], None] | None = None
         self._creator: Any = creator
         self._clock = clock
+        self._keep = keep
+        self._outcomes: Deferred[tuple[Outcome, ...]] | None = None
         self._wire: Any = None
         self._tls: Any = None
+        self._tls_words = ""
         self._handshaken = False
         self._deadline: Any = None
         self._pulling = False
@@ -88,13 +104,28 @@ class Delivery(Protocol):
         self._pending: deque[Action] = deque()
         self._performing = False
 
+    def send(self, envelope: Envelope, content: bytes) -> Deferred[tuple[Outcome, ...]]:
+        """Hand over a message: the first once the connection is made, another when that one is done.
+
+        :return: a Deferred that always fires with one outcome per recipient.
+        """
+        self.on_end = None
+        outcomes: Deferred[tuple[Outcome, ...]] = Deferred()
+        self._outcomes = outcomes
+        self._perform(self.session.begin(envelope, content))
+        return outcomes
+
+    def quit(self) -> None:
+        """End the connection politely: nobody sends on it any more."""
+        self.on_end = None
+        self._perform(self.session.quit())
+
     # Twisted's side.
 
     def connectionMade(self) -> None:
         self._wire = self.transport
         if ITCPTransport.providedBy(self._wire):
             self._wire.setTcpNoDelay(True)
-        self._perform(self.session.begin(self._envelope, self._content))
 
     def dataReceived(self, data: bytes) -> None:
         if self._tls is not None:
@@ -109,6 +140,7 @@ class Delivery(Protocol):
         else:
             self.session_lost(reason)
         self._set_deadline(None)
+        self.gone.callback(None)
 
     def resumeProducing(self) -> None:
         """The kernel has taken everything."""
@@ -127,17 +159,16 @@ class Delivery(Protocol):
     def session_received(self, data: bytes) -> None:
         """Octets for the session, in clear or decrypted."""
         self._perform(self.session.receive(data))
+        self._look()
 
     def tls_established(self) -> None:
         """The TLS handshake is done."""
         self._handshaken = True
         connection = self._tls.getHandle()
+        how = f"{connection.get_protocol_version_name()} {connection.get_cipher_name()}"
+        self._tls_words = f"{how} {self._creator.trust}"
         log.debug(
-            "{version} {cipher} with {peer}",
-            event="smtp-tls-established",
-            version=connection.get_protocol_version_name(),
-            cipher=connection.get_cipher_name(),
-            peer=str(self._wire.getPeer()),
+            "{tls} with {peer}", event="smtp-tls-established", tls=self._tls_words, peer=str(self._wire.getPeer())
         )
         self._perform(self.session.tls_established())
 
@@ -150,6 +181,14 @@ class Delivery(Protocol):
         else:
             text, enhanced = "the connection was lost", "4.4.2"
         self._perform(self.session.connection_lost(text, enhanced))
+        self._look()
+
+    def _look(self) -> None:
+        """A kept connection on which something happened is of no use any more."""
+        if self.on_end is not None and not self.session.usable:
+            on_end, self.on_end = self.on_end, None
+            on_end(self)
+            self._perform(self.session.quit())
 
     def cancel(self) -> None:
         """Give up now: the outcomes fire as if the connection were lost."""
@@ -201,8 +240,12 @@ class Delivery(Protocol):
             log.failure(
                 "a delivery broke off by a fault of ours", failure=Failure(self.session.fault), event="smtp-fault"
             )
-        self._pending.extend(self.session.quit())
-        self.outcomes.callback(outcomes)
+        if not (self.session.usable and not self.session.spent and self._keep(self)):
+            self._pending.extend(self.session.quit())
+        deferred, self._outcomes = self._outcomes, None
+        if deferred is not None:
+            via = self.session.via
+            deferred.callback(tuple(evolve(outcome, via=via, tls=self._tls_words) for outcome in outcomes))
 
     def _close(self, abort: bool) -> None:
         self._stop_pulling()
@@ -226,13 +269,13 @@ class Delivery(Protocol):
         self._perform(self.session.deadline_passed())
 
 
-class DeliveryFactory(Factory):
-    """Makes a Delivery for each connection; of several attempts in parallel only one goes on."""
+class ConnectionFactory(Factory):
+    """Makes a Connection for each attempt; of several in parallel only one goes on."""
 
     noisy = False
 
-    def __init__(self, make: Callable[[], Delivery]) -> None:
+    def __init__(self, make: Callable[[], Connection]) -> None:
         self._make = make
 
-    def buildProtocol(self, addr: IAddress | None) -> Delivery:
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
         return self._make()

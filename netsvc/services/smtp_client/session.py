@@ -78,6 +78,11 @@ class Session(Conversation):
         return [Send(b"QUIT\r\n"), Deadline(self._timeouts.quit), Close(abort=False)]
 
     @property
+    def via(self) -> str:
+        """Whom it speaks to, for people."""
+        return str(self._relay)
+
+    @property
     def spent(self) -> bool:
         """Whether the server has taken all the transactions that it wants to (RFC 9422 4.1, MAILMAX)."""
         most = self._capabilities.limit("MAILMAX")

@@ -54,12 +54,14 @@ class RelayTLS:
     """The client's side of one TLS connection to a relay.
 
     :ivar problem: why the certificate was refused, or None.
+    :ivar trust: what an established connection is worth: ``verified`` or ``unverified``.
     """
 
     def __init__(self, relay: Relay) -> None:
         self._verify = relay.tls == "verify"
         self._identity: DNS_ID | IPAddress_ID
         self.problem: str | None = None
+        self.trust = "verified" if self._verify else "unverified"
         try:
             changed = relay.trust_roots.stat().st_mtime_ns if self._verify and relay.trust_roots else 0
             self._context = _context(self._verify, relay.trust_roots if self._verify else None, changed)

@@ -11,7 +11,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from netsvc.config.secrets import Secret
-from netsvc.services.smtp_client.protocol import Delivery
+from netsvc.services.smtp_client.protocol import Connection
 from netsvc.services.smtp_client.session import Session
 from netsvc.services.smtp_client.terms import Envelope, Outcome, Relay, Timeouts
 
@@ -48,7 +48,7 @@ class Pipe(StringTransport):
 
 
 class Stage:
-    """One Delivery on a Pipe.
+    """One Connection with one message on a Pipe.
 
     :param open_window: the kernel takes what is written at once; otherwise the test calls ``drain``.
     """
@@ -69,12 +69,10 @@ class Stage:
         self.pipe = Pipe()
         self.open_window = open_window
         self.session = Session(relay, helo_name="client.example", timeouts=timeouts, token=token)
-        self.delivery = Delivery(
-            self.session, envelope or Envelope(sender=sender, recipients=to), content, creator=None, clock=self.clock
-        )
+        self.delivery = Connection(self.session, creator=None, clock=self.clock)
         self.fired: list[tuple[Outcome, ...]] = []
-        self.delivery.outcomes.addCallback(self.fired.append)
         self.delivery.makeConnection(self.pipe)
+        self.delivery.send(envelope or Envelope(sender=sender, recipients=to), content).addCallback(self.fired.append)
 
     def say(self, *replies: bytes) -> bytes:
         """The server says these, one segment each; what the client sent in answer."""

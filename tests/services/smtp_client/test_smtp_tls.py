@@ -1,4 +1,4 @@
-"""Facts about TLS: real handshakes in memory between a Delivery and a scripted server."""
+"""Facts about TLS: real handshakes in memory between a Connection and a scripted server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from netsvc.services.smtp_client.protocol import Delivery
+from netsvc.services.smtp_client.protocol import Connection
 from netsvc.services.smtp_client.session import Session
 from netsvc.services.smtp_client.terms import Envelope, Outcome, Relay, Timeouts
 from netsvc.services.smtp_client.tls_policy import RelayTLS, TLSPolicyError, handshake_problem
@@ -123,27 +123,32 @@ class TLSCase(SynchronousTestCase):
         timeouts: Timeouts | None = None,
         *,
         require_tls: bool = False,
-    ) -> tuple[list[Outcome], IOPump, Delivery]:
+    ) -> tuple[list[Outcome], IOPump, Connection]:
         clock = Clock()
         session = Session(relay, helo_name="me", timeouts=timeouts or Timeouts())
         envelope = Envelope(sender="me@x", recipients=("a@x",), require_tls=require_tls)
-        delivery = Delivery(session, envelope, content, creator=RelayTLS(relay), clock=clock)
+        connection = Connection(session, creator=RelayTLS(relay), clock=clock)
         outcomes: list[Outcome] = []
-        delivery.outcomes.addCallback(outcomes.extend)
         pump = connect(
-            peer, FakeTransport(peer, isServer=True), delivery, FakeTransport(delivery, isServer=False), clock=clock
+            peer,
+            FakeTransport(peer, isServer=True),
+            connection,
+            FakeTransport(connection, isServer=False),
+            clock=clock,
+            greet=False,
         )
+        connection.send(envelope, content).addCallback(outcomes.extend)
         pump.flush()
         self.clock = clock
-        return outcomes, pump, delivery
+        return outcomes, pump, connection
 
     def refusal(self, issued: Issued, **changes: Any) -> Outcome:
         peer = Server([GREETING, OFFER, b"220 go\r\n", EHLO], ServerTLS(issued))
-        outcomes, _, delivery = self.play(self.relay(**changes), peer)
+        outcomes, _, connection = self.play(self.relay(**changes), peer)
         self.assertEqual(len(outcomes), 1)
         self.assertEqual((outcomes[0].result, outcomes[0].phase), ("retry", "tls"))
         self.assertFalse([line for _, line in peer.lines if line.startswith(b"MAIL")])
-        self.tls_failed = delivery.session.tls_failed
+        self.tls_failed = connection.session.tls_failed
         return outcomes[0]
 
 
@@ -277,12 +282,12 @@ class RefusedTests(TLSCase):
     def test_mail_fault_19_handshake_hangs(self) -> None:
         """A handshake that hangs ends by its own limit."""
         peer = Server([GREETING, OFFER, b"220 go\r\n"], None)
-        outcomes, _, delivery = self.play(self.relay(), peer)
+        outcomes, _, connection = self.play(self.relay(), peer)
         self.clock.advance(58)
         self.assertEqual(outcomes, [])
         self.clock.advance(2)
         self.assertEqual((outcomes[0].result, outcomes[0].text), ("retry", "the TLS handshake took too long"))
-        self.assertFalse(delivery.session.tls_failed)
+        self.assertFalse(connection.session.tls_failed)
 
     def test_mail_fault_20_cut_in_handshake(self) -> None:
         """A cut in the handshake is a retry."""
@@ -314,12 +319,12 @@ class RefusedTests(TLSCase):
     def test_optional_tls_that_fails_is_marked(self) -> None:
         """Only an optional STARTTLS that failed in its handshake may be followed by one without."""
         peer = Server([GREETING, OFFER, b"220 go\r\n"], None)
-        outcomes, pump, delivery = self.play(self.relay(tls="may"), peer)
+        outcomes, pump, connection = self.play(self.relay(tls="may"), peer)
         assert peer.transport is not None
         peer.transport.loseConnection()
         pump.flush()
         self.assertEqual(outcomes[0].result, "retry")
-        self.assertTrue(delivery.session.tls_failed)
+        self.assertTrue(connection.session.tls_failed)
 
     def test_tls_that_ends_in_the_body(self) -> None:
         """A server that ends TLS in the middle of the body is a retry, and the connection closes."""
