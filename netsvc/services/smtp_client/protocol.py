@@ -166,7 +166,7 @@ class Connection(Protocol):
         self._handshaken = True
         connection = self._tls.getHandle()
         how = f"{connection.get_protocol_version_name()} {connection.get_cipher_name()}"
-        self._tls_words = f"{how} {self._creator.trust}"
+        self._tls_words = f"{how} {self.session.trust}"
         log.debug(
             "{tls} with {peer}", event="smtp-tls-established", tls=self._tls_words, peer=str(self._wire.getPeer())
         )

@@ -83,6 +83,13 @@ class Session(Conversation):
         return str(self._relay)
 
     @property
+    def trust(self) -> str:
+        """What its TLS is worth, once there is some: ``dane``, ``verified`` or ``unverified``."""
+        if self._relay.tlsa:
+            return "dane"
+        return "verified" if self._relay.tls in VERIFIED else "unverified"
+
+    @property
     def spent(self) -> bool:
         """Whether the server has taken all the transactions that it wants to (RFC 9422 4.1, MAILMAX)."""
         most = self._capabilities.limit("MAILMAX")

@@ -5,6 +5,7 @@ A handshake that fails says why in words: the check that failed, not OpenSSL's e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from service_identity import VerificationError
-from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
+from service_identity.hazmat import DNS_ID, CertificatePattern, IPAddress_ID, verify_service_identity
 from service_identity.pyopenssl import extract_patterns
 from twisted.internet import ssl
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
@@ -49,37 +50,46 @@ def _context(verify: bool, roots: Path | None, changed: int) -> SSL.Context:  # 
     return context
 
 
+def _identity(name: str) -> DNS_ID | IPAddress_ID:
+    try:
+        ip_address(name)
+    except ValueError:
+        pass
+    else:
+        return IPAddress_ID(name)
+    try:
+        return DNS_ID(a_labels(name.rstrip(".")))
+    except ValueError:
+        raise TLSPolicyError(f"{name!r} is not a name that a certificate can bear") from None
+
+
+def _bears(patterns: Sequence[CertificatePattern], identity: DNS_ID | IPAddress_ID) -> bool:
+    try:
+        verify_service_identity(patterns, [identity], [])
+    except VerificationError:
+        return False
+    return True
+
+
 @implementer(IOpenSSLClientConnectionCreator)
 class RelayTLS:
     """The client's side of one TLS connection to a relay.
 
     :ivar problem: why the certificate was refused, or None.
-    :ivar trust: what an established connection is worth: ``verified`` or ``unverified``.
     """
 
     def __init__(self, relay: Relay) -> None:
         self._verify = relay.tls == "verify"
-        self._identity: DNS_ID | IPAddress_ID
         self.problem: str | None = None
-        self.trust = "verified" if self._verify else "unverified"
         try:
             changed = relay.trust_roots.stat().st_mtime_ns if self._verify and relay.trust_roots else 0
             self._context = _context(self._verify, relay.trust_roots if self._verify else None, changed)
         except (OSError, SSL.Error) as error:
             reason = error.strerror if isinstance(error, OSError) else "it holds no usable certificates"
             raise TLSPolicyError(f"the CA file {relay.trust_roots} cannot be used: {reason}") from None
-        self._server_name: bytes | None = None
-        try:
-            ip_address(relay.host)
-        except ValueError:
-            try:
-                name = a_labels(relay.host.rstrip("."))
-                self._identity = DNS_ID(name)
-            except ValueError:
-                raise TLSPolicyError(f"{relay.host!r} is not a name that a certificate can bear") from None
-            self._server_name = name.encode("ascii")
-        else:
-            self._identity = IPAddress_ID(relay.host)
+        self._identities = [_identity(name) for name in dict.fromkeys((relay.host, *relay.names))]
+        first = self._identities[0]
+        self._server_name = first.hostname if isinstance(first, DNS_ID) else None
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:  # noqa: ARG002 - the interface's
         """A connection that will check what the policy says."""
@@ -97,10 +107,10 @@ class RelayTLS:
             return False
         if depth == 0:
             try:
-                verify_service_identity(extract_patterns(certificate), [self._identity], [])
-            except VerificationError:
-                self.problem = "the server's certificate bears other names"
-                return False
+                patterns = extract_patterns(certificate)
+                if not any(_bears(patterns, one) for one in self._identities):
+                    self.problem = "the server's certificate bears other names"
+                    return False
             except Exception:  # noqa: BLE001 - raised inside OpenSSL's callback it would be lost
                 self.problem = "the server's certificate cannot be read"
                 return False

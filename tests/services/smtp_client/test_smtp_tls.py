@@ -183,6 +183,25 @@ class DeliveredTests(TLSCase):
         self.assertEqual([outcome.result for outcome in outcomes], ["delivered"])
         self.assertTrue(all(tls for tls, line in peer.lines if line.startswith(b"AUTH")))
 
+    def test_other_names(self) -> None:
+        """A certificate for one of the relay's other names is as good as one for its host."""
+        relay = self.relay(names=("example.org", "mx.example.org"))
+        for name, result in ((HOST, "delivered"), ("mx.example.org", "delivered"), ("x.example.org", "retry")):
+            peer = Server(list(self.SCRIPT), ServerTLS(server(name)))
+            outcomes, _, _ = self.play(relay, peer)
+            self.assertEqual(outcomes[0].result, result, name)
+
+    def test_outcomes_tell_the_tls(self) -> None:
+        """What protected the way stands in the outcome: version, cipher, and whether the peer was known."""
+        for tls, trust in (("verify", "verified"), ("require", "unverified"), ("may", "unverified")):
+            peer = Server(list(self.SCRIPT), ServerTLS(server(HOST)))
+            (outcome,), _, _ = self.play(self.relay(tls=tls), peer)
+            self.assertRegex(outcome.tls, rf"\ATLSv1\.3 TLS_[A-Z0-9_]+ {trust}\Z")
+            self.assertEqual(outcome.via, f"smtp:{HOST}:25")
+        peer = Server([GREETING, EHLO, OK, OK, GO, OK], None)
+        (outcome,), _, _ = self.play(self.relay(tls="may"), peer)
+        self.assertEqual((outcome.result, outcome.tls), ("delivered", ""))
+
     def test_requiretls(self) -> None:
         """Over verified TLS, REQUIRETLS is passed on to a server that offers it; no other gets the message."""
         script = [GREETING, OFFER, b"220 go\r\n", b"250-x\r\n250 REQUIRETLS\r\n", OK, OK, GO, OK]
