@@ -116,5 +116,14 @@ class IRuntime(Interface):
         :return: an IService.
         """
 
+    def start_tls(place):
+        """Make the service that begins TLS in the middle of a conversation, as STARTTLS does.
+
+        It reads the certificates in privilegedStartService, and keeps them as their files have them while it runs.
+
+        :param place: where the certificates are, a :class:`netsvc.config.tls.Tls` or ``TlsDirectory``.
+        :return: an IService with ``begin(transport)``.
+        """
+
     def in_thread(function, *args, **kwargs):
         """Run blocking work in the daemon's thread pool; a Deferred of its result."""

@@ -83,5 +83,10 @@ class FakeRuntime:
         self.served.append((settings, stream, datagram))
         return Service()
 
+    def start_tls(self, place: Any) -> Any:
+        service: Any = Service()
+        service.begin = lambda transport: transport.startTLS(place)
+        return service
+
     def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
         return maybeDeferred(function, *args, **kwargs)

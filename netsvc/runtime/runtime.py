@@ -14,12 +14,14 @@ from zope.interface import implementer
 
 from netsvc.config.daemon import DaemonSettings
 from netsvc.config.server import ServerSettings
+from netsvc.config.tls import TlsPlace
 from netsvc.interfaces import IRuntime
 from netsvc.runtime.admission import Admission, TotalLimit
 from netsvc.runtime.datagrams import DatagramAdmission
 from netsvc.runtime.gate import Gate
 from netsvc.runtime.listening import Listening
 from netsvc.runtime.metrics import Metrics
+from netsvc.runtime.start_tls import StartTls
 from netsvc.runtime.systemd_sockets import Inherited
 
 T = TypeVar("T")
@@ -115,6 +117,10 @@ class SectionRuntime:
         )
         daemon.listening.append(made)
         return made
+
+    def start_tls(self, place: TlsPlace) -> StartTls:
+        """Make what begins TLS in the middle of a conversation."""
+        return StartTls(place, service=self.name, reactor=self.reactor, metrics=self.metrics)
 
     def in_thread(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Deferred[T]:
         """Run blocking work in the reactor's thread pool."""

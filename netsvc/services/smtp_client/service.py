@@ -6,6 +6,7 @@ import os
 import random
 import re
 import socket
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
-from netsvc.config.listen import UnixAddress
+from netsvc.config.listen import ListenAddress, UnixAddress
 from netsvc.config.server import ServerSettings
 from netsvc.errors import StartError
 from netsvc.interfaces import IRuntime
@@ -25,6 +26,8 @@ from netsvc.outbox.retry import RetryPolicy
 from netsvc.outbox.runner import Limits, Runner
 from netsvc.outbox.sqlite_store import SqliteStore
 from netsvc.services.smtp_client.delivery import deliver
+from netsvc.services.smtp_client.intake import Intake
+from netsvc.services.smtp_client.listener.service import make_listener
 from netsvc.services.smtp_client.maildir import deliver_to_maildir
 from netsvc.services.smtp_client.settings import (
     MAX_SOCKET_PATH,
@@ -35,9 +38,10 @@ from netsvc.services.smtp_client.settings import (
     socket_path,
 )
 from netsvc.services.smtp_client.submission import Desk, SubmissionFactory, SubmissionRules
-from netsvc.services.smtp_client.terms import Envelope, Relay, Timeouts
 from netsvc.services.smtp_client.terms import Outcome as DeliveryOutcome
+from netsvc.services.smtp_client.terms import Relay, Timeouts
 from netsvc.services.smtp_client.trace import stamp
+from netsvc.services.smtp_client.wishes import to_envelope
 
 MAX_HOST = 100  # characters of our name in the name of a file, which has 255 octets at most on Linux
 
@@ -86,7 +90,7 @@ class Way:
     def __call__(self, lease: Lease, content: bytes) -> Deferred[Iterable[Outcome]]:
         """Hand a leased message over; an outcome for each of its waiting recipients."""
         item = lease.item
-        envelope = Envelope(sender=item.sender, recipients=tuple(one.address for one in lease.targets))
+        envelope = to_envelope(item.sender, [one.address for one in lease.targets], item.meta)
         stamped = stamp(
             content,
             queue_id=item.queue_id,
@@ -94,6 +98,7 @@ class Way:
             sender=item.sender,
             submitter=item.submitter,
             host=self.host,
+            protocol=item.meta.get("protocol", ""),
         )
         delivery: Deferred[Any]
         if self.smarthost is not None:
@@ -175,17 +180,34 @@ def make_service(settings: SmtpClientSettings, runtime: IRuntime) -> IService:
         operators=frozenset({0, os.geteuid()}),
     )
     factory = SubmissionFactory(Desk(runner, rules, runtime.metrics), rules, runtime.reactor)
-    listener: IService = runtime.serve(
-        ServerSettings(
-            listen=(UnixAddress(path=path, mode=settings.socket_mode),),
-            max_connections=settings.max_connections,
-            max_connections_per_source=settings.max_connections,
-            idle_timeout=2 * settings.submission_timeout,  # a request has its own, shorter deadline
-            drain_timeout=settings.drain_timeout,
-        ),
-        stream=factory,
+    ways_in = MultiService()
+    here = (UnixAddress(path=path, mode=settings.socket_mode),)
+    ways_in.addService(runtime.serve(_server(settings, here), stream=factory))
+    intake = Intake(runner, runtime.metrics)
+    if settings.submission_listen:
+        listener = make_listener(
+            settings,
+            _server(settings, settings.submission_listen),
+            runtime,
+            intake,
+            host=settings.helo_name or _host_name(),
+            max_message=settings.max_message,
+            max_recipients=settings.max_recipients,
+            deadline=settings.submission_timeout,
+            now=time.time,
+        )
+        ways_in.addService(listener)
+    return SmtpClient(runner, ways_in)
+
+
+def _server(settings: SmtpClientSettings, listen: tuple[ListenAddress, ...]) -> ServerSettings:
+    return ServerSettings(
+        listen=listen,
+        max_connections=settings.max_connections,
+        max_connections_per_source=settings.max_connections,
+        idle_timeout=2 * settings.submission_timeout,  # a request has its own, shorter deadline
+        drain_timeout=settings.drain_timeout,
     )
-    return SmtpClient(runner, listener)
 
 
 def _way(settings: SmtpClientSettings, runtime: IRuntime) -> Way:

@@ -81,18 +81,29 @@ def examine(content: bytes) -> None:
         raise Refusal("5.4.6", f"the message has more than {MAX_RECEIVED} Received fields; it goes in circles")
 
 
-def stamp(content: bytes, *, queue_id: str, accepted_at: float, sender: str, submitter: str, host: str) -> bytes:
+def stamp(
+    content: bytes,
+    *,
+    queue_id: str,
+    accepted_at: float,
+    sender: str,
+    submitter: str,
+    host: str,
+    protocol: str = "",
+) -> bytes:
     """The message as it leaves: with Received, with Date, Message-ID and From if they were missing, without Bcc.
 
     :param accepted_at: wall clock, seconds since 1970.
     :param sender: of the envelope, for a missing From.
     :param submitter: such as ``uid:1000``.
     :param host: our name.
+    :param protocol: how it came, such as ``ESMTPSA`` (RFC 3848); empty is not said.
     """
     head = split_head(content)
     date = format_datetime(datetime.fromtimestamp(accepted_at, UTC))
     names = {name for name, _ in head.fields}
-    lines = [f"Received: by {host} (netsvc, from {submitter.replace(':', ' ')})", f"\tid {queue_id}; {date}"]
+    way = f" with {protocol}" if protocol else ""
+    lines = [f"Received: by {host} (netsvc, from {submitter.replace(':', ' ')}){way}", f"\tid {queue_id}; {date}"]
     if b"date" not in names:
         lines.append(f"Date: {date}")
     if b"message-id" not in names:

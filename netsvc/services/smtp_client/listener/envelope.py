@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from netsvc.services.smtp_client.listener.commands import Mail, Rcpt
-from netsvc.services.smtp_client.listener.octets import has_bare_line_end
 from netsvc.services.smtp_client.submission_wire import Refusal
 from netsvc.services.smtp_client.wishes import to_meta
 
@@ -64,10 +63,8 @@ class Transaction:
     def content(self) -> bytes:
         """The message.
 
-        :raises Refusal: it was dropped, or has line ends that are none.
+        :raises Refusal: it was dropped.
         """
-        if self._refusal is None and self.chunked and has_bare_line_end(self._octets):
-            self.drop(Refusal("5.6.0", "the message has a CR or LF alone; a line ends with CR LF"))
         if self._refusal is not None:
             raise self._refusal
         content, self._octets = bytes(self._octets), b""

@@ -1,9 +1,10 @@
 """Cuts what arrives on an SMTP connection into command lines, messages and chunks. No I/O.
 
-Only CRLF ends a line (RFC 5321 2.3.8) and only CRLF "." CRLF a message (4.1.1.4). Servers that took LF "." CRLF for an
-end too let a stranger hide a second message, of any sender, in the first (CVE-2023-51764 and its like). So a bare CR or
-LF in a command ends the conversation, and one in a message has the message refused; where it even looks like an end,
-nobody can say what the octets behind it are, and the conversation ends there as well.
+Only CRLF ends a command (RFC 5321 2.3.8), and only CRLF "." CRLF a message (4.1.1.4). Servers that took LF "." CRLF for
+an end too let a stranger hide a second message, of any sender, in the first (CVE-2023-51764 and its like). So a bare CR
+or LF in a command ends the conversation; and where one makes something like an end of a message, nobody can say what
+the octets behind it are, and the conversation ends there as well. Elsewhere in a message they are let pass, since curl
+sends files so: a delivery makes every line end a CRLF and stuffs dots after that, so that no end comes of them later.
 """
 
 from __future__ import annotations
@@ -22,11 +23,10 @@ class LongLineError(Exception):
     """A command has no end where it must have one."""
 
 
-def has_bare_line_end(octets: bytes | bytearray, start: int = 0, end: int | None = None) -> bool:
+def has_bare_line_end(octets: bytes | bytearray, start: int, end: int) -> bool:
     """Whether a CR or an LF stands alone. Three counts, which cost a tenth of one regular expression."""
-    stop = len(octets) if end is None else end
-    pairs = octets.count(b"\r\n", start, stop)
-    return octets.count(b"\n", start, stop) != pairs or octets.count(b"\r", start, stop) != pairs
+    pairs = octets.count(b"\r\n", start, end)
+    return octets.count(b"\n", start, end) != pairs or octets.count(b"\r", start, end) != pairs
 
 
 class LineReader:
@@ -79,7 +79,6 @@ class DotReader:
     """One message up to its final dot (RFC 5321 4.5.2).
 
     :param largest: octets; of a larger one nothing is kept.
-    :ivar spoiled: it has a bare CR or LF; nothing of it is kept.
     :ivar ambiguous: it has something like an end that is none.
     """
 
@@ -91,7 +90,7 @@ class DotReader:
         self._octets = bytearray(b"\r\n")  # the end of the DATA line is the beginning of a first line's dot
         self._checked = 2  # up to here all line ends are CRLF
         self._kept = True
-        self.spoiled = False
+        self._bare = False  # a CR or LF stands alone
         self.ambiguous = False
         self.too_large = False
 
@@ -114,7 +113,6 @@ class DotReader:
         self._check(end, at)
         if len(octets) > self._most:
             self.too_large = True
-        if self.spoiled or self.too_large:
             self._kept = False
         if at >= 0:
             rest = bytes(octets[end:])
@@ -142,9 +140,9 @@ class DotReader:
 
     def _check(self, end: int, at: int) -> None:
         octets = self._octets
-        if end > self._checked and not self.spoiled:
-            self.spoiled = has_bare_line_end(octets, self._checked, end)
-        if self.spoiled and not self.ambiguous:
+        if end > self._checked and not self._bare:
+            self._bare = has_bare_line_end(octets, self._checked, end)
+        if self._bare and not self.ambiguous:
             found = _LIKE_AN_END.search(octets, max(0, self._checked - 2), end)
             self.ambiguous = found is not None and found.start() != at + 1
         self._checked = max(self._checked, end)

@@ -476,12 +476,9 @@ class Conversation:
             return None
         self._lines.feed(rest)
         state.reader = None
-        if reader.spoiled:
-            transaction.drop(Refusal("5.6.0", "the message has a CR or LF alone; a line ends with CR LF"))
-        else:
-            transaction.append(reader.message())
-            if reader.too_large:
-                transaction.drop(Refusal("5.3.4", f"the message is larger than {self._terms.max_message} octets"))
+        transaction.append(reader.message())
+        if reader.too_large:
+            transaction.drop(Refusal("5.3.4", f"the message is larger than {self._terms.max_message} octets"))
         return self._hand_over(transaction)
 
     def _read_chunk(self) -> Event | None:
