@@ -13,12 +13,14 @@ from email.utils import format_datetime
 from attrs import frozen
 
 from netsvc.services.smtp_client.submission_wire import Refusal
+from netsvc.services.smtp_client.wire import canonical
 
 MAX_HEAD = 1 << 20  # octets of a header section (ours): it is looked at line by line, in the reactor's thread
 MAX_RECEIVED = 100  # fields, RFC 5321 6.3: more is taken for a loop
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")  # a name is printable ASCII but the colon, RFC 5322 2.2; obsolete space 4.5
 _BLIND = frozenset({b"bcc", b"resent-bcc"})
+_NO_COMMENT = re.compile(r"[^ !-'*-\[\]-~]")  # what cannot stand in a comment as it is, RFC 5322 3.2.2
 
 
 @frozen
@@ -99,11 +101,15 @@ def stamp(
     :param host: our name.
     :param protocol: how it came, such as ``ESMTPSA`` (RFC 3848); empty is not said.
     """
+    if content.count(b"\r") != content.count(b"\r\n"):
+        # A lone CR ends a line on its way out. It must here too, or a Bcc behind one would be removed by nobody.
+        content = canonical(content)
     head = split_head(content)
     date = format_datetime(datetime.fromtimestamp(accepted_at, UTC))
     names = {name for name, _ in head.fields}
     way = f" with {protocol}" if protocol else ""
-    lines = [f"Received: by {host} (netsvc, from {submitter.replace(':', ' ')}){way}", f"\tid {queue_id}; {date}"]
+    whose = _NO_COMMENT.sub("?", submitter.replace(":", " "))
+    lines = [f"Received: by {host} (netsvc, from {whose}){way}", f"\tid {queue_id}; {date}"]
     if b"date" not in names:
         lines.append(f"Date: {date}")
     if b"message-id" not in names:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.services.smtp_client.transcode import UnsendableError, _has_long_line, prepare
-from netsvc.services.smtp_client.wire import canonical
+from netsvc.services.smtp_client.wire import blocks, canonical
 
 HEAD = b"From: a@b\r\nMIME-Version: 1.0\r\n"
 SEVEN = {"eight_bit_mime": False, "smtputf8": False}
@@ -36,7 +36,7 @@ class PlainTests(SynchronousTestCase):
         prepared = prepare(eight, **EIGHT)
         self.assertEqual((prepared.content, prepared.eight_bit, prepared.utf8_header), (eight, True, False))
 
-    def test_fault_49_8bit_to_a_7bit_peer(self) -> None:
+    def test_mail_fault_49_8bit_to_a_7bit_peer(self) -> None:
         """8-bit text becomes quoted-printable and reads the same."""
         prepared = prepare(HEAD + "Content-Type: text/plain; charset=utf-8\r\n\r\nhällo .\r\n.\r\n".encode(), **SEVEN)
         self.assertFalse(prepared.eight_bit)
@@ -44,19 +44,51 @@ class PlainTests(SynchronousTestCase):
         self.assertEqual(message.get_content(), "hällo .\r\n.\r\n")
         self.assertEqual(message["Content-Transfer-Encoding"], "quoted-printable")
 
-    def test_fault_49_text_without_a_label(self) -> None:
+    def test_mail_fault_49_text_without_a_label(self) -> None:
         """8-bit text without MIME fields that is UTF-8 is labelled so."""
         message = read(prepare("Subject: x\n\nhällo\n".encode(), **SEVEN).content)
         self.assertEqual((message.get_content(), message["MIME-Version"]), ("hällo\r\n", "1.0"))
         message = read(prepare(b"Subject: x\n\nh\xe4llo\n", **SEVEN).content)
         self.assertEqual(message["Content-Type"], None)
 
-    def test_fault_48_long_lines(self) -> None:
+    def test_mail_fault_48_long_lines(self) -> None:
         """A line of 10,000 octets becomes quoted-printable; 998 octets stay, 999 do not."""
         message = read(prepare(HEAD + b"\r\n" + b"x" * 10_000 + b"\r\n", **EIGHT).content)
         self.assertEqual(message.get_content(), "x" * 10_000 + "\r\n")
         self.assertNotIn(b"quoted", prepare(HEAD + b"\r\n" + b"x" * 998, **EIGHT).content)
         self.assertIn(b"quoted", prepare(HEAD + b"\r\n" + b"x" * 999, **EIGHT).content)
+
+    def test_mail_fault_51_nul(self) -> None:
+        """A message with a NUL, should one be in the queue, is refused for ever before a server sees it."""
+        for content in (b"a: \0\r\n\r\n", b"a: b\r\n\r\nx\0y"):
+            with self.assertRaises(UnsendableError) as caught:
+                prepare(content, **UTF8)
+            self.assertEqual(caught.exception.enhanced, "5.6.0")
+
+    def test_mail_fault_52_loop(self) -> None:
+        """A hundred Received fields and our own pass; one more is a loop, behind a lone CR too."""
+        prepare(b"Received: x\r\n" * 101 + b"\r\n", **UTF8)
+        for content in (b"Received: x\r\n" * 102 + b"\r\n", b"Received: x\r" * 102 + b"\r"):
+            with self.assertRaises(UnsendableError) as caught:
+                prepare(content, **UTF8)
+            self.assertEqual(caught.exception.enhanced, "5.4.6")
+
+    def test_mail_fault_46_dots_after_mending(self) -> None:
+        """A line of one dot at every offset around 16,384 is in the message once, whatever is mended before it."""
+        for offset in range(16_384 - 4, 16_384 + 5):
+            for head in (HEAD, HEAD + "Subject: ü\r\n".encode()):
+                body = (
+                    b"x\r\n" * ((offset - len(head)) // 3)
+                    + b"y" * ((offset - len(head)) % 3)
+                    + b"\r\n.\r\n"
+                    + "ä".encode()
+                )
+                content = prepare(head + b"\r\n" + body, **SEVEN).content
+                octets = b"".join(blocks(content))
+                self.assertTrue(octets.endswith(b"\r\n.\r\n"))
+                self.assertEqual(octets.count(b"\r\n.\r\n"), 1)
+                unstuffed = octets.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n.")
+                self.assertEqual(read(unstuffed).get_payload(decode=True), body + b"\r\n")
 
     def test_long_encoded_parts_are_wrapped(self) -> None:
         """Base64 and quoted-printable in one long line are wrapped, not encoded twice."""
@@ -222,7 +254,7 @@ class HeaderTests(SynchronousTestCase):
                 continue
             self.assertNotIn(b"\nBcc", made)
 
-    def test_long_header_lines_are_folded(self) -> None:
+    def test_mail_fault_48_long_header_lines_are_folded(self) -> None:
         """A header line over 998 octets is broken at blanks, which changes nothing; without blanks it is refused."""
         names = ", ".join(f"someone{n}@example.com" for n in range(200))
         content = f"To: {names}\r\nSubject: x\r\n\r\nhi\r\n".encode()

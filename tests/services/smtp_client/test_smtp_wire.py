@@ -51,19 +51,19 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual(decode(b"".join(parts)), canonical(body))
         self.assertTrue(parts[-1].endswith(b".\r\n"))
 
-    def test_fault_46_a_dot_at_every_offset_around_16384(self) -> None:
+    def test_mail_fault_46_a_dot_at_every_offset_around_16384(self) -> None:
         """A line of one dot is stuffed at every offset around 16,384 and around our block."""
         for edge in (0, 16_384, 65_536):
             for offset in range(max(0, edge - 5), edge + 6):
                 body = b"x" * max(0, offset - 2) + b"\r\n"[: offset if offset < 2 else 2] + b".\r\nQUIT\r\n"
                 self.assertEqual(decode(b"".join(blocks(body))), canonical(body))
 
-    def test_fault_47_line_ends(self) -> None:
+    def test_mail_fault_47_line_ends(self) -> None:
         """CR, LF and CRLF, mixed, each end one line."""
         self.assertEqual(b"".join(blocks(b"a\rb\nc\r\nd\r\r\ne\n\rf")), b"a\r\nb\r\nc\r\nd\r\n\r\ne\r\n\r\nf\r\n.\r\n")
         self.assertEqual(b"".join(blocks(b"a\n.\nb\r.\r")), b"a\r\n..\r\nb\r\n..\r\n.\r\n")
 
-    def test_fault_50_empty(self) -> None:
+    def test_mail_fault_50_empty(self) -> None:
         """An empty message is the final dot alone, not an empty line."""
         self.assertEqual(list(blocks(b"")), [b".\r\n"])
         self.assertEqual(canonical(b""), b"")
