@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")  # RFC 5322 2.2, with the space of 4.5
+KEY_FIELD = b"netsvc-idempotency-key"  # as every way in has it
 _TO = (b"to", b"cc", b"bcc")
 _RESENT_TO = (b"resent-to", b"resent-cc", b"resent-bcc")
 
@@ -17,13 +18,15 @@ _RESENT_TO = (b"resent-to", b"resent-cc", b"resent-bcc")
 class Head(NamedTuple):
     """A header section.
 
-    :param fields: (name in lower case, value with its line ends) in order.
+    :param fields: (name in lower case, whole field with its line ends) in order.
     :param start: where it starts, octets: behind the ``From `` line that mbox files have.
+    :param end: where it ends, before the empty line.
     :param newline: the line end that the message uses.
     """
 
     fields: Sequence[tuple[bytes, bytes]]
     start: int
+    end: int
     newline: bytes
 
 
@@ -37,9 +40,9 @@ def read(content: bytes) -> Head:
         end = _line_end(content, at)
         while content[end : end + 1] in (b" ", b"\t"):
             end = _line_end(content, end)
-        fields.append((match[1].lower(), content[match.end() : end]))
+        fields.append((match[1].lower(), content[at:end]))
         at = end
-    return Head(fields, start, newline)
+    return Head(fields, start, at, newline)
 
 
 def _line_end(content: bytes, start: int) -> int:
@@ -54,7 +57,20 @@ def recipient_fields(head: Head) -> list[str]:
     """
     resent = any(name.startswith(b"resent-") for name, _ in head.fields)
     wanted = _RESENT_TO if resent else _TO
-    return [value.decode("utf-8", "surrogateescape") for name, value in head.fields if name in wanted]
+    return [_value(field) for name, field in head.fields if name in wanted]
+
+
+def _value(field: bytes) -> str:
+    return field.partition(b":")[2].decode("utf-8", "surrogateescape").strip()
+
+
+def take_key(content: bytes, head: Head) -> tuple[str, bytes]:
+    """The idempotency key that the message brings, or nothing, and the message without that field."""
+    found = [field for name, field in head.fields if name == KEY_FIELD]
+    if not found:
+        return "", content
+    rest = b"".join(field for name, field in head.fields if name != KEY_FIELD)
+    return _value(found[0]), b"".join((content[: head.start], rest, memoryview(content)[head.end :]))
 
 
 def with_from(content: bytes, head: Head, value: bytes) -> bytes:

@@ -32,7 +32,7 @@ def flush(connection: Connection, what: str) -> None:
     """Try now: everything, or what ``-qI`` or ``-qR`` names."""
     request: dict[str, Any] = {"all": True}
     if what:
-        request = {"ids": [what[1:]]} if what[0] == "I" else {"domain": what[1:].rpartition("@")[2]}
+        request = {"id": what[1:]} if what[0] == "I" else {"domain": what[1:].rpartition("@")[2]}
     connection.ask({"command": "flush", **request})
 
 

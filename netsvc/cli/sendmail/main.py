@@ -104,6 +104,9 @@ def _deliver(options: Options) -> int:
         "sender": sender,
         "recipients": list(dict.fromkeys(_qualified(one) for one in recipients if one)),
     }
+    key, content = head.take_key(content, head.read(content))
+    if key:
+        request["key"] = key
     _add_wishes(request, options)
     queue_id = submit.hand_in(request, content, os.environ)
     if options.verbose:

@@ -1,6 +1,6 @@
 """Hands a message to the daemon and holds on through its restart: the answer of ok means that it is on the disk.
 
-Each message gets an idempotency key, so one whose answer got lost is sent again without a second copy.
+Each message that brings no idempotency key gets one, so one whose answer got lost is sent again without a second copy.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def hand_in(
     :param request: sender and recipients, and what else the protocol's send has.
     :raises MailError: it was not taken.
     """
-    whole = {"command": "send", **request, "length": len(content), "key": f"sendmail-{os.urandom(16).hex()}"}
+    whole = {"command": "send", "key": f"sendmail-{os.urandom(16).hex()}", **request, "length": len(content)}
     end = clock() + PATIENCE
     while True:
         try:

@@ -1,14 +1,17 @@
-"""Turns what the store knows into the JSON of the submission socket's answers."""
+"""Answers what is asked over the submission socket but for messages: the queue, one message, and what operators do."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from netsvc.outbox.model import Attempt, Audit, Summary, Target
+from netsvc.outbox.model import Attempt, Audit, NoSuchItemError, Selection, Summary, Target
+from netsvc.outbox.runner import Runner
+from netsvc.services.smtp_client.submission_wire import Query, Refusal
 
 SHOWN_TARGETS = 3  # recipients in a listing's line; show has all
 PAGE_TARGETS = 5000  # recipients in a page of whole lines, and those of one item more
@@ -26,6 +29,69 @@ def line(summary: Summary) -> dict[str, Any]:
         "some": [one.address for one in open_ones[:SHOWN_TARGETS]],
         "last": reason(open_ones[0]),
     }
+
+
+class Questions:
+    """Answers, as JSON will have them.
+
+    :param ways: tells for a destination where mail for it goes and how, in words.
+    :param now: the wall clock.
+    """
+
+    def __init__(
+        self, runner: Runner, ways: Callable[[str], Mapping[str, str]], now: Callable[[], float] = time.time
+    ) -> None:
+        self._runner = runner
+        self._ways = ways
+        self._now = now
+
+    async def answer(self, query: Query, peer: str, *, is_operator: bool) -> dict[str, Any]:
+        """The answer to one question.
+
+        :param peer: who asks, such as ``uid:1000``; who is no operator sees his own messages.
+        :raises Refusal: he may not.
+        :raises OutboxError: it cannot be done.
+        """
+        store = self._runner.store
+        match query.command:
+            case "audit":
+                return {"ok": True, "audit": books(await store.audit())}
+            case "queue":
+                found = await store.listing(query.after, query.limit, None if is_operator else peer, query.done)
+                items, rest = page(found, whole=query.whole)
+                return {"ok": True, "items": items, "more": rest or len(found) == query.limit}
+            case "show" | "explain":
+                summary, attempts = await store.show(query.id)
+                if not is_operator and summary.item.submitter != peer:
+                    raise NoSuchItemError(f"there is no item {query.id}")
+                item = whole(summary, attempts)
+                return {"ok": True, "item": item if query.command == "show" else {**item, "ways": self._where(summary)}}
+        if not is_operator:
+            raise Refusal("5.7.1", f"only the daemon's user and root may {query.command}")
+        return {"ok": True, **await self._operate(query, peer)}
+
+    def _where(self, summary: Summary) -> list[dict[str, Any]]:
+        """For each destination that something waits for: how it stands, and how mail goes there."""
+        destinations = dict.fromkeys(one.destination for one in summary.parcels if one.state != "done")
+        return [
+            {**attrs.asdict(self._runner.destinations.standing(one)), "way": dict(self._ways(one))}
+            for one in destinations
+        ]
+
+    async def _operate(self, query: Query, operator: str) -> dict[str, Any]:
+        store = self._runner.store
+        match query.command:
+            case "hold" | "release" | "requeue" | "remove" | "flush" as operation:
+                chosen = Selection(queue_id=query.id or None, domain=query.domain or None, everything=query.all)
+                done = await self._runner.operate(operation, chosen, operator)
+                return {"items": done.items, "count": done.targets}
+            case "suppress":
+                await store.suppress(query.address, query.reason, operator, self._now())
+                return {}
+            case "unsuppress":
+                return {"found": await store.unsuppress(query.address)}
+        listed = await store.suppressions(query.after, query.limit)
+        return {"addresses": [attrs.asdict(one) for one in listed], "more": len(listed) == query.limit}
 
 
 def page(summaries: Sequence[Summary], *, whole: bool) -> tuple[list[dict[str, Any]], bool]:
@@ -53,6 +119,7 @@ def whole(summary: Summary, attempts: Iterable[Attempt]) -> dict[str, Any]:
         "meta": dict(summary.item.meta),
         "sha256": summary.item.sha256,
         "targets": [attrs.asdict(one) for one in summary.targets],
+        "parcels": [attrs.asdict(one) for one in summary.parcels],
         "ledger": [attrs.asdict(one) for one in tuple(attempts)[-SHOWN_ATTEMPTS:]],
     }
 

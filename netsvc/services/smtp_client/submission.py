@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from attrs import field, frozen
@@ -28,10 +27,11 @@ from netsvc.outbox.model import (
     OutboxError,
     StoreFullError,
     Submission,
+    SuppressedError,
 )
 from netsvc.outbox.runner import Runner
-from netsvc.services.smtp_client import queries
 from netsvc.services.smtp_client.memory import Budget, Share
+from netsvc.services.smtp_client.queries import Questions
 from netsvc.services.smtp_client.submission_wire import (
     MalformedError,
     Query,
@@ -94,10 +94,18 @@ class Desk:
     """Answers requests: the part without a transport.
 
     :param runner: the outbox.
+    :param ways: tells for a destination where mail for it goes and how, for people: (what, how) in words.
     """
 
-    def __init__(self, runner: Runner, rules: SubmissionRules, metrics: IMetrics) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        rules: SubmissionRules,
+        metrics: IMetrics,
+        ways: Callable[[str], Mapping[str, str]] = lambda _: {},
+    ) -> None:
         self._runner = runner
+        self._questions = Questions(runner, ways)
         self._rules = rules
         self._log = Logger(namespace=__name__)
         self._refusals = metrics.counter("mail_submissions_refused", "Messages that were not taken.", ("queue", "code"))
@@ -107,13 +115,16 @@ class Desk:
         try:
             if isinstance(request, Send):
                 return await self._take(request, peer)
-            return await self._query(request, peer)
+            is_operator = peer.uid in self._rules.operators
+            return await self._questions.answer(request, str(peer), is_operator=is_operator)
         except Refusal as refusal:
             return self.refuse(refusal, peer)
         except KeyConflictError as error:
             return self.refuse(Refusal("5.5.4", str(error)), peer)
         except NoSuchItemError as error:
             return refused(Refusal("5.0.0", str(error)))
+        except SuppressedError as error:
+            return self.refuse(Refusal("5.7.1", str(error)), peer)
         except StoreFullError as error:
             return self.refuse(Refusal("4.3.1", str(error)), peer)
         except OutboxError as error:
@@ -157,39 +168,8 @@ class Desk:
             recipients=len(request.recipients),
             repeated=accepted.repeated,
         )
-        return {"ok": True, "id": accepted.queue_id, "repeated": accepted.repeated}
-
-    async def _query(self, query: Query, peer: Peer) -> dict[str, Any]:
-        store, is_operator = self._runner.store, peer.uid in self._rules.operators
-        if query.command == "audit":
-            return {"ok": True, "audit": queries.books(await store.audit())}
-        if query.command == "queue":
-            page = await store.listing(query.after, query.limit, None if is_operator else str(peer), query.done)
-            items, rest = queries.page(page, whole=query.whole)
-            return {"ok": True, "items": items, "more": rest or len(page) == query.limit}
-        if query.command == "show":
-            summary, attempts = await store.show(query.id)
-            if not is_operator and summary.item.submitter != str(peer):
-                raise NoSuchItemError(f"there is no item {query.id}")
-            return {"ok": True, "item": queries.whole(summary, attempts)}
-        if not is_operator:
-            raise Refusal("5.7.1", f"only the daemon's user and root may {query.command}")
-        now = time.time()
-        if query.command == "remove":
-            count = await store.remove(query.id, str(peer), now)
-        else:
-            count = await store.requeue(query.id, str(peer), now)
-            self._runner.wake()
-        self._log.info(
-            "{peer} did {command} {queue_id}: {count} recipients",
-            event="mail-operated",
-            queue=self._runner.queue,
-            peer=str(peer),
-            command=query.command,
-            queue_id=query.id,
-            count=count,
-        )
-        return {"ok": True, "count": count}
+        reply = {"ok": True, "id": accepted.queue_id, "repeated": accepted.repeated}
+        return {**reply, "refused": dict(accepted.refused)} if accepted.refused else reply
 
 
 def _wishes(request: Send) -> dict[str, str]:

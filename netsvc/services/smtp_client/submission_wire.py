@@ -6,8 +6,12 @@
 
 ``sender`` may be empty (the null reverse-path); ``key`` may be left out, and so may what the sender wants to hear (DSN,
 RFC 3461): ``ret`` (full or hdrs), ``envid``, and ``notices`` ({"b@x": [["success", "delay"], "rfc822;b@x"]}: for a
-recipient when to tell, and how he was first written). The other commands are queue (after, limit, done, whole), show
-(id), audit, remove (id) and requeue (id); ``whole`` has each recipient of what is listed.
+recipient when to tell, and how he was first written). The other commands are
+
+    queue (after, limit, done, whole)        what waits; with done what is finished, too; with whole each recipient
+    show (id), explain (id), audit
+    hold, release, requeue, remove, flush    one of: id, domain, all (true)
+    suppress (address, reason), unsuppress (address), suppressed (after, limit)
 
 Requests follow each other on one connection; each is answered before the next is looked at. What is malformed
 is answered and ends the connection. Standard library only: the command uses it too.
@@ -29,6 +33,7 @@ MAX_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
 MAX_KEY = 200  # characters of an idempotency key: a UUID, a URL, a Message-ID
 MAX_SHOWN_ID = 64  # characters of what is no queue id that are said back
 MAX_PAGE = 1000  # items in one answer to queue
+MAX_REASON = 500  # characters of why an address is suppressed
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]|[^\x00-\x7f]"  # atext, RFC 5321 4.1.2, with dots anywhere, and RFC 6531 3.3
 _LOCAL = re.compile(rf'(?:{_ATOM})+|"(?:[ !#-\[\]-~]|[^\x00-\x7f]|\\[ -~])*"')
@@ -79,14 +84,22 @@ class Query(NamedTuple):
     limit: int = MAX_PAGE
     done: bool = False
     whole: bool = False
+    domain: str = ""
+    all: bool = False
+    address: str = ""
+    reason: str = ""
 
 
+OPERATIONS = ("hold", "release", "requeue", "remove", "flush")
 _QUERIES = {
     "queue": frozenset({"after", "limit", "done", "whole"}),
     "show": frozenset({"id"}),
+    "explain": frozenset({"id"}),
     "audit": frozenset[str](),
-    "remove": frozenset({"id"}),
-    "requeue": frozenset({"id"}),
+    "suppress": frozenset({"address", "reason"}),
+    "unsuppress": frozenset({"address"}),
+    "suppressed": frozenset({"after", "limit"}),
+    **dict.fromkeys(OPERATIONS, frozenset({"id", "domain", "all"})),
 }
 _SEND = frozenset({"sender", "recipients", "length", "key", "ret", "envid", "notices"})
 
@@ -205,17 +218,30 @@ def _parse_query(command: str, head: dict[str, Any], known: frozenset[str]) -> Q
     query = Query(command, **{name: value for name, value in head.items() if name in known})
     if not (
         head.keys() <= known
-        and isinstance(query.id, str)
-        and isinstance(query.after, str)
+        and all(isinstance(one, str) for one in (query.id, query.after, query.domain, query.address, query.reason))
         and type(query.limit) is int
         and 1 <= query.limit <= MAX_PAGE
         and type(query.done) is bool
         and type(query.whole) is bool
+        and type(query.all) is bool
     ):
         raise MalformedError("a name or a type in the request is wrong")
-    for one in ((query.id,) if "id" in known else ()) + ((query.after,) if query.after else ()):
+    chosen = [one for one in (query.id, query.domain, query.all) if one]
+    if command in OPERATIONS and (len(chosen) != 1 or len(head) != 1):
+        raise MalformedError(f"{command} is about one of id, domain and all")
+    ids = [query.id] if "id" in head or command in ("show", "explain") else []
+    if query.after and command == "queue":
+        ids.append(query.after)
+    for one in ids:
         if not is_id(one):
             raise MalformedError(f"{one[:MAX_SHOWN_ID]!a} is not a queue id")
+    if "address" in known:
+        try:
+            check_address(query.address)
+        except Refusal as refusal:
+            raise MalformedError(refusal.text, refusal.code) from None
+    if not query.reason.isprintable() or len(query.reason) > MAX_REASON:
+        raise MalformedError(f"a reason has at most {MAX_REASON} printable characters", "5.5.4")
     return query
 
 

@@ -133,6 +133,13 @@ class Delivering(SendmailCase):
         self.assertEqual((said.ret, said.envid), ("hdrs", "id"))
         self.assertEqual(said.notices, dict.fromkeys(("b@x", "c@x"), (("success", "delay"), "")))
 
+    def test_key(self) -> None:
+        """A message that brings an idempotency key is sent with it; any other gets one of its own."""
+        head, got = self.send("b@x", stdin=b"From: a@x\nNetsvc-Idempotency-Key: k\n\n")
+        self.assertEqual((head["key"], got), ("k", b"From: a@x\n\n"))
+        first, second = (self.send("b@x", stdin=b"\n")[0]["key"] for _ in range(2))
+        self.assertNotEqual(first, second)
+
     def test_verbose(self) -> None:
         """-v says the queue id."""
         self.serve(ACCEPTED)
@@ -287,7 +294,7 @@ class Others(SendmailCase):
             [{name: value for name, value in head.items() if name != "v"} for head, _ in service.asked],
             [
                 {"command": "flush", "all": True},
-                {"command": "flush", "ids": [ID]},
+                {"command": "flush", "id": ID},
                 {"command": "flush", "domain": "example.com"},
             ],
         )

@@ -126,12 +126,19 @@ class Heads(SynchronousTestCase):
         self.assertTrue(found.endswith(body))
         self.assertEqual(head.with_from(found, head.read(found), b"x@y"), found)
 
+    def test_key(self) -> None:
+        """A key in the field of that name is taken out; all else stays."""
+        content = b"From a@x Mon\nTo: a\nNetsvc-Idempotency-Key: k 1\r\nCc: b\n\nNetsvc-Idempotency-Key: no\n"
+        without = b"From a@x Mon\nTo: a\nCc: b\n\nNetsvc-Idempotency-Key: no\n"
+        self.assertEqual(head.take_key(content, head.read(content)), ("k 1", without))
+        self.assertEqual(head.take_key(without, head.read(without)), ("", without))
+
     def test_recipient_fields(self) -> None:
         """Of a message that was sent on only the Resent fields count."""
         plain = b"To: a\nCc: b,\n c\nBCC: d\nReply-To: e\n\nTo: f\n"
-        self.assertEqual(head.recipient_fields(head.read(plain)), [" a\n", " b,\n c\n", " d\n"])
+        self.assertEqual(head.recipient_fields(head.read(plain)), ["a", "b,\n c", "d"])
         resent = b"Resent-To: g\nResent-Bcc: h\n" + plain
-        self.assertEqual(head.recipient_fields(head.read(resent)), [" g\n", " h\n"])
+        self.assertEqual(head.recipient_fields(head.read(resent)), ["g", "h"])
 
 
 class People(SynchronousTestCase):

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from netsvc.outbox.custody import Custody
 from netsvc.outbox.model import Lease, StoreFailedError, StoreFullError
 from netsvc.outbox.runner import Limits, Runner
+from netsvc.services.smtp_client import queries
 from netsvc.services.smtp_client.memory import Budget
 from netsvc.services.smtp_client.submission import (
     Desk,
@@ -25,6 +26,8 @@ from netsvc.services.smtp_client.submission import (
     credentials,
 )
 from netsvc.services.smtp_client.submission_wire import encode
+from netsvc.services.smtp_client.terms import Notice
+from netsvc.services.smtp_client.wishes import to_envelope
 from tests.fakes import FakeMetrics
 from tests.outbox.kit import START, ImmediateStore, open_database
 
@@ -302,6 +305,28 @@ class Connections(SubmissionCase):
         self.assertEqual(told, ["large", "last"])
 
 
+class Wishes(SubmissionCase):
+    def test_kept(self) -> None:
+        """What a sender wants to hear is kept for those who deliver."""
+        notices = {"b@x": [["success", "delay"], "rfc822;b@x"]}
+        (reply,) = self.exchange(send(ret="hdrs", envid="id", notices=notices))
+        envelope = to_envelope("a@x", ["b@x"], self.store.database.show(reply["id"])[0].item.meta)
+        self.assertEqual((envelope.ret, envelope.envid), ("hdrs", "id"))
+        self.assertEqual(envelope.notices["b@x"], Notice(notify=("success", "delay"), orcpt="rfc822;b@x"))
+
+    def test_refused(self) -> None:
+        """What RFC 3461 has no words for is refused, and nothing is kept."""
+        for values in (
+            {"ret": "all"},
+            {"envid": "\n"},
+            {"notices": {"b@x": [["often"], ""]}},
+            {"notices": {"b@x": [["never", "delay"], ""]}},
+            {"notices": {"b@x": [[], "nonsense"]}},
+        ):
+            self.assertEqual(self.exchange(send(**values))[0]["code"], "5.5.4", values)
+        self.assertEqual(self.store.database.audit().accepted, 0)
+
+
 class Asking(SubmissionCase):
     def setUp(self) -> None:
         super().setUp()
@@ -325,6 +350,49 @@ class Asking(SubmissionCase):
         (reply,) = self.exchange(ask("show", id=self.theirs))
         self.assertEqual((reply["ok"], reply["text"]), (False, f"there is no item {self.theirs}"))
         self.assertTrue(self.exchange(ask("show", id=self.theirs), uid=0)[0]["ok"])
+
+    def test_whole(self) -> None:
+        """A whole listing has every recipient; a page ends after some thousands of them."""
+        (reply,) = self.exchange(ask("queue", whole=True), uid=0)
+        self.assertEqual([len(one["targets"]) for one in reply["items"]], [4, 1])
+        self.patch(queries, "PAGE_TARGETS", 4)
+        (reply,) = self.exchange(ask("queue", whole=True), uid=0)
+        self.assertEqual(([len(one["targets"]) for one in reply["items"]], reply["more"]), ([4], True))
+
+    def test_explain(self) -> None:
+        """Why a message waits is told with how its destinations stand and how mail goes there."""
+        (reply,) = self.exchange(ask("explain", id=self.mine))
+        (way,) = reply["item"]["ways"]
+        self.assertEqual((way["in_flight"], way["closed"], way["way"]), (2, False, {}))
+        self.assertFalse(self.exchange(ask("explain", id=self.theirs))[0]["ok"])
+
+    def test_operate_on_many(self) -> None:
+        """What goes to a domain, or everything, is held, released and flushed; only by operators."""
+        self.store.database.connection.execute("UPDATE parcel SET state = 'waiting', next_at = 9e9")
+        for command, values, count in (
+            ("hold", {"domain": "x"}, 5),
+            ("hold", {"domain": "y"}, 0),
+            ("release", {"all": True}, 5),
+            ("flush", {"id": self.mine}, 4),
+        ):
+            self.assertEqual(self.exchange(ask(command, **values))[0]["code"], "5.7.1")
+            self.assertEqual(self.exchange(ask(command, **values), uid=0)[0]["count"], count, command)
+
+    def test_suppress(self) -> None:
+        """Nothing more is taken for a suppressed address; who sends to others as well is told."""
+        self.assertEqual(self.exchange(ask("suppress", address="b@x", reason="gone"), uid=7)[0]["code"], "5.7.1")
+        self.assertTrue(self.exchange(ask("suppress", address="B@x", reason="gone"), uid=0)[0]["ok"])
+        (reply,) = self.exchange(ask("suppressed"), uid=0)
+        (one,) = reply["addresses"]
+        self.assertEqual(
+            (one["address"], one["reason"], one["operator"], reply["more"]), ("b@x", "gone", "uid:0", False)
+        )
+        (reply,) = self.exchange(send())
+        self.assertEqual((reply["code"], "gone" in reply["text"]), ("5.7.1", True))
+        (reply,) = self.exchange(send(recipients=["b@x", "c@x"]))
+        self.assertEqual(list(reply["refused"]), ["b@x"])
+        self.assertTrue(self.exchange(ask("unsuppress", address="b@x"), uid=0)[0]["found"])
+        self.assertFalse(self.exchange(ask("unsuppress", address="b@x"), uid=0)[0]["found"])
 
     def test_audit(self) -> None:
         """The books are for everybody."""

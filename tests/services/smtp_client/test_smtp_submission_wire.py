@@ -148,7 +148,24 @@ class Refused(SynchronousTestCase):
             encode({"v": 1, "command": "queue", "limit": 1001}),
             encode({"v": 1, "command": "queue", "done": 1}),
             encode({"v": 1, "command": "queue", "after": 1}),
+            encode({"v": 1, "command": "queue", "whole": 1}),
             encode({"v": 1, "command": "audit", "id": "x"}),
+            head(ret=1),
+            head(envid=None),
+            head(notices=[]),
+            head(notices={"b@x": "ab"}),
+            head(notices={"b@x": [["success"]]}),
+            head(notices={"b@x": [[1], ""]}),
+            head(notices={"b@x": [["success"], 1]}),
+            head(notices={"c@x": [["success"], ""]}),
+            encode({"v": 1, "command": "hold"}),
+            encode({"v": 1, "command": "hold", "all": False}),
+            encode({"v": 1, "command": "hold", "all": 1}),
+            encode({"v": 1, "command": "hold", "domain": ""}),
+            encode({"v": 1, "command": "hold", "domain": "x", "all": True}),
+            encode({"v": 1, "command": "flush", "id": "x", "domain": ""}),
+            encode({"v": 1, "command": "remove", "id": "../x"}),
+            encode({"v": 1, "command": "suppressed", "id": "x"}),
         ):
             self.assertEqual(self.refusal(line), "5.5.2", line)
 
@@ -159,6 +176,9 @@ class Refused(SynchronousTestCase):
         self.assertEqual(self.refusal(head(length=101)), "5.3.4")
         self.assertEqual(self.refusal(head(key="")), "5.5.4")
         self.assertEqual(self.refusal(head(key="a\nb")), "5.5.4")
+        suppress = {"v": 1, "command": "suppress", "address": "b@x"}
+        self.assertEqual(self.refusal(encode({**suppress, "reason": "x" * 501})), "5.5.4")
+        self.assertEqual(self.refusal(encode({**suppress, "address": "b"})), "5.1.3")
 
     def test_endless_line(self) -> None:
         """A first line without end is refused at its bound."""
@@ -168,6 +188,20 @@ class Refused(SynchronousTestCase):
         """A bad address is refused as such, in either place."""
         self.assertEqual(self.refusal(head(sender="nobody")), "5.1.3")
         self.assertEqual(self.refusal(head(recipients=["a@x\r\nDATA"])), "5.1.3")
+
+    def test_chosen(self) -> None:
+        """An operation is about one message, a domain, or everything; a list of addresses goes on behind one."""
+        for values in ({"id": "x"}, {"domain": "x.example"}, {"all": True}):
+            for command in ("hold", "release", "requeue", "remove", "flush"):
+                found = parse_head(encode({"v": 1, "command": command, **values}))
+                self.assertEqual(found, Query(command, **values))  # type: ignore[arg-type]
+        found = parse_head(encode({"v": 1, "command": "suppressed", "after": "b@x", "limit": 2}))
+        self.assertEqual(found, Query("suppressed", after="b@x", limit=2))
+
+    def test_wishes(self) -> None:
+        """What the sender wants to hear comes along as it was said."""
+        found: Any = parse_head(head(ret="hdrs", envid="id", notices={"b@x": [["success"], "rfc822;b@x"]}))
+        self.assertEqual((found.ret, found.envid, found.notices), ("hdrs", "id", {"b@x": (("success",), "rfc822;b@x")}))
 
     def test_null_sender(self) -> None:
         """The empty sender is the null reverse-path, and a recipient that stands twice counts once."""
