@@ -30,6 +30,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "cgi-check": ("netsvc.cli.cgi_check", "check a directory of CGI scripts, and run each in both ways"),
     "htpasswd": ("netsvc.cli.htpasswd", "add a user to a file of passwords for HTTP, or change one"),
     "mail": ("netsvc.cli.mail", "send mail through the queue, and look into it"),
+    "sms": ("netsvc.cli.sms", "send text messages through the queue, and look into it"),
 }
 
 

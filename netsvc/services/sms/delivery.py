@@ -1,0 +1,201 @@
+"""Makes one attempt at a message: a request for each number that waits, and an outcome for each.
+
+What never left is tried later. What may have arrived is ambiguous. When the gateway cannot be reached, does not answer,
+or asks to be left alone, the other numbers of the message wait for another attempt.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+
+from netsvc.config.secrets import Secret
+from netsvc.outbox.model import Lease, Outcome, Result, Target
+from netsvc.services.sms.gateway import Gateway, Request, UnsendableError
+from netsvc.services.sms.http_client import Exchange, NotSentError, Phases, UnknownError
+from netsvc.services.sms.message import MessageError, TextMessage, decode
+from netsvc.services.sms.numbers import Numbering, scrub
+from netsvc.services.sms.reply import Reply, Verdict, judge
+from netsvc.services.sms.segments import alphabet_of
+from netsvc.services.sms.template import MAX_RANDOM, Values
+
+_RESULTS: dict[str, Result] = {
+    "sent": "delivered",
+    "retry": "retry",
+    "permanent": "permanent",
+    "ambiguous": "ambiguous",
+}
+STOPPED = "the daemon stopped before its turn"
+
+
+def zone(name: str) -> tzinfo | None:
+    """The time zone of that name; None is the machine's own, as datetime has it."""
+    if name == "local":
+        return None
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+@frozen(kw_only=True)
+class Account:
+    """Who we are to the gateway, and how numbers and times are written to it."""
+
+    name: str = ""
+    password: Secret | None = None
+    signing_key: Secret | None = None
+    sender: str = ""
+    numbering: Numbering = field(factory=Numbering)
+    zone: tzinfo | None = UTC
+
+
+@define
+class Courier:
+    """Delivers to one gateway: the deliver function of the runner.
+
+    :param reactor: connects, and is the clock of pauses.
+    :param now: wall clock, seconds.
+    :param random: as random.SystemRandom.
+    """
+
+    gateway: Gateway
+    account: Account
+    phases: Phases
+    reactor: Any
+    trust_roots: Path | None = None
+    now: Callable[[], float] = time.time
+    random: random.Random = field(factory=random.SystemRandom)
+    _free_at: float = field(init=False, default=0.0)  # by the reactor's clock: a gateway asked for a pause until then
+
+    def __call__(self, lease: Lease, content: bytes) -> Deferred[Iterable[Outcome]]:
+        """Hand a leased message over; an outcome for each of its waiting numbers. Cancelling cuts it short."""
+        return _Attempt(self, lease, content).start()
+
+    @property
+    def via(self) -> str:
+        """The gateway, as the ledger has it."""
+        return f"{self.gateway.url.source.partition(':')[0]}:{self.gateway.host()}"
+
+    def pause(self) -> float:
+        """Seconds that the gateway still wants to be left alone."""
+        return max(0.0, self._free_at - float(self.reactor.seconds()))
+
+    def leave_alone(self, seconds: float) -> None:
+        """The gateway asked for a pause."""
+        self._free_at = max(self._free_at, self.reactor.seconds() + seconds)
+
+    def values(self, message: TextMessage, number: str, name: str) -> Values:
+        """What the fields stand for.
+
+        :param name: the same at every attempt.
+        """
+        return Values(
+            text=message.text,
+            number=number,
+            national=self.account.numbering.national(number) or number.removeprefix("+"),
+            id=name,
+            time=datetime.fromtimestamp(self.now(), UTC).astimezone(self.account.zone),
+            random=f"{self.random.getrandbits(4 * MAX_RANDOM):0{MAX_RANDOM}x}",
+            gsm7=alphabet_of(message.text) == "gsm7",
+            sender=self.account.sender,
+            account=self.account.name,
+            password=self.account.password,
+            signing_key=self.account.signing_key,
+        )
+
+    def exchange(self) -> Exchange:
+        """A request's way out."""
+        return Exchange(self.reactor, self.phases, trust_roots=self.trust_roots, now=self.now)
+
+
+class _Attempt:
+    def __init__(self, courier: Courier, lease: Lease, content: bytes) -> None:
+        self._courier = courier
+        self._lease = lease
+        self._content = content
+        self._exchange: Exchange | None = None
+        self._rest = ""  # why the numbers that are left have to wait
+
+    def start(self) -> Deferred[Iterable[Outcome]]:
+        done: Deferred[Iterable[Outcome]] = Deferred(lambda _: self._stop())
+        Deferred.fromCoroutine(self._run()).addCallbacks(done.callback, done.errback)
+        return done
+
+    def _stop(self) -> None:
+        self._rest = STOPPED
+        if self._exchange is not None:
+            self._exchange.cut("the daemon stopped during the request")
+
+    async def _run(self) -> tuple[Outcome, ...]:
+        try:
+            message = decode(self._content)
+        except MessageError as error:
+            return tuple(self._outcome(one, "permanent", str(error)) for one in self._lease.targets)
+        outcomes = []
+        for target in self._lease.targets:
+            if not self._rest and (pause := self._courier.pause()):
+                self._rest = f"the gateway asked for a pause; {pause:.0f} s are left"
+            if self._rest:
+                outcomes.append(self._outcome(target, "retry", self._rest))
+            else:
+                outcomes.append(await self._one(message, target))
+        return tuple(outcomes)
+
+    async def _one(self, message: TextMessage, target: Target) -> Outcome:
+        number = message.numbers[target.index]
+        values = self._courier.values(message, number, f"{self._lease.item.queue_id}-{target.index}")
+        try:
+            request = self._courier.gateway.request(values)
+        except UnsendableError as error:
+            return self._outcome(target, "permanent", str(error))
+        try:
+            reply = await self._exchanged(request)
+        except NotSentError as error:
+            self._rest = self._rest or "the gateway could not be reached for a number before"
+            return self._outcome(target, "retry", str(error))
+        except UnknownError as error:
+            self._rest = self._rest or "the gateway did not answer for a number before"
+            return self._outcome(target, "ambiguous", str(error))
+        verdict = judge(self._courier.gateway.rules, reply)
+        if verdict.pause is not None and verdict.meaning != "sent":
+            self._courier.leave_alone(verdict.pause)
+        spellings = (number, number.removeprefix("+"), values.national)
+        return self._outcome(target, _RESULTS[verdict.meaning], _words(verdict, reply, spellings, message.text), reply)
+
+    async def _exchanged(self, request: Request) -> Reply:
+        self._exchange = self._courier.exchange()
+        try:
+            return await self._exchange.run(request)
+        finally:
+            self._exchange = None
+
+    def _outcome(self, target: Target, result: Result, text: str, reply: Reply | None = None) -> Outcome:
+        return Outcome(
+            target=target.address,
+            result=result,
+            code=reply.status if reply else None,
+            text=text,
+            via=self._courier.via,
+        )
+
+
+def _words(verdict: Verdict, reply: Reply, numbers: tuple[str, ...], text: str) -> str:
+    """A line for the ledger. What the gateway says may repeat the number, the message or a code in it."""
+    parts = []
+    if verdict.code and verdict.code != str(reply.status):
+        parts.append(f"code {scrub(verdict.code, numbers, text)}")
+    if verdict.words:
+        parts.append(scrub(verdict.words, numbers, text))
+    if verdict.message_id:
+        # A long run of digits is what such a name is; only what was sent is taken out of it.
+        name = verdict.message_id
+        for secret in sorted({*numbers, text}, key=len, reverse=True):
+            name = name.replace(secret, "*" * min(len(secret), 8))
+        parts.append(f"as {name}")
+    return ", ".join(parts)

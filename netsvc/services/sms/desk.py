@@ -1,0 +1,204 @@
+"""Answers the requests of the submission socket: an answer of ok means that the message is on the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections import OrderedDict
+from typing import Any
+
+from attrs import field, frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from netsvc.interfaces import IMetrics
+from netsvc.net.unix_peer import UnixPeer
+from netsvc.outbox.model import KeyConflictError, NoSuchItemError, OutboxError, StoreFullError, Submission
+from netsvc.outbox.runner import Runner
+from netsvc.services.sms import queries
+from netsvc.services.sms.limits import Limits
+from netsvc.services.sms.message import TextMessage
+from netsvc.services.sms.numbers import NumberError, Numbering, labels
+from netsvc.services.sms.segments import Segments, cut
+from netsvc.services.sms.wire import Query, Refusal, Send, refused
+
+REMEMBERED_KEYS = 10_000  # of messages that were counted: a repetition is not counted again
+
+
+@frozen(kw_only=True)
+class Rules:
+    """What may be handed in, by whom.
+
+    :param national_only: the gateway takes numbers of our own country only.
+    :param operators: uids that see everybody's messages and may remove and requeue them.
+    """
+
+    numbering: Numbering
+    national_only: bool
+    max_segments: int
+    max_recipients: int
+    operators: frozenset[int] = field(default=frozenset({0}))
+
+
+class Desk:
+    """Answers requests: the part without a transport.
+
+    :param runner: the outbox.
+    :param reactor: the clock of the limits.
+    """
+
+    def __init__(self, runner: Runner, rules: Rules, limits: Limits, reactor: IReactorTime, metrics: IMetrics) -> None:
+        self._runner = runner
+        self._rules = rules
+        self._limits = limits
+        self._reactor: Any = reactor
+        self._counted: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._log = Logger(namespace=__name__)
+        self._refusals = metrics.counter("sms_submissions_refused", "Messages that were not taken.", ("queue", "code"))
+        self._segments = metrics.counter("sms_segments_accepted", "Segments taken, over all numbers.", ("queue",))
+
+    async def answer(self, request: Send | Query, peer: UnixPeer) -> dict[str, Any]:
+        """The reply; never raises."""
+        try:
+            if isinstance(request, Send):
+                return await self._take(request, peer)
+            return await self._query(request, peer)
+        except Refusal as refusal:
+            return self.refuse(refusal, peer)
+        except KeyConflictError as error:
+            return self.refuse(Refusal("5.5.4", str(error)), peer)
+        except NoSuchItemError as error:
+            return refused(Refusal("5.0.0", str(error)))
+        except StoreFullError as error:
+            return self.refuse(Refusal("4.3.1", str(error)), peer)
+        except OutboxError as error:
+            return self.refuse(Refusal("4.3.0", str(error)), peer)
+        except Exception:  # noqa: BLE001 - one request's fault must not become the daemon's
+            self._log.failure("a request failed by a fault of ours", event="sms-submission-fault")
+            return refused(Refusal("4.3.0", "a fault in the daemon; its log says more"))
+
+    def refuse(self, refusal: Refusal, peer: UnixPeer) -> dict[str, Any]:
+        """The reply to what is not taken; logged and counted."""
+        self._refusals.inc(queue=self._runner.queue, code=refusal.code)
+        self._log.info(
+            "refused a request of {peer}: {code} {reason}",
+            event="sms-submission-refused",
+            queue=self._runner.queue,
+            peer=str(peer),
+            code=refusal.code,
+            reason=refusal.text,
+        )
+        return refused(refusal)
+
+    def _checked(self, request: Send) -> tuple[tuple[str, ...], Segments]:
+        try:
+            numbers = tuple(dict.fromkeys(map(self._rules.numbering.normalise, request.to)))
+        except NumberError as error:
+            raise Refusal("5.1.3", str(error)) from None
+        if len(numbers) > self._rules.max_recipients:
+            raise Refusal("5.5.3", f"there are more than {self._rules.max_recipients} numbers")
+        if self._rules.national_only and not all(map(self._rules.numbering.national, numbers)):
+            raise Refusal("5.1.3", f"the gateway takes numbers of +{self._rules.numbering.country_code} only")
+        segments = cut(request.text)
+        if len(segments.parts) > self._rules.max_segments:
+            raise Refusal(
+                "5.3.4", f"the message has {len(segments.parts)} segments, more than {self._rules.max_segments}"
+            )
+        return numbers, segments
+
+    async def _take(self, request: Send, peer: UnixPeer) -> dict[str, Any]:
+        numbers, segments = self._checked(request)
+        content = TextMessage(numbers, request.text).encode()
+        marker = (str(peer), request.key) if request.key is not None else None
+        is_counted = marker is None or marker not in self._counted
+        if is_counted:
+            self._count(numbers, request.template)
+        try:
+            accepted = await self._runner.accept(
+                Submission(
+                    submitter=str(peer),
+                    sender="",
+                    targets=labels(numbers),
+                    content=content,
+                    key=request.key,
+                    meta={"pid": str(peer.pid), "template": request.template, "segments": str(len(segments.parts))},
+                )
+            )
+        except BaseException:
+            if is_counted:
+                self._limits.take_back(numbers, request.template)
+            raise
+        if accepted.repeated and is_counted:
+            self._limits.take_back(numbers, request.template)
+        if accepted.repeated:
+            # The outbox compares the targets, which are masked: other numbers and other texts may look the same.
+            summary, _ = await self._runner.store.show(accepted.queue_id)
+            if summary.item.sha256 != hashlib.sha256(content).hexdigest():
+                raise Refusal("5.5.4", "this key was used before, for another message")
+        else:
+            self._segments.inc(len(segments.parts) * len(numbers), queue=self._runner.queue)
+        if marker is not None:
+            self._remember(marker)
+        self._log.info(
+            "{queue_id} of {peer}: {segments} segments to {recipients} numbers",
+            event="sms-accepted",
+            queue=self._runner.queue,
+            queue_id=accepted.queue_id,
+            peer=str(peer),
+            segments=len(segments.parts),
+            recipients=len(numbers),
+            template=request.template,
+            repeated=accepted.repeated,
+        )
+        return {
+            "ok": True,
+            "id": accepted.queue_id,
+            "repeated": accepted.repeated,
+            "segments": len(segments.parts),
+            "alphabet": segments.alphabet,
+        }
+
+    def _count(self, numbers: tuple[str, ...], template: str) -> None:
+        over = self._limits.take(numbers, template, self._reactor.seconds())
+        if over is not None:
+            name, wait = over
+            if wait == math.inf:
+                raise Refusal("5.7.1", f"so many numbers at once are more than {name} ever allows")
+            raise Refusal("4.7.1", f"{name} is reached; again in {math.ceil(wait)} s")
+
+    def _remember(self, marker: tuple[str, str]) -> None:
+        self._counted[marker] = None
+        if len(self._counted) > REMEMBERED_KEYS:
+            self._counted.popitem(last=False)
+
+    async def _query(self, query: Query, peer: UnixPeer) -> dict[str, Any]:
+        store, is_operator = self._runner.store, peer.uid in self._rules.operators
+        if query.command == "audit":
+            return {"ok": True, "audit": queries.books(await store.audit())}
+        if query.command == "queue":
+            page = await store.listing(query.after, query.limit, None if is_operator else str(peer), query.done)
+            return {"ok": True, "items": [queries.line(one) for one in page], "more": len(page) == query.limit}
+        if query.command == "show":
+            summary, attempts = await store.show(query.id)
+            if not is_operator and summary.item.submitter != str(peer):
+                raise NoSuchItemError(f"there is no item {query.id}")
+            return {"ok": True, "item": queries.whole(summary, attempts)}
+        if not is_operator:
+            raise Refusal("5.7.1", f"only the daemon's user and root may {query.command}")
+        now = time.time()
+        if query.command == "remove":
+            count = await store.remove(query.id, str(peer), now)
+        else:
+            count = await store.requeue(query.id, str(peer), now)
+            self._runner.wake()
+        self._log.info(
+            "{peer} did {command} {queue_id}: {count} numbers",
+            event="sms-operated",
+            queue=self._runner.queue,
+            peer=str(peer),
+            command=query.command,
+            queue_id=query.id,
+            count=count,
+        )
+        return {"ok": True, "count": count}
