@@ -5,7 +5,9 @@ deliver() runs in a child process with a reactor of its own; the peers run in th
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hmac
 import json
 import socket
 import ssl
@@ -30,7 +32,9 @@ import json, sys
 from pathlib import Path
 from twisted.internet import reactor
 from netsvc.config.secrets import Secret
+from twisted.internet.defer import Deferred
 from netsvc.services.smtp_client.delivery import Envelope, Relay, Timeouts, deliver
+from netsvc.services.smtp_client.pool import Pool
 
 job = json.load(sys.stdin)
 relay = job["relay"]
@@ -38,19 +42,23 @@ if relay.get("password"):
     relay["password"] = Secret("literal", relay["password"])
 if relay.get("trust_roots"):
     relay["trust_roots"] = Path(relay["trust_roots"])
+relay["token_command"] = tuple(relay.get("token_command", ()))
+relays = [*(Relay(host="127.0.0.1", port=port, tls="none") for port in job["before"]), Relay(**relay)]
+pool = Pool(reactor)
+all_outcomes = []
 
-def show(outcomes):
-    json.dump([[o.recipient, o.result, o.code, o.enhanced, o.text, o.phase] for o in outcomes], sys.stdout)
+async def send():
+    envelope = Envelope(sender=job["sender"], recipients=tuple(job["to"]))
+    for _ in range(job["messages"]):
+        all_outcomes.extend(await deliver(
+            reactor, relays, envelope, job["content"].encode("latin-1"),
+            helo_name="client.example", timeouts=Timeouts(**job["timeouts"]), pool=pool,
+        ))
+    await pool.stop()
+    json.dump([[o.recipient, o.result, o.code, o.enhanced, o.text, o.phase] for o in all_outcomes], sys.stdout)
     reactor.callLater(0, reactor.stop)
 
-def start():
-    envelope = Envelope(sender=job["sender"], recipients=tuple(job["to"]))
-    deliver(
-        reactor, Relay(**relay), envelope, job["content"].encode("latin-1"),
-        helo_name="client.example", timeouts=Timeouts(**job["timeouts"]),
-    ).addCallback(show)
-
-reactor.callWhenRunning(start)
+reactor.callWhenRunning(lambda: Deferred.fromCoroutine(send()))
 reactor.run()
 """
 
@@ -60,6 +68,7 @@ class Box:
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, list[str], bytes, bool]] = []
+        self.peers: list[Any] = []
 
     async def handle_RCPT(self, smtp: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
         if address.startswith("no"):
@@ -68,8 +77,25 @@ class Box:
         return "250 2.1.5 OK"
 
     async def handle_DATA(self, smtp: Any, session: Any, envelope: Any) -> str:
+        self.peers.append(session.peer)
         self.taken.append((envelope.mail_from, envelope.rcpt_tos, envelope.original_content, session.ssl is not None))
         return "250 2.0.0 taken"
+
+
+class Strict(SMTP):
+    """An aiosmtpd with the mechanisms that it lacks, by their own arithmetic."""
+
+    async def auth_CRAM__MD5(self, server: Any, args: list[str]) -> AuthResult:
+        answer = await self.challenge_auth("<1896.697170952@postoffice.example>")
+        expected = b"anna " + hmac.new(b"secret", b"<1896.697170952@postoffice.example>", "md5").hexdigest().encode()
+        return AuthResult(success=answer == expected, handled=False)
+
+    async def auth_XOAUTH2(self, server: Any, args: list[str]) -> AuthResult:
+        said = base64.b64decode(args[1])
+        if said == b"user=anna\1auth=Bearer fresh-token\1\1":
+            return AuthResult(success=True)
+        await self.challenge_auth('{"status":"401"}')
+        return AuthResult(success=False, handled=False)
 
 
 def login(smtp: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
@@ -104,7 +130,7 @@ class LiveCase(SynchronousTestCase):
 
         class OnFreePort(Controller):
             def factory(self) -> SMTP:
-                return SMTP(box, enable_SMTPUTF8=True, tls_context=None if implicit else context, **more)
+                return Strict(box, enable_SMTPUTF8=True, tls_context=None if implicit else context, **more)
 
             def _trigger_server(self) -> None:
                 self.port = self.server.sockets[0].getsockname()[1]
@@ -124,6 +150,8 @@ class LiveCase(SynchronousTestCase):
             "sender": "me@here.example",
             "to": ["a@there.example"],
             "content": "Subject: x\n\nHello\n",
+            "messages": 1,
+            "before": [],
             "timeouts": {
                 **dict.fromkeys(("connect", "greeting", "ehlo"), 10),
                 **dict.fromkeys(("block", "termination", "handshake"), self.patience),
@@ -165,6 +193,35 @@ class AiosmtpdTests(LiveCase):
         self.assertTrue(box.taken[0][3])
         self.assertEqual((bad[0][1], bad[0][2], bad[0][5]), ("retry", 535, "auth"))
         self.assertNotIn("wrong-pass", str(bad))
+
+    def test_one_connection_for_many_messages(self) -> None:
+        """Messages behind each other go over one connection, TLS and login once, refused recipients or not."""
+        how = {"tls": "verify", "trust_roots": str(self.roots), "username": "anna", "password": "secret"}
+        with self.aiosmtpd(server("127.0.0.1"), authenticator=login, auth_required=True) as (box, port):
+            outcomes = self.send(port, **how, messages=5, to=["a@there.example", "no@there.example"])
+        self.assertEqual([outcome[1] for outcome in outcomes], ["delivered", "permanent"] * 5)
+        self.assertEqual((len(box.taken), len(set(box.peers))), (5, 1))
+
+    def test_mail_fault_01_the_next_relay(self) -> None:
+        """Where nobody listens at the first relay the second has the message."""
+        with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+            unused = listener.getsockname()[1]
+        with self.aiosmtpd() as (box, port):
+            outcomes = self.send(port, before=[unused])
+        self.assertEqual((outcomes[0][1], len(box.taken)), ("delivered", 1))
+
+    def test_challenge_and_token(self) -> None:
+        """CRAM-MD5, and XOAUTH2 with what a program prints; a stale token is told as a failed login."""
+        how: dict[str, Any] = {"tls": "require", "username": "anna"}
+        few = {"auth_exclude_mechanism": ["LOGIN", "PLAIN"], "authenticator": login, "auth_required": True}
+        with self.aiosmtpd(server("127.0.0.1"), **few) as (box, port):
+            good = self.send(port, **how, password="secret", mechanisms=["CRAM-MD5"])
+            token = self.send(port, **how, token_command=["/bin/echo", "fresh-token"])
+            stale = self.send(port, **how, token_command=["/bin/echo", "stale-token"])
+            none = self.send(port, **how, token_command=["/bin/false"])
+        self.assertEqual([good[0][1], token[0][1], len(box.taken)], ["delivered", "delivered", 2])
+        self.assertEqual((stale[0][1:3], stale[0][5]), (["retry", 535], "auth"))
+        self.assertEqual(none[0][4], "the token command ended with status 1")
 
     def test_implicit_tls_with_login_by_name(self) -> None:
         """TLS from the first octet, the name localhost verified: the tutorials' way on port 465."""
