@@ -22,6 +22,7 @@ class Rows(abc.ABC):
     :param random: gives floats in [0, 1), for queue ids.
     """
 
+    for_update = ""  # what a SELECT ends with that takes the rows for its transaction; nothing where only one writes
     part = ""  # whose part of the totals this connection adds to
 
     def __init__(self, connection: Any, random: Callable[[], float]) -> None:

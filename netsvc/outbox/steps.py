@@ -184,13 +184,17 @@ class Steps(Rows, abc.ABC):
     def _mend(self, now: float) -> None:
         """Make due what was scheduled in what is now the future: the clock was set back."""
         future = self._all(
-            "SELECT item, n, destination, next_at, not_before FROM parcel JOIN item ON item = id"
+            "SELECT item, n, destination, next_at, waited, not_before FROM parcel JOIN item ON item = id"
             " WHERE state = 'waiting' AND scheduled_at > ? LIMIT ?",
             *(now + CLOCK_STEP, MEND_AT_ONCE),
         )
-        for queue_id, n, destination, next_at, not_before in future:
-            due = next_at if not_before is not None and not_before >= next_at else min(next_at, now)
-            self._do("UPDATE parcel SET scheduled_at = ?, next_at = ? WHERE item = ? AND n = ?", now, due, queue_id, n)
+        for queue_id, n, destination, next_at, waited, not_before in future:
+            scheduled = not_before is not None and not_before >= next_at  # for later, and not yet tried
+            due = next_at if scheduled else min(next_at, now)
+            self._do(
+                "UPDATE parcel SET waited = ?, scheduled_at = ?, next_at = ? WHERE item = ? AND n = ?",
+                *(now - due if scheduled else waited, now, due, queue_id, n),
+            )
             self._waits(destination, due)
 
     def leased(self) -> tuple[Lease, ...]:

@@ -111,7 +111,9 @@ class Operations(Steps, abc.ABC):
         rule = _RULES[operation]
         parcels = [
             one
-            for one in map(make_parcel, self._all(f"SELECT {PARCEL} FROM parcel WHERE item = ?", queue_id))
+            for one in map(
+                make_parcel, self._all(f"SELECT {PARCEL} FROM parcel WHERE item = ?{self.for_update}", queue_id)
+            )
             if one.state in rule.parcels
         ]
         changed = 0

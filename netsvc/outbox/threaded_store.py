@@ -98,6 +98,10 @@ class ThreadedStore(abc.ABC, Generic[D]):
     def _is_database_error(self, error: Exception) -> bool:
         """Whether an error is the database's and not a fault of ours."""
 
+    def _try_again(self, error: Exception) -> bool:  # noqa: ARG002
+        """Whether a job that failed so is worth a second try in the same transaction."""
+        return False
+
     @abc.abstractmethod
     def _let_go(self) -> None:
         """Close what the store holds."""
@@ -270,7 +274,7 @@ class ThreadedStore(abc.ABC, Generic[D]):
             return [(job, failure) for job in jobs]
         return answers
 
-    def _do_one(self, job: Job) -> Any:
+    def _do_one(self, job: Job, *, again: bool = False) -> Any:
         connection = self._database.connection
         connection.execute("SAVEPOINT job")
         try:
@@ -281,6 +285,9 @@ class ThreadedStore(abc.ABC, Generic[D]):
             if self._is_database_error(error):
                 if not self._in_transaction():  # disk full and its kin: everything was rolled back
                     raise
+                if self._try_again(error) and not again:
+                    connection.execute("ROLLBACK TO job")
+                    return self._do_one(job, again=True)
                 result = Failure(StoreFailedError(f"the queue cannot be written or read: {error}"))
             else:
                 log.failure("the queue met a fault of its own", event="outbox-fault")

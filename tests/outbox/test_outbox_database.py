@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from hypothesis import given, settings
@@ -41,10 +42,15 @@ def settle(
     database.settle(lease, settlement, now)
 
 
-class Acceptance(SynchronousTestCase):
+class StepsCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.database = open_database(self)
+        self.database = self.open()
 
+    def open(self) -> Any:
+        return open_database(self)
+
+
+class Acceptance(StepsCase):
     def test_kept(self) -> None:
         """What was accepted can be listed and read back, octet by octet."""
         content = bytes(range(256))
@@ -89,10 +95,7 @@ class Acceptance(SynchronousTestCase):
         self.assertEqual(len(ids), 2)
 
 
-class Leases(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.database = open_database(self)
-
+class Leases(StepsCase):
     def claim(self, now: float = START) -> tuple[Lease, ...]:
         return self.database.claim("me", 10, 1 << 20, now)
 
@@ -161,10 +164,7 @@ class Leases(SynchronousTestCase):
         self.assertEqual(self.claim(past), ())
 
 
-class Books(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.database = open_database(self)
-
+class Books(StepsCase):
     def deliver(self, result: Result, custody: Custody | None = None) -> str:
         queue_id = self.database.accept(submission(), START).queue_id
         (lease,) = self.database.claim("me", 1, 1, START)
@@ -199,24 +199,6 @@ class Books(SynchronousTestCase):
         """The content goes when everything is delivered, and stays when something bounced."""
         self.assertRaises(DamagedError, self.database.content, self.deliver("delivered"))
         self.assertTrue(self.database.content(self.deliver("permanent")))
-
-    def test_damaged(self) -> None:
-        """Content that changed in the store is noticed."""
-        queue_id = self.database.accept(submission(), START).queue_id
-        self.database.connection.execute("UPDATE content SET octets = CAST('x' AS BLOB)")
-        self.assertRaises(DamagedError, self.database.content, queue_id)
-        self.database.connection.execute("UPDATE content SET octets = 'text'")
-        self.assertRaises(DamagedError, self.database.content, queue_id)
-
-    def test_damaged_row(self) -> None:
-        """A row with broken notes, or an address that is no text, stops neither the others nor itself."""
-        first, second = (self.database.accept(submission(), START).queue_id for _ in range(2))
-        self.database.connection.execute("UPDATE item SET meta = '{' WHERE id = ?", (first,))
-        self.database.connection.execute("UPDATE target SET address = CAST(x'ff40' AS TEXT) WHERE item = ?", (first,))
-        leases = self.database.claim("me", 9, 10**6, START)
-        self.assertEqual(sorted(one.item.queue_id for one in leases), sorted((first, second)))
-        summary, _ = self.database.show(first)
-        self.assertEqual((dict(summary.item.meta), summary.targets[0].address), ({}, "\udcff@"))
 
     def test_purge(self) -> None:
         """A purge forgets what was finished long ago, keeps what is held, and the books still balance."""
@@ -278,6 +260,26 @@ class Books(SynchronousTestCase):
         """An unknown id is an error."""
         self.assertRaises(NoSuchItemError, self.database.show, "0" * 15)
         self.assertRaises(NoSuchItemError, self.database._lease, "0" * 15)
+
+
+class Damage(StepsCase):
+    def test_damaged(self) -> None:
+        """Content that changed in the store is noticed."""
+        queue_id = self.database.accept(submission(), START).queue_id
+        self.database.connection.execute("UPDATE content SET octets = CAST('x' AS BLOB)")
+        self.assertRaises(DamagedError, self.database.content, queue_id)
+        self.database.connection.execute("UPDATE content SET octets = 'text'")
+        self.assertRaises(DamagedError, self.database.content, queue_id)
+
+    def test_damaged_row(self) -> None:
+        """A row with broken notes, or an address that is no text, stops neither the others nor itself."""
+        first, second = (self.database.accept(submission(), START).queue_id for _ in range(2))
+        self.database.connection.execute("UPDATE item SET meta = '{' WHERE id = ?", (first,))
+        self.database.connection.execute("UPDATE target SET address = CAST(x'ff40' AS TEXT) WHERE item = ?", (first,))
+        leases = self.database.claim("me", 9, 10**6, START)
+        self.assertEqual(sorted(one.item.queue_id for one in leases), sorted((first, second)))
+        summary, _ = self.database.show(first)
+        self.assertEqual((dict(summary.item.meta), summary.targets[0].address), ({}, "\udcff@"))
 
 
 class Opening(SynchronousTestCase):

@@ -1,0 +1,127 @@
+"""Opens an outbox in PostgreSQL: a schema of its own in a database, at a version that we know. Raises StartError."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+
+from netsvc.errors import StartError
+
+VERSION = 1  # of the tables below, kept in the table of that name
+
+# Seconds until a peer that says nothing is taken for dead, so that a thread of ours does not hang with it.
+_PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 15000, "keepalives_idle": 10, "keepalives_interval": 5}
+# What a frozen machine has locked must come free; a commit is one that survives the power.
+_SESSION = """
+SET synchronous_commit = on; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s';
+SET client_min_messages = warning;
+"""
+
+_TABLES = """
+CREATE TABLE version (n INTEGER NOT NULL);
+CREATE TABLE runner (owner TEXT PRIMARY KEY, seen_at TIMESTAMPTZ NOT NULL);  -- by the clock of this server
+CREATE TABLE item (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    submitter TEXT NOT NULL,
+    key TEXT,
+    sender TEXT NOT NULL,
+    meta TEXT NOT NULL,
+    size BIGINT NOT NULL,
+    sha256 TEXT NOT NULL,
+    accepted_at DOUBLE PRECISION NOT NULL,
+    not_before DOUBLE PRECISION,
+    give_up_after DOUBLE PRECISION,
+    finished_at DOUBLE PRECISION
+);
+CREATE UNIQUE INDEX item_key ON item (submitter, key) WHERE key IS NOT NULL;
+CREATE INDEX item_open ON item (id) WHERE finished_at IS NULL;
+CREATE INDEX item_open_of ON item (submitter, id) WHERE finished_at IS NULL;
+CREATE INDEX item_finished ON item (finished_at) WHERE finished_at IS NOT NULL;
+CREATE TABLE parcel (
+    item TEXT COLLATE "C" NOT NULL REFERENCES item (id),
+    n INTEGER NOT NULL,
+    destination TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'leased', 'held', 'done')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    recoveries INTEGER NOT NULL DEFAULT 0,
+    waited DOUBLE PRECISION NOT NULL DEFAULT 0,
+    scheduled_at DOUBLE PRECISION NOT NULL,
+    next_at DOUBLE PRECISION NOT NULL,
+    owner TEXT,
+    fence BIGINT NOT NULL DEFAULT 0,
+    claimed_at DOUBLE PRECISION,
+    PRIMARY KEY (item, n)
+);
+CREATE INDEX parcel_due ON parcel (next_at, destination) WHERE state = 'waiting';
+CREATE INDEX parcel_due_to ON parcel (destination, next_at) WHERE state = 'waiting';
+CREATE INDEX parcel_scheduled ON parcel (scheduled_at) WHERE state = 'waiting';
+CREATE INDEX parcel_leased ON parcel (owner) WHERE state = 'leased';
+CREATE TABLE target (
+    item TEXT COLLATE "C" NOT NULL REFERENCES item (id),
+    n INTEGER NOT NULL,
+    parcel INTEGER NOT NULL,
+    address TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'delivered', 'bounced', 'expired', 'removed', 'ambiguous')),
+    code INTEGER,
+    enhanced TEXT,
+    text TEXT NOT NULL DEFAULT '',
+    ambiguous INTEGER NOT NULL DEFAULT 0,
+    changed_at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (item, parcel, n)
+);
+CREATE TABLE total (name TEXT NOT NULL, part TEXT NOT NULL, n BIGINT NOT NULL, PRIMARY KEY (name, part));
+CREATE TABLE suppressed (
+    address TEXT COLLATE "C" PRIMARY KEY,
+    reason TEXT NOT NULL,
+    operator TEXT NOT NULL,
+    since DOUBLE PRECISION NOT NULL
+);
+CREATE TABLE attempt (
+    id BIGSERIAL PRIMARY KEY,
+    item TEXT COLLATE "C" NOT NULL REFERENCES item (id),
+    n INTEGER NOT NULL,
+    at DOUBLE PRECISION NOT NULL,
+    result TEXT NOT NULL,
+    code INTEGER,
+    enhanced TEXT,
+    text TEXT NOT NULL,
+    via TEXT NOT NULL
+);
+CREATE INDEX attempt_item ON attempt (item);
+CREATE TABLE content (item TEXT COLLATE "C" PRIMARY KEY REFERENCES item (id), octets BYTEA NOT NULL);
+"""
+
+
+def connect(conninfo: str, schema: str) -> psycopg.Connection[tuple[object, ...]]:
+    """A session in the queue's schema; statements commit at once unless BEGIN was said.
+
+    :raises psycopg.Error: the server is not to be had.
+    """
+    connection = psycopg.connect(conninfo, autocommit=True, **_PATIENCE)  # type: ignore[arg-type]
+    try:
+        connection.execute(_SESSION)
+        connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
+        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(schema)))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def set_up(connection: psycopg.Connection[tuple[object, ...]], schema: str) -> None:
+    """Make the tables where there are none.
+
+    :raises StartError: they are of a version that we do not know.
+    """
+    name = sql.Identifier(schema)
+    with connection.transaction():
+        # Of several machines that start together one makes them, and the others wait for it.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"netsvc outbox {schema}",))
+        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
+        if connection.execute("SELECT to_regclass('version')").fetchone() == (None,):
+            connection.execute(_TABLES)
+            connection.execute("INSERT INTO version (n) VALUES (%s)", (VERSION,))
+        found = connection.execute("SELECT n FROM version").fetchone()
+        if found != (VERSION,):
+            version = found[0] if found else "none"
+            raise StartError(f"the queue {schema} has version {version}; this netsvc knows version {VERSION}")
