@@ -32,9 +32,10 @@ from netsvc.services.smtp_client.auth.token import TokenError, fetch_token
 from netsvc.services.smtp_client.pool import Pool
 from netsvc.services.smtp_client.protocol import Connection, ConnectionFactory, never
 from netsvc.services.smtp_client.replies import clean
+from netsvc.services.smtp_client.routing.dane_tls import relay_tls
 from netsvc.services.smtp_client.session import Session
 from netsvc.services.smtp_client.terms import Envelope, Outcome, Relay, Result, Timeouts
-from netsvc.services.smtp_client.tls_policy import RelayTLS, TLSPolicyError
+from netsvc.services.smtp_client.tls_policy import Checks, TLSPolicyError
 
 __all__ = ["PRELIMINARY", "Envelope", "Outcome", "Relay", "Result", "Timeouts", "deliver"]
 
@@ -157,7 +158,7 @@ class _Attempt:
         self._relay = relay
         self._envelope = envelope
         self._content = content
-        self._creator: RelayTLS | None = None
+        self._creator: Checks | None = None
         self._waiting: Deferred[Any] | None = None  # for a token or a connection
         self._connection: Connection | None = None
         self._done: Deferred[tuple[Outcome, ...]] = Deferred()
@@ -187,7 +188,7 @@ class _Attempt:
         """See to TLS and to the token before anything is connected."""
         relay = self._relay
         try:
-            self._creator = RelayTLS(relay) if relay.implicit or relay.tls != "none" else None
+            self._creator = relay_tls(relay) if relay.implicit or relay.tls != "none" else None
         except TLSPolicyError as error:
             self._retry(str(error), "4.7.5", "tls")
             return

@@ -33,7 +33,7 @@ from netsvc.services.smtp_client.conversation import (
 )
 from netsvc.services.smtp_client.session import Session
 from netsvc.services.smtp_client.terms import Envelope, Outcome
-from netsvc.services.smtp_client.tls_policy import RelayTLS, handshake_problem
+from netsvc.services.smtp_client.tls_policy import Checks, handshake_problem
 
 log = Logger()
 
@@ -83,7 +83,7 @@ class Connection(Protocol):
         self,
         session: Session,
         *,
-        creator: RelayTLS | None,
+        creator: Checks | None,
         clock: Any,
         keep: Callable[[Connection], bool] = never,
     ) -> None:
@@ -163,6 +163,8 @@ class Connection(Protocol):
 
     def tls_established(self) -> None:
         """The TLS handshake is done."""
+        if self._creator.problem is not None:
+            return  # the certificate was looked at behind the handshake, and the connection is being cut
         self._handshaken = True
         connection = self._tls.getHandle()
         how = f"{connection.get_protocol_version_name()} {connection.get_cipher_name()}"

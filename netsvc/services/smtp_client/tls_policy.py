@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
@@ -117,7 +117,16 @@ class RelayTLS:
         return True
 
 
-def handshake_problem(creator: RelayTLS, error: BaseException | None) -> str:
+class Checks(Protocol):
+    """What checks the server's certificate.
+
+    :ivar problem: why it was refused, or None.
+    """
+
+    problem: str | None
+
+
+def handshake_problem(creator: Checks, error: BaseException | None) -> str:
     """Why a handshake failed, for people."""
     if creator.problem is not None:
         return f"TLS: {creator.problem}"

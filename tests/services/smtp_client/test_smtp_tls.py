@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from attrs import evolve
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory, Protocol
@@ -19,6 +21,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from netsvc.services.smtp_client.protocol import Connection
+from netsvc.services.smtp_client.routing.answers import TLSA
+from netsvc.services.smtp_client.routing.dane_tls import relay_tls
 from netsvc.services.smtp_client.session import Session
 from netsvc.services.smtp_client.terms import Envelope, Outcome, Relay, Timeouts
 from netsvc.services.smtp_client.tls_policy import RelayTLS, TLSPolicyError, handshake_problem
@@ -127,7 +131,7 @@ class TLSCase(SynchronousTestCase):
         clock = Clock()
         session = Session(relay, helo_name="me", timeouts=timeouts or Timeouts())
         envelope = Envelope(sender="me@x", recipients=("a@x",), require_tls=require_tls)
-        connection = Connection(session, creator=RelayTLS(relay), clock=clock)
+        connection = Connection(session, creator=relay_tls(relay), clock=clock)
         outcomes: list[Outcome] = []
         pump = connect(
             peer,
@@ -190,6 +194,22 @@ class DeliveredTests(TLSCase):
             peer = Server(list(self.SCRIPT), ServerTLS(server(name)))
             outcomes, _, _ = self.play(relay, peer)
             self.assertEqual(outcomes[0].result, result, name)
+
+    def test_dane(self) -> None:
+        """With TLSA records they decide, whatever CA issued the certificate; a mismatch sends nothing of the mail."""
+        issued = server(HOST, by="other CA")
+        digest = sha256(issued.certificate.public_bytes(Encoding.DER)).digest()
+        for data, result in ((digest, "delivered"), (bytes(32), "retry")):
+            peer = Server(list(self.SCRIPT), ServerTLS(issued))
+            relay = self.relay(tlsa=(TLSA(3, 0, 1, data),))
+            (outcome,), _, _ = self.play(relay, peer)
+            self.assertEqual(outcome.result, result, outcome)
+            if result == "retry":
+                self.assertEqual(outcome.phase, "tls")
+                self.assertTrue(outcome.text.startswith("TLS: "), outcome.text)
+                self.assertFalse([line for secure, line in peer.lines if secure])
+            else:
+                self.assertTrue(outcome.tls.endswith(" dane"))
 
     def test_outcomes_tell_the_tls(self) -> None:
         """What protected the way stands in the outcome: version, cipher, and whether the peer was known."""
