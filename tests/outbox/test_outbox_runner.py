@@ -12,14 +12,25 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.outbox.courier import STORE_PAUSE
 from netsvc.outbox.custody import Custody
-from netsvc.outbox.model import KeyConflictError, Lease, LeaseLostError, Outcome, StoreFailedError
-from netsvc.outbox.retry import DAY
+from netsvc.outbox.model import (
+    KeyConflictError,
+    Lease,
+    LeaseLostError,
+    Outcome,
+    Selection,
+    Settlement,
+    StoreFailedError,
+    Submission,
+)
+from netsvc.outbox.retry import DAY, RetryPolicy
 from netsvc.outbox.runner import LONGEST_SLEEP, Limits, Runner
 from tests.fakes import FakeMetrics
 from tests.outbox.kit import START, ImmediateStore, disk_full, open_database, submission
 
 
 class RunnerCase(SynchronousTestCase):
+    settled: Any = None
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.offset = START  # of the wall clock against the reactor's
@@ -43,6 +54,7 @@ class RunnerCase(SynchronousTestCase):
             random=lambda: 0.5,
             limits=Limits(**limits),
             wall_clock=lambda: self.offset + self.clock.seconds(),
+            settled=self.settled,
         )
         self.addCleanup(self.end, runner)
         return runner
@@ -351,3 +363,144 @@ class Drain(RunnerCase):
         self.successResultOf(stopped)
         self.assertEqual(self.asked, [])
         self.assertEqual(self.store.database.leased(), ())
+
+
+class Destinations(RunnerCase):
+    def down(self, index: int) -> None:
+        """Answer an attempt: the destination could not be reached."""
+        lease, _, deferred = self.asked[index]
+        deferred.callback(
+            [
+                Outcome(target=one.address, result="retry", text="connection refused", unreachable=True)
+                for one in lease.targets
+            ]
+        )
+
+    def close(self, count: int = 5) -> None:
+        """Let three attempts of many fail, so that the destination is left alone."""
+        self.runner = self.make(concurrency=1)
+        for n in range(count):
+            self.store.database.accept(submission("b@down", destinations=("down",)), START - count + n)
+        self.runner.startService()
+        for n in range(3):
+            self.down(n)
+
+    def test_left_alone(self) -> None:
+        """After three failures what is down is not tried until its time, and then once; others go on at once."""
+        self.close(100)
+        self.assertEqual(len(self.asked), 3)
+        self.assertEqual(self.seen("outbox-destination-closed")[0]["seconds"], 60)
+        self.accept("c@up", destinations=("up",))
+        self.assertEqual(self.asked[3][0].destination, "up")
+        self.answer(3, "delivered")
+        self.clock.advance(59)
+        self.assertEqual(len(self.asked), 4)
+        self.clock.advance(1)
+        self.assertEqual((len(self.asked), self.asked[4][0].destination), (5, "down"))
+        self.down(4)
+        self.clock.advance(119)
+        self.assertEqual(len(self.asked), 5)
+
+    def test_returns(self) -> None:
+        """When it is reached again everything that waits flows, and that is said."""
+        self.close()
+        self.clock.advance(60)
+        self.answers = ["delivered"] * 9
+        self.answer(3, "delivered")
+        self.assertEqual(len(self.seen("outbox-destination-reached")), 1)
+        self.assertEqual(self.store.database.audit().delivered, 2)
+
+    def test_ages_without_attempts(self) -> None:
+        """What waits for a destination that stays down grows old and expires, though it was never tried itself."""
+        self.runner = self.make(custody=Custody(retry=RetryPolicy(give_up=2 * 3600.0)), concurrency=1)
+        queue_ids = [
+            self.store.database.accept(submission("b@down", destinations=("down",)), START).queue_id for _ in range(30)
+        ]
+        self.runner.startService()
+        for _ in range(12 * 60):
+            while len(self.asked) and not self.asked[-1][2].called:
+                self.down(len(self.asked) - 1)
+            self.clock.advance(60)
+        audit = self.store.database.audit()
+        self.assertEqual((audit.expired, audit.waiting), (30, 0))
+        self.assertLess(len(self.asked), 40)
+        ledgers = [self.store.database.show(one)[1] for one in queue_ids]
+        self.assertTrue(any("not tried" in line.text for ledger in ledgers for line in ledger))
+
+    def test_flush_opens(self) -> None:
+        """An operator's flush tries what is left alone at once."""
+        self.close()
+        operated = self.successResultOf(self.runner.operate("flush", Selection(everything=True), "uid:0"))
+        self.assertEqual((operated.targets, len(self.asked)), (5, 4))
+        self.assertEqual(self.seen("outbox-operated")[0]["operator"], "uid:0")
+
+    def test_partly_reached(self) -> None:
+        """A destination that answered for one target was reached."""
+        self.runner.startService()
+        for _ in range(4):
+            self.accept("b@x", "c@x")
+            _, _, deferred = self.asked[-1]
+            deferred.callback(
+                [
+                    Outcome(target="b@x", result="retry", unreachable=True),
+                    Outcome(target="c@x", result="delivered"),
+                ]
+            )
+        self.assertEqual(self.runner.destinations.troubled(), ())
+
+
+class Following(RunnerCase):
+    def settled(self, lease: Lease, settlement: Settlement, content: bytes) -> list[Submission]:
+        """A bounce for what bounced."""
+        if content == b"bug":
+            raise ZeroDivisionError
+        gone = [one.target for one, state in settlement.outcomes if state == "bounced"]
+        return [submission("a@example.com", sender="", content=content + b" bounced")] if gone else []
+
+    def test_bounce(self) -> None:
+        """What the observer makes of a settlement is accepted with it and delivered."""
+        self.answers = ["permanent", "delivered"]
+        self.runner.startService()
+        self.accept(content=b"octets")
+        self.assertEqual([one[1] for one in self.asked], [b"octets", b"octets bounced"])
+        self.assertEqual(self.count("accepted"), 2)
+        self.assertEqual(self.seen("outbox-follow-up")[0]["targets"], "a@example.com")
+
+    def test_written_once(self) -> None:
+        """A settlement that had to be written twice brings forth one bounce."""
+        self.answers = ["permanent", "delivered"]
+        self.store.failures["settle"] = [disk_full()]
+        self.runner.startService()
+        self.accept()
+        self.clock.advance(STORE_PAUSE)
+        self.assertEqual(self.store.database.audit().accepted, 2)
+
+    def test_fault(self) -> None:
+        """An observer that breaks is logged, and the settlement is written."""
+        self.answers = ["permanent"]
+        self.runner.startService()
+        self.accept(content=b"bug")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.store.database.audit().bounced, 1)
+
+
+class Lapse(RunnerCase):
+    def test_cut(self) -> None:
+        """When the store cannot answer for the leases the attempts end; the runner goes on."""
+        self.runner.startService()
+        queue_id = self.accept()
+        self.store.lapsed()
+        (attempt,) = self.store.database.show(queue_id)[1]
+        self.assertEqual((attempt.result, attempt.text), ("ambiguous", "the attempt was cut"))
+        self.assertEqual(len(self.seen("outbox-leases-lapsed")), 1)
+        self.answers = ["delivered"]
+        self.accept()
+        self.assertEqual(self.store.database.audit().delivered, 1)
+
+    def test_hint(self) -> None:
+        """What another process put there is looked for when the store says so."""
+        self.answers = ["delivered"]
+        self.runner.startService()
+        self.store.database.accept(submission(), START)
+        self.store.hint()
+        self.assertEqual(len(self.asked), 1)
