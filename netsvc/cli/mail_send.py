@@ -20,6 +20,7 @@ from netsvc.cli.mail_connection import (
     MailError,
 )
 from netsvc.cli.mail_socket import add_where, find_socket
+from netsvc.printable import printable
 from netsvc.services.smtp_client import message
 from netsvc.services.smtp_client.submission_wire import Refusal, check_address, is_id
 
@@ -39,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name, whom in (("to", "to whom"), ("cc", "copies"), ("bcc", "copies that the others do not see")):
         parser.add_argument(f"--{name}", metavar="ADDRESS", action="append", default=[], help=whom)
     parser.add_argument("--from", metavar="ADDRESS", dest="sender", help="from whom ($EMAIL, or you at this machine)")
+    parser.add_argument("--reply-to", metavar="ADDRESS", action="append", default=[], help="where answers shall go")
     parser.add_argument(
         "--envelope-from", metavar="ADDRESS", help="where bounces go, if not to --from; '<>' is nowhere"
     )
@@ -75,9 +77,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.key is not None:
         request["key"] = arguments.key
     with Connection(find_socket(arguments)) as connection:
-        queue_id = str(connection.ask(request, built.content).get("id"))
+        reply = connection.ask(request, built.content)
+    queue_id = str(reply.get("id"))
     if not is_id(queue_id):
         raise MailError(EX_PROTOCOL, NO_SERVICE)
+    for address, reason in reply.get("refused", {}).items():
+        print(printable(f"netsvc mail send: not to {address}: {reason}"), file=sys.stderr)
     print(queue_id)
     return EX_OK
 
@@ -92,7 +97,7 @@ def _draft(arguments: argparse.Namespace) -> message.Draft:
     senders = message.parse_mailboxes(arguments.sender or os.environ.get("EMAIL") or _myself())
     if len(senders) > 1:
         raise Refusal("5.5.4", "a message is from one address")
-    headers = []
+    headers = [("Reply-To", ", ".join(arguments.reply_to))] if arguments.reply_to else []
     for one in arguments.header:
         name, colon, value = one.partition(":")
         if not colon:

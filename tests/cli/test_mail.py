@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterable
 from email import message_from_bytes
 from email.policy import default
@@ -21,7 +22,7 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.cli import mail, mail_connection, mail_send, mail_socket
+from netsvc.cli import mail, mail_connection, mail_send, mail_socket, mail_text
 from netsvc.cli.mail_connection import (
     EX_CONFIG,
     EX_DATAERR,
@@ -128,6 +129,18 @@ class Sending(CommandCase):
         self.assertEqual((head["key"], head["length"]), ("k", len(content)))
         message = message_from_bytes(content, policy=default)
         self.assertEqual((message["Subject"], message["X-A"]), ("汇总", "b"))
+
+    def test_reply_to(self) -> None:
+        """Answers may be wanted elsewhere, at several addresses."""
+        words = ("--from", "a@x", "--to", "b@x", "--reply-to", "汤众 <c@x>", "--reply-to", "d@x")
+        message: Any = message_from_bytes(self.run_mail("send", "--dry-run", *words)[1].encode(), policy=default)
+        self.assertEqual([one.addr_spec for one in message["Reply-To"].addresses], ["c@x", "d@x"])
+
+    def test_some_refused(self) -> None:
+        """Who is not sent to, because he is suppressed, is said; the others are."""
+        self.serve({**self.accepted, "refused": {"c@x": "gone\x1b"}})
+        status, out, err = self.run_mail("send", "--from", "a@x", "--to", "b@x, c@x")
+        self.assertEqual((status, out, err), (EX_OK, ID + "\n", "netsvc mail send: not to c@x: gone\\x1b\n"))
 
     def test_html(self) -> None:
         """HTML comes from standard input or from a file beside the text."""
@@ -325,6 +338,10 @@ class Asking(CommandCase):
         "last": "451 4.7.1 greylisted",
     }
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(time, "time", lambda: 1.7e9 + 60)
+
     def test_queue(self) -> None:
         """The queue is a table with each message's reason, safe for a terminal."""
         leased = {**self.item, "state": "leased", "next_at": None, "last": "", "recipients": 3, "accepted_at": 1e300}
@@ -333,6 +350,8 @@ class Asking(CommandCase):
         status, out, _ = self.run_mail("queue", "--all")
         self.assertEqual(status, EX_OK)
         self.assertTrue(service.asked[0][0]["done"])
+        self.assertIn("  in 4m\n", out)
+        self.assertEqual([line for line in out.splitlines() if len(line) > 80], [])
         for words in ("2.0 KiB", "<a@x> -> b@x, c@x, d\\x1b@x and 1 more", "451 4.7.1 greylisted", "in delivery"):
             self.assertIn(words, out)
         self.assertIn("bounced, delivered", out)
@@ -373,22 +392,120 @@ class Asking(CommandCase):
         self.serve(*({"ok": True, "audit": one} for one in (books, wrong, books)))
         status, out, _ = self.run_mail("audit")
         self.assertEqual(status, EX_OK)
-        self.assertIn("accepted 6 = delivered 1 + bounced 1", out)
+        self.assertRegex(out, r"accepted     6\n  delivered  1\n  bounced    1\n")
         self.assertIn("The books balance.", out)
         status, out, _ = self.run_mail("audit")
         self.assertEqual((status, "6 are accounted for" in out), (EX_SOFTWARE, True))
         self.assertEqual(json.loads(self.run_mail("audit", "--json")[1]), books)
 
+    def test_log(self) -> None:
+        """The log is the ledger, the oldest first, with where each attempt went."""
+        line = {"at": 1.7e9, "target": "b@x", "result": "retry", "code": 451, "enhanced": None, "text": "later\x1b"}
+        ledger = [{**line, "via": "smtp:r:25"}, {**line, "via": ""}]
+        self.serve(*({"ok": True, "item": {**self.item, "ledger": ledger}} for _ in range(2)))
+        out = self.run_mail("log", ID)[1]
+        self.assertEqual((out.count("b@x: retry 451 later\\x1b"), out.count("via smtp:r:25")), (2, 1))
+        self.assertEqual(json.loads(self.run_mail("log", ID, "--json")[1]), ledger)
+
+    def test_explain(self) -> None:
+        """Why a message waits: its schedule, its last reply, its destination, and how mail goes there."""
+        parcel = {"destination": "x", "state": "waiting", "attempts": 1, "next_at": 1.7e9 + 300}
+        way = {"destination": "x", "closed": True, "opens_in": 90.0, "reason": "refused", "way": {"tls": "verify"}}
+        target = {"address": "b@x", "state": "waiting", "code": 451, "enhanced": "4.7.1", "text": "later " * 30}
+        fresh = {**target, "address": "c@x", "code": None, "enhanced": None, "text": ""}
+        item = {
+            **self.item,
+            "parcels": [parcel, {**parcel, "state": "held"}, {**parcel, "state": "leased", "destination": ""}],
+            "ways": [way],
+            "targets": [target, fresh, {**target, "state": "delivered", "address": "d@x"}],
+        }
+        done = {**item, "parcels": [], "ways": [], "targets": [{**target, "state": "bounced"}]}
+        service = self.serve({"ok": True, "item": item}, {"ok": True, "item": done})
+        out = self.run_mail("explain", ID)[1]
+        for words in (
+            "accepted 1m ago",
+            "state      to x: waits after 1 try; next try 20",
+            "(in 4m)",
+            "to x: held by an operator",
+            "state      in delivery right now",
+            "left alone x: for 1m 30s more, because refused",
+            "tls        x: verify",
+            "recipient  b@x: waiting, 451 4.7.1 later",
+            "c@x: waiting, not tried yet",
+        ):
+            self.assertIn(words, out)
+        self.assertNotIn("d@x", out)
+        self.assertEqual([line for line in out.splitlines() if len(line) > 80], [])
+        out = self.run_mail("explain", ID)[1]
+        self.assertIn("nothing of it waits", out)
+        self.assertIn("b@x: bounced", out)
+        self.assertEqual([head["command"] for head, _ in service.asked], ["explain", "explain"])
+
     def test_operate(self) -> None:
-        """Messages are removed and requeued by id."""
-        service = self.serve(*({"ok": True, "count": 2} for _ in range(3)))
-        self.assertEqual(self.run_mail("remove", ID, ID)[1], f"{ID}: 2 recipients removed\n" * 2)
-        self.assertEqual(json.loads(self.run_mail("requeue", ID, "--json")[1]), {"id": ID, "recipients": 2})
-        self.assertEqual([head["command"] for head, _ in service.asked], ["remove", "remove", "requeue"])
+        """Operators act on messages by id, on a domain, or on everything; exactly one of these is asked for."""
+        service = self.serve(*({"ok": True, "items": 1, "count": 2} for _ in range(6)))
+        self.assertEqual(self.run_mail("delete", ID, ID)[1], f"{ID}: 2 recipients deleted\n" * 2)
+        self.assertEqual(
+            json.loads(self.run_mail("requeue", ID, "--json")[1]), {"id": ID, "messages": 1, "recipients": 2}
+        )
+        self.assertEqual(self.run_mail("hold", "--domain", "x")[1], "2 recipients of 1 messages held\n")
+        self.run_mail("release", "--all")
+        self.run_mail("flush", ID)
+        self.assertEqual(
+            [(head.pop("v"), head.pop("command"), head)[1:] for head, _ in service.asked],
+            [
+                *[("remove", {"id": ID})] * 2,
+                ("requeue", {"id": ID}),
+                ("hold", {"domain": "x"}),
+                ("release", {"all": True}),
+                ("flush", {"id": ID}),
+            ],
+        )
+        for words in ((), ("--all", "--domain", "x"), (ID, "--all")):
+            self.assertEqual(self.run_mail("hold", *words)[0], EX_USAGE)
+
+    def test_suppress(self) -> None:
+        """Addresses are put on the list that nothing is taken for, listed page by page, and taken off."""
+        one = {"address": "b@x", "reason": "gone\x1b", "operator": "uid:0", "since": 1.7e9}
+        found = {"ok": True, "addresses": [one], "more": True}
+        service = self.serve(
+            {"ok": True},
+            *(found, {**found, "more": False}, {**found, "more": False}),
+            *({"ok": True, "found": True}, {"ok": True, "found": False}),
+        )
+        self.assertEqual(self.run_mail("suppress", "b@x", "--reason", "gone")[1], "b@x: suppressed\n")
+        self.assertEqual(self.run_mail("suppressed")[1].count("gone\\x1b (by uid:0)"), 2)
+        self.assertEqual(json.loads(self.run_mail("suppressed", "--json")[1]), one)
+        self.assertIn("no more", self.run_mail("unsuppress", "b@x")[1])
+        self.assertIn("was not", self.run_mail("unsuppress", "b@x", "--json")[1])
+        self.assertEqual([head.get("after") for head, _ in service.asked], [None, "", "b@x", "", None, None])
 
     def test_no_word(self) -> None:
         """Without a subcommand the usage is printed, with status 2."""
         self.assertEqual(self.run_mail(where=False)[0], 2)
+
+
+class Text(SynchronousTestCase):
+    def test_spans(self) -> None:
+        """Lengths of time have two units at most."""
+        for seconds, shown in ((-5, "0s"), (59.4, "59s"), (60, "1m"), (61, "1m 1s"), (3600, "1h"), (90_000, "1d 1h")):
+            self.assertEqual(mail_text.span(seconds), shown)
+
+    def test_lines(self) -> None:
+        """Lines are broken by what they take on a terminal: a wide character takes two columns."""
+        self.assertEqual(list(mail_text.lines("汤众 汤众 a\x1b", indent=2, limit=8)), ["  汤众", "  汤众", "  a\\x1b"])
+        self.assertEqual(list(mail_text.lines("x" * 20 + "\ny", indent=1, limit=5)), [" " + "x" * 20, " y"])
+        self.assertEqual(mail_text.columns("e\u0301"), 1)
+
+    def test_width(self) -> None:
+        """A pipe gets the width of a small terminal."""
+        with (
+            mock.patch.object(sys, "stdout", mock.Mock(isatty=lambda: True)),
+            mock.patch.dict(os.environ, COLUMNS="132"),
+        ):
+            self.assertEqual(mail_text.width(), 132)
+            sys.stdout.isatty = lambda: False  # type: ignore[method-assign]
+            self.assertEqual(mail_text.width(), 80)
 
 
 class Start(SynchronousTestCase):
