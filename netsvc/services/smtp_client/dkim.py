@@ -84,7 +84,7 @@ def _from_domain(content: bytes) -> str:
     if len(fields) == 1:
         rewrite_addresses(fields[0].partition(b":")[2].decode("utf-8", "replace"), note)
     try:
-        return a_labels(found[0].rpartition("@")[2]).lower() if found else ""
+        return a_labels(found[0].rpartition("@")[2]).lower() if found and "@" in found[0] else ""
     except ValueError:
         return ""
 

@@ -165,7 +165,7 @@ class Signing(SynchronousTestCase):
             (b"From: a@notexample.com", []),
             (b"From: a@x\r\nFrom: a@example.com", []),
             (b"To: a@example.com", []),
-            (b"From: nobody", []),
+            (b"From: example.com", []),
         ):
             made = signed(sender + b"\r\n\r\nx", keys, now=NOW)
             self.assertEqual([one["s"] for one in tags(made)], selectors, sender)
@@ -195,10 +195,11 @@ class Signing(SynchronousTestCase):
 
 
 class Bodies(SynchronousTestCase):
-    @settings(derandomize=True, deadline=None, max_examples=200)
+    @settings(derandomize=True, deadline=None, max_examples=60)
     @given(
         st.lists(
-            st.sampled_from([b"a", b" ", b"\t", b"\r\n", b"b" * 997, b" " * 800, b"\r\n" * 40_000, b"a \r\n" * 20_000])
+            st.sampled_from([b"a", b" ", b"\t", b"\r\n", b"b" * 997, b" " * 800, b"\r\n" * 33_000, b"a \r\n" * 17_000]),
+            max_size=8,
         ).map(b"".join)
     )
     def test_hash(self, body: bytes) -> None:

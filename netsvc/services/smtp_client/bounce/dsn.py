@@ -15,7 +15,7 @@ from email.utils import format_datetime
 
 from attrs import frozen
 
-from netsvc.services.smtp_client.bounce.facts import SUCCESS, ItemFacts, TargetFacts
+from netsvc.services.smtp_client.bounce.facts import EXPIRED, SUCCESS, ItemFacts, TargetFacts
 from netsvc.services.smtp_client.bounce.returned import Part, quoted_printable, returned_head, returned_message
 from netsvc.services.smtp_client.encoded_words import ascii_field
 from netsvc.services.smtp_client.replies import clean
@@ -130,7 +130,8 @@ def _words(item: ItemFacts, targets: Sequence[TargetFacts], origin: Origin, sort
         )
     text = "\r\n\r\n".join("\r\n".join(textwrap.wrap(one, WIDTH, break_on_hyphens=False)) for one in paragraphs)
     for one in targets:
-        said = f"{one.remote} said: " if one.remote and one.code is not None else ""
+        said = "the time for delivery is over; the last attempt: " if one.status == EXPIRED else ""
+        said += f"{one.remote} said: " if one.remote and one.code is not None else ""
         reason = textwrap.wrap(
             clean(f"{said}{_diagnosis(one)}", MAX_WORDS),
             WIDTH,
@@ -147,9 +148,8 @@ def _words(item: ItemFacts, targets: Sequence[TargetFacts], origin: Origin, sort
 
 def _diagnosis(target: TargetFacts) -> str:
     """The peer's code, status and words; or our reason."""
-    status = f"{target.status} " if target.code is not None and target.status != f"{target.status[0]}.0.0" else ""
-    code = f"{target.code} {status}" if target.code is not None else ""
-    return f"{code}{target.text}" or f"status {target.status}"
+    said = (target.code, target.enhanced) if target.code is not None else ()
+    return " ".join(str(one) for one in (*said, target.text) if one) or f"status {target.status}"
 
 
 def _status(item: ItemFacts, targets: Sequence[TargetFacts], origin: Origin) -> Part:

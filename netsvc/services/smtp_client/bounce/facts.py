@@ -47,6 +47,7 @@ class TargetFacts:
     :param index: his place in the submission.
     :param status: RFC 3463, of the class that belongs to the action.
     :param code: the peer's reply code; None when the decision was ours.
+    :param enhanced: the status that came with it, or None.
     :param text: the peer's words or our reason.
     :param remote: the host that said it, or empty.
     :param original: ORCPT, decoded, ``TYPE;ADDRESS``, or empty.
@@ -59,6 +60,7 @@ class TargetFacts:
     action: Action
     status: str
     code: int | None
+    enhanced: str | None = None
     text: str
     remote: str = ""
     original: str = ""
@@ -109,6 +111,7 @@ def owed(
                 action=action,
                 status=_status(outcome, state, action),
                 code=outcome.code,
+                enhanced=outcome.enhanced,
                 text=outcome.text,
                 remote=_host(outcome.via),
                 original=notice.orcpt,

@@ -39,6 +39,8 @@ def _rewritten(field: bytes, rules: Rewriting, of: AddressClass, outgoing: bool)
     def rewrite(address: str) -> str:
         if not address.isprintable():
             return address  # octets of no charset are no address
+        if "@" not in address and (not address.isascii() or " " in address):
+            return address  # a name that lost its address
         address = rules.accepted(address, of)
         return rules.outgoing(address) if outgoing else address
 

@@ -31,6 +31,7 @@ def target(**changed: Any) -> TargetFacts:
             "action": "failed",
             "status": "5.1.1",
             "code": 550,
+            "enhanced": "5.1.1",
             "text": "no such user",
             "remote": "mx.y.example",
             "attempted_at": NOW,

@@ -81,6 +81,11 @@ class Failed(SynchronousTestCase):
         self.assertIn("0123456789abcde", words)
         self.assertTrue(all(len(line) <= 76 for line in words.split("\n")))
 
+    def test_given_up(self) -> None:
+        """What was given up on says so, with the last reason."""
+        words = " ".join(report(status="4.4.7", code=450, enhanced="4.2.1", text="later").words.split())
+        self.assertIn("the time for delivery is over; the last attempt: mx.y.example said: 450 4.2.1 later", words)
+
     def test_several_recipients(self) -> None:
         """Each recipient has his own fields and words."""
         octets = write_dsn(

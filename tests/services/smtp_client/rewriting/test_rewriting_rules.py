@@ -165,6 +165,12 @@ class Heads(SynchronousTestCase):
         made = rewrite_head(content, self.RULES, outgoing=False)
         self.assertEqual(made, content.replace(b"<root>", b"<me@x.example>"))
 
+    def test_names_that_lost_their_address(self) -> None:
+        """A name in another script, or with blanks in quotes, is not made an address."""
+        for name in ("汤", '"Jo Doe"', "Jo Doe"):
+            content = f"From: {name}\n\n".encode()
+            self.assertIs(rewrite_head(content, self.RULES, outgoing=False), content)
+
     @settings(derandomize=True, deadline=None, max_examples=300)
     @given(
         st.lists(
