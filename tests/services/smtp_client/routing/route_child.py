@@ -2,6 +2,8 @@
 
 {"servers": ["127.0.0.1:5353"], "trust": "loopback", "timeout": 5, "ask": [["mx", "a.example"], ...]}
 {"servers": [...], "sts": {"domain": "a.example", "port": 443, "roots": PATH, "state": DIRECTORY, "timeout": 60}}
+{"servers": [...], "route": [["a.example", "me@here.example"], ...], "routes": TEXT, "policies": TEXT,
+ "names": [OURS, ...], "sts": ...}
 """
 
 from __future__ import annotations
@@ -21,10 +23,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import formatEvent, globalLogPublisher
 
+from netsvc.config.options import Context
+from netsvc.services.smtp_client.routing.ourselves import Ourselves
+from netsvc.services.smtp_client.routing.places import ToMX
+from netsvc.services.smtp_client.routing.policy import Policies
 from netsvc.services.smtp_client.routing.resolver import Resolver
+from netsvc.services.smtp_client.routing.route import Router, Rules
 from netsvc.services.smtp_client.routing.servers import named, server
 from netsvc.services.smtp_client.routing.sts_fetch import Fetcher
 from netsvc.services.smtp_client.routing.sts_policies import StsPolicies
+from netsvc.services.smtp_client.routing.table import routes, tls_policies
+from netsvc.services.smtp_client.terms import Relay
 
 reactor: Any = real_reactor
 
@@ -52,6 +61,8 @@ def resolver(task: dict[str, Any]) -> Resolver:
 async def work(task: dict[str, Any]) -> Any:
     """What the task asks for."""
     names = resolver(task)
+    if "route" in task:
+        return await route(names, task)
     if "sts" in task:
         return await sts(names, **task["sts"])
     found = []
@@ -81,9 +92,40 @@ def policies(names: Resolver, *, port: int, roots: str, state: str, timeout: flo
     )
 
 
+async def route(names: Resolver, task: dict[str, Any]) -> Any:
+    """Where messages go; twice, to see what the second time costs."""
+    here = Context(Path("/"))
+    sts = dict(task["sts"])
+    sts.pop("domain")
+    router = Router(
+        rules=Rules(
+            routes=routes().parse(task.get("routes", ""), here),
+            default=ToMX(),
+            smarthost=Relay(host="", port=25, tls="verify"),
+        ),
+        resolver=names,
+        policies=Policies(
+            table=tls_policies().parse(task.get("policies", ""), here),
+            resolver=names,
+            sts=policies(names, **sts).policy,
+            trust_roots=None,
+            port=25,
+        ),
+        ourselves=Ourselves(task.get("names", ())),
+        random=random.random,
+    )
+    found = [await router.route(destination, sender) for destination, sender in task["route"] * 2]
+    return [
+        {"kind": type(one).__name__, **attrs.asdict(one, value_serializer=lambda _, __, value: str_of(value))}
+        for one in found
+    ]
+
+
 def str_of(value: Any) -> Any:
-    """Octets in hexadecimal digits."""
-    return value.hex() if isinstance(value, bytes) else value
+    """Octets in hexadecimal digits, paths as text."""
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value) if isinstance(value, Path) else value
 
 
 async def main() -> None:

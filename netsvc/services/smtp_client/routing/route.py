@@ -1,0 +1,146 @@
+"""Decides where one message goes: the table, the DNS and the policies together. Never raises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from attrs import evolve, field, frozen
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from netsvc.config.secrets import Secret
+from netsvc.services.smtp_client.routing.answers import Decision, Resolve
+from netsvc.services.smtp_client.routing.mx import Random, exchangers
+from netsvc.services.smtp_client.routing.ourselves import Ourselves
+from netsvc.services.smtp_client.routing.places import Place, Smarthost, ToMaildir, ToSmarthosts
+from netsvc.services.smtp_client.routing.policy import Avoid, Policies
+from netsvc.services.smtp_client.routing.table import Table
+from netsvc.services.smtp_client.terms import Relay
+
+log = Logger()
+
+
+@frozen
+class Login:
+    """Credentials for a smarthost."""
+
+    username: str
+    password: Secret
+
+
+@frozen
+class Hops:
+    """Servers to try in order: the next when one cannot be reached or takes no mail at all.
+
+    :param source: which option says so, in words.
+    """
+
+    relays: tuple[Relay, ...]
+    source: str
+
+
+@frozen
+class Local:
+    """A Maildir on this machine."""
+
+    maildir: ToMaildir
+    source: str
+
+
+@frozen(kw_only=True)
+class Rules:
+    """What the configuration says about routing.
+
+    :param routes: by destination and sender.
+    :param default: where everything else goes.
+    :param smarthost: what all smarthosts have in common: tls, trust_roots, auth_without_tls, and the login of those
+        that name none.
+    :param logins: by name.
+    """
+
+    routes: Table[Place]
+    default: Place
+    smarthost: Relay
+    logins: Mapping[str, Login] = field(factory=dict)
+
+
+@frozen
+class Router:
+    """Decides where messages go.
+
+    :param policies: TLS of hops, and the port of mail hosts.
+    :param random: 0.0 <= random() < 1.0.
+    """
+
+    rules: Rules
+    resolver: Resolve
+    policies: Policies
+    ourselves: Ourselves
+    random: Random
+
+    async def route(self, destination: str, sender: str) -> Hops | Local | Decision:
+        """Where mail to a domain goes.
+
+        :param destination: what stands behind the @ of the recipient.
+        :param sender: the reverse-path; empty for bounces.
+        """
+        try:
+            return await self._route(destination, sender)
+        except CancelledError:
+            return Decision.later("4.3.2", "the look-up of the route was stopped here")
+        except Exception:  # noqa: BLE001 - a fault of ours delays mail, it does not lose it
+            log.failure("a route could not be found", event="smtp-route-fault")
+            return Decision.later("4.3.0", "an internal error while the route was looked up")
+
+    async def _route(self, destination: str, sender: str) -> Hops | Local | Decision:
+        line = self.rules.routes.find(destination, sender)
+        place = line.value if line else self.rules.default
+        source = f"routes, line {line.number} ({line.pattern})" if line else "relay"
+        match place:
+            case ToMaildir():
+                return Local(place, source)
+            case ToSmarthosts(hosts):
+                return await self._smarthosts(hosts, source)
+            case _:
+                return await self._mail_hosts(destination, source)
+
+    async def _mail_hosts(self, destination: str, source: str) -> Hops | Decision:
+        found = await exchangers(destination, self.resolver, self.ourselves, self.random)
+        if isinstance(found, Decision):
+            return found
+        relays = await self.policies.mail_hosts(found)
+        return relays if isinstance(relays, Decision) else Hops(relays, f"{source}: mx")
+
+    async def _smarthosts(self, hosts: tuple[Smarthost, ...], source: str) -> Hops | Decision:
+        relays: list[Relay] = []
+        avoided: list[str] = []
+        for host in hosts:
+            must = await self.policies.smarthost(host.host, host.port, self.rules.smarthost.tls)
+            if isinstance(must, Avoid):
+                avoided.append(must.reason)
+                continue
+            tls, words = must.tls, must.source
+            if host.implicit and tls in ("none", "may"):
+                tls, words = "require", f"{words}; smtps: is TLS in any case"
+            relay = evolve(
+                self.rules.smarthost,
+                host=host.host,
+                port=host.port,
+                implicit=host.implicit,
+                tls=tls,
+                tls_source=words,
+                tlsa=must.tlsa,
+                names=must.names,
+            )
+            if host.login is not None:
+                login = self.rules.logins[host.login]
+                relay = evolve(relay, username=login.username, password=login.password)
+            relays.append(relay)
+        return Hops(tuple(relays), source) if relays else Decision.later("4.7.5", "; ".join(avoided))
+
+
+def unknown_logins(places: Iterator[Place], logins: Mapping[str, Login]) -> Iterator[str]:
+    """The names of credentials that places use and nobody gave, for the check of settings."""
+    for place in places:
+        if isinstance(place, ToSmarthosts):
+            yield from (one.login for one in place.hosts if one.login is not None and one.login not in logins)
