@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mailbox
 import os
 import shutil
 import signal
@@ -10,7 +9,8 @@ import smtplib
 import socket
 import ssl
 import subprocess
-from email.message import EmailMessage
+from email import message_from_bytes
+from email.message import EmailMessage, Message
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -44,11 +44,11 @@ class Listening(SynchronousTestCase):
         start(made)
         return made
 
-    def delivered(self, one: Daemon, count: int) -> list[mailbox.MaildirMessage]:
+    def delivered(self, one: Daemon, count: int) -> list[Message]:
         """The messages in the Maildir, when there are so many."""
-        box = mailbox.Maildir(one.state / "mail", create=True)
-        wait_until(lambda: len(list(box.keys())) >= count)
-        return list(box)
+        new = one.state / "mail" / "new"
+        wait_until(lambda: new.is_dir() and len(os.listdir(new)) >= count)
+        return [message_from_bytes(file.read_bytes()) for file in new.iterdir()]
 
     def run_client(self, *command: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run a client that must succeed."""

@@ -67,10 +67,12 @@ class Attachment(NamedTuple):
     """A file that goes along.
 
     :param name: its name without directories, in any script.
+    :param media_type: (type, subtype), such as (image, png); None is what the name says.
     """
 
     name: str
     content: bytes
+    media_type: tuple[str, str] | None = None
 
 
 class Built(NamedTuple):
@@ -193,7 +195,7 @@ def _body(draft: Draft) -> bytes:
         _set_text(message.set_content, draft.text or text_of(draft.html), "plain")
         _set_text(message.add_alternative, draft.html, "html")
     for one in draft.attachments:
-        maintype, subtype = content_type(one.name)
+        maintype, subtype = one.media_type or content_type(one.name)
         message.add_attachment(one.content, maintype=maintype, subtype=subtype, filename=_file_name(one.name))
     return message.as_bytes()
 

@@ -26,6 +26,7 @@ from netsvc.outbox.retry import RetryPolicy
 from netsvc.outbox.runner import Limits, Runner
 from netsvc.outbox.sqlite_store import SqliteStore
 from netsvc.services.smtp_client.delivery import deliver
+from netsvc.services.smtp_client.endpoint.protocol import EndpointFactory, EndpointRules
 from netsvc.services.smtp_client.intake import Intake
 from netsvc.services.smtp_client.listener.service import make_listener
 from netsvc.services.smtp_client.maildir import deliver_to_maildir
@@ -197,6 +198,17 @@ def make_service(settings: SmtpClientSettings, runtime: IRuntime) -> IService:
             now=time.time,
         )
         ways_in.addService(listener)
+    if settings.http_listen and settings.http_token is not None:
+        posts = EndpointRules(
+            token=settings.http_token,
+            max_message=settings.max_message,
+            max_recipients=settings.max_recipients,
+            deadline=settings.submission_timeout,
+            in_thread=runtime.in_thread,
+            wall_clock=time.time,
+        )
+        endpoint = EndpointFactory(intake, posts, runtime.reactor)
+        ways_in.addService(runtime.serve(_server(settings, settings.http_listen), stream=endpoint))
     return SmtpClient(runner, ways_in)
 
 

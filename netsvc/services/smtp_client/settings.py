@@ -14,6 +14,7 @@ from netsvc.config.options import Context, ValueType, option
 from netsvc.config.secrets import Secret, secret
 from netsvc.errors import BadValue
 from netsvc.services.smtp_client.domains import a_labels
+from netsvc.services.smtp_client.endpoint.settings import EndpointSettings, endpoint_faults
 from netsvc.services.smtp_client.listener.settings import ListenerSettings, listener_faults
 
 KIND_WORD = "smtp_client"
@@ -104,7 +105,7 @@ def relay() -> ValueType[MaildirRelay | SmtpRelay]:
 
 
 @frozen(kw_only=True)
-class SmtpClientSettings(ListenerSettings):
+class SmtpClientSettings(ListenerSettings, EndpointSettings):
     """Options of the outbound mail client."""
 
     relay: MaildirRelay | SmtpRelay = option(
@@ -183,6 +184,7 @@ class SmtpClientSettings(ListenerSettings):
     def check(self) -> Iterator[tuple[str, str]]:
         """What cannot stand together: (key, message) each."""
         yield from listener_faults(self)
+        yield from endpoint_faults(self)
         if (self.username is None) != (self.password is None):
             given, missing = ("username", "password") if self.password is None else ("password", "username")
             yield given, f"a {given} needs a {missing}"

@@ -1,0 +1,1 @@
+"""HTTP for programs that speak it: a message by one POST."""
