@@ -1,23 +1,24 @@
-"""Says after each attempt which notices are to be sent, and what is a dead letter. No I/O; the clock is a parameter.
+"""Says after each attempt which notices are to be sent, and what is a dead letter. No I/O.
 
-The caller writes what comes back before the settlement (submissions by the outbox's `accept`, dead letters by
-:func:`netsvc.services.smtp_client.bounce.dead_letter.keep_dead`), and insists on it until it is written. A crash
-between the two makes a second notice, never none.
+Called before the settlement is written, so that the outbox can take the notices in by the same stroke; a dead letter
+is written by the caller, with :func:`netsvc.services.smtp_client.bounce.dead_letter.keep_dead`. May be called from
+several threads: a store ends the leases of dead processes in one of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from threading import Lock
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.logger import Logger
 
 from netsvc.outbox.model import Lease, Settlement, Submission
-from netsvc.services.smtp_client.bounce.collapse import Collapse
+from netsvc.services.smtp_client.bounce.collapse import Collapse, Counted
 from netsvc.services.smtp_client.bounce.dsn import Origin, write_dsn
 from netsvc.services.smtp_client.bounce.facts import SUCCESS, ItemFacts, TargetFacts, item_facts, owed
 from netsvc.services.smtp_client.terms import Envelope, Notice
-from netsvc.services.smtp_client.wishes import to_meta
+from netsvc.services.smtp_client.wishes import to_envelope, to_meta
 
 SUBMITTER = "netsvc"
 
@@ -54,6 +55,7 @@ class Bouncer:
         self._delay_after = delay_after
         self._give_up_after = give_up_after
         self._queue = queue
+        self._lock = Lock()
 
     def on_settled(
         self,
@@ -68,7 +70,7 @@ class Bouncer:
     ) -> Aftermath:
         """What is to be done after an attempt, before its settlement is written.
 
-        :param content: the message as it was handed in.
+        :param content: the message as it was handed in; empty when it is lost.
         :param envelope: what the sender wants to hear of it.
         :param now: wall clock, seconds.
         :param notified: recipients whose next server took over the duty to tell.
@@ -87,28 +89,32 @@ class Bouncer:
         item = item_facts(lease, envelope, received_from)
         if not sender:
             return Aftermath(dead=tuple(self._buried(item, targets)))
-        counted = self.summaries(now)  # first, so that a window that is over takes nothing more in
-        mailed = [one for one in targets if self._is_mailed(item, one, now)]
+        with self._lock:
+            ended = self._collapse.ended(now)  # first, so that a window that is over takes nothing more in
+            mailed = [one for one in targets if self._is_mailed(item, one, now)]
         groups = (
             [one for one in mailed if one.action == "failed"],
             [one for one in mailed if one.action == "delayed"],
             [one for one in mailed if one.action in SUCCESS],
         )
         attempt = lease.item.attempts + 1
-        made = [self._submission(item, group, content, attempt, now=now) for group in groups if group]
-        return Aftermath(submissions=(*made, *counted))
+        made = [self._submission(item, group, content or None, attempt, now=now) for group in groups if group]
+        return Aftermath(submissions=(*made, *self._told(ended, now)))
 
     @property
     def next_summary(self) -> float | None:
-        """When to call :meth:`summaries`, on the clock that `now` is of; None: nothing is counted."""
-        return self._collapse.next_end
+        """When to call :meth:`summaries`, on the clock that `now` is of; None: no window is open."""
+        with self._lock:
+            return self._collapse.next_end
 
     def summaries(self, now: float) -> tuple[Submission, ...]:
         """One notice for what was counted in each window that is over."""
-        return tuple(
-            self._submission(one.item, [one.target], None, 0, now=now, also=one.count - 1)
-            for one in self._collapse.ended(now)
-        )
+        with self._lock:
+            ended = self._collapse.ended(now)
+        return self._told(ended, now)
+
+    def _told(self, ended: Iterable[Counted], now: float) -> tuple[Submission, ...]:
+        return tuple(self._submission(one.item, [one.target], None, 0, now=now, also=one.count - 1) for one in ended)
 
     def _is_mailed(self, item: ItemFacts, target: TargetFacts, now: float) -> bool:
         mailed = self._collapse.is_mailed(item, target, now)
@@ -156,3 +162,38 @@ class Bouncer:
             key=f"dsn:{item.queue_id}:{first.index}:{attempt}:{first.action}",
             meta=to_meta("", "", {item.sender: Notice(notify=("never",))}),  # RFC 3461 6.1: a notice asks for none
         )
+
+
+def _nobody(_: Lease) -> Collection[str]:
+    return ()
+
+
+@frozen(kw_only=True)
+class FollowUp:
+    """What the runner calls with each settlement: gives the notices, and hands on what is dead.
+
+    :param now: the wall clock, seconds.
+    :param bury: takes a lease, its dead recipients and the content; it must not raise.
+    :param notified: the recipients of a lease whose next server took over the duty to tell.
+    """
+
+    bouncer: Bouncer
+    now: Callable[[], float]
+    bury: Callable[[Lease, tuple[TargetFacts, ...], bytes], None]
+    notified: Callable[[Lease], Collection[str]] = field(default=_nobody)
+
+    def __call__(self, lease: Lease, settlement: Settlement, content: bytes) -> tuple[Submission, ...]:
+        """The notices to take in with a settlement."""
+        item = lease.item
+        aftermath = self.bouncer.on_settled(
+            lease,
+            settlement,
+            content,
+            to_envelope(item.sender, [one.address for one in lease.targets], item.meta),
+            now=self.now(),
+            notified=self.notified(lease),
+            received_from=item.meta.get("helo", ""),
+        )
+        if aftermath.dead:
+            self.bury(lease, aftermath.dead, content)
+        return aftermath.submissions

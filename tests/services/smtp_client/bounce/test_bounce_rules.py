@@ -7,16 +7,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.outbox.model import TargetState
-from netsvc.services.smtp_client.bounce.bouncer import Aftermath, Bouncer
+from netsvc.services.smtp_client.bounce.bouncer import Aftermath, Bouncer, FollowUp
 from netsvc.services.smtp_client.bounce.collapse import MAX_KEYS, Collapse
 from netsvc.services.smtp_client.bounce.dead_letter import keep_dead
 from netsvc.services.smtp_client.terms import Envelope, Notice, Wish
+from netsvc.services.smtp_client.wishes import to_meta
 from tests.services.smtp_client.bounce.kit import CONTENT, HOUR, NOW, ORIGIN, Report, item, lease, settlement, target
 
 BOB = "bob@y.example"
@@ -139,6 +141,46 @@ class Owed(Case):
         )
         told = [[group["Final-Recipient"] for group in Report(one.content).groups[1:]] for one in made.submissions]
         self.assertEqual(told, [["rfc822; a@y", "rfc822; d@y"], ["rfc822; c@y"]])
+
+
+class FollowingUp(Case):
+    def follow_up(self, **changed: Any) -> FollowUp:
+        self.buried: list[tuple[str, ...]] = []
+        return FollowUp(
+            **{
+                "bouncer": self.bouncer,
+                "now": lambda: NOW,
+                "bury": lambda held, dead, content: self.buried.append((held.item.queue_id, dead[0].address, content)),
+                **changed,
+            }
+        )
+
+    def test_wishes_of_the_item(self) -> None:
+        """What the sender wants to hear is what the outbox kept of it."""
+        held = lease()
+        meta = {**to_meta("hdrs", "env", {BOB: Notice(notify=("failure",), orcpt="rfc822;old@y")}), "helo": "client.x"}
+        held = evolve(held, item=evolve(held.item, meta=meta))
+        [submission] = self.follow_up()(held, settlement((BOB, "bounced")), CONTENT)
+        made = Report(submission.content)
+        self.assertEqual(made.groups[0]["Original-Envelope-Id"], "env")
+        self.assertEqual(made.groups[0]["Received-From-MTA"], "dns; client.x")
+        self.assertEqual(made.groups[1]["Original-Recipient"], "rfc822; old@y")
+        self.assertEqual(made.parts[2].get_content_type(), "text/rfc822-headers")
+        meta = to_meta("", "", {BOB: Notice(notify=("success",))})
+        held = evolve(held, item=evolve(held.item, meta=meta))
+        told = self.follow_up(notified=lambda _: {BOB})
+        self.assertEqual(told(held, settlement((BOB, "delivered")), CONTENT), ())
+        self.assertEqual(len(self.follow_up()(held, settlement((BOB, "delivered")), CONTENT)), 1)
+
+    def test_dead(self) -> None:
+        """A dead letter is handed on with its lease and content."""
+        self.assertEqual(self.follow_up()(lease(sender=""), settlement((BOB, "bounced")), CONTENT), ())
+        self.assertEqual(self.buried, [("q1", BOB, CONTENT)])
+
+    def test_lost_content(self) -> None:
+        """A message whose content is lost is told of without it."""
+        [submission] = self.follow_up()(lease(), settlement((BOB, "bounced")), b"")
+        self.assertEqual(len(Report(submission.content).parts), 2)
 
 
 class DeadLetters(Case):
