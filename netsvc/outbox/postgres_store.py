@@ -153,6 +153,8 @@ class PostgresStore(ThreadedStore[PostgresDatabase]):
                 row = self._database.connection.execute("SELECT pg_xact_status(%s::xid8)", (transaction,)).fetchone()
                 if row is not None and row[0] in ("committed", "aborted"):
                     return bool(row[0] == "committed")
+            except psycopg.errors.InvalidParameterValue:
+                return False  # a number that the server has not come to again: it died before it wrote that down
             except psycopg.OperationalError:
                 if time.monotonic() > end:
                     raise
