@@ -167,5 +167,3 @@ def _pieces(body: bytes | memoryview) -> Iterator[bytes]:
         rest = piece[end:]
         if end:
             yield piece[:end]
-    if rest:
-        yield rest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -166,6 +167,7 @@ class Signing(SynchronousTestCase):
             (b"From: a@x\r\nFrom: a@example.com", []),
             (b"To: a@example.com", []),
             (b"From: example.com", []),
+            ("From: a@\u2615..x".encode(), []),
         ):
             made = signed(sender + b"\r\n\r\nx", keys, now=NOW)
             self.assertEqual([one["s"] for one in tags(made)], selectors, sender)
@@ -243,10 +245,15 @@ class Keys(SynchronousTestCase):
         """What is wrong in a line is said with its place, and never with the key."""
         ec = generate_ec(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         Path(self.here.directory, "ec.pem").write_text(ec)
+        # The package that we use makes no such key any more.
+        small = subprocess.run(["openssl", "genrsa", "768"], check=True, capture_output=True).stdout
+        Path(self.here.directory, "small.pem").write_bytes(small)
         for text, at, why in (
             ("example.com r1", 0, "a line is"),
             ("example r1 env:ED", 0, "no domain"),
             ("-.example r1 env:ED", 0, "no domain"),
+            ("\u2615..x r1 env:ED", 0, "no domain"),
+            ("example.com r1 file:small.pem", 15, "1024 bits at least"),
             ("example.com a..b env:ED", 12, "no selector"),
             ("example.com r1 literal:c2VjcmV0", 15, "neither PEM"),
             ("example.com r1 file:ec.pem", 15, "neither RSA nor"),
