@@ -8,6 +8,7 @@ import sys
 from base64 import b64decode, b64encode
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest import mock
 
 from attrs import evolve
 from hypothesis import given, settings
@@ -75,6 +76,11 @@ class MechanismTests(SynchronousTestCase):
         self.assertEqual(cram.begin(), b"AUTH CRAM-MD5\r\n")
         answer = cram.respond("PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+")
         self.assertEqual(answer, b"dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw\r\n")
+
+    def test_no_md5(self) -> None:
+        """A machine without MD5 says so."""
+        with mock.patch("hmac.new", side_effect=ValueError), self.assertRaises(AuthError):
+            CramMD5("tim", PENCIL).respond("")
 
     def test_bearer(self) -> None:
         """OAUTHBEARER and XOAUTH2 say name and token at once; a refusal by challenge is answered as each wants."""

@@ -594,6 +594,13 @@ class DataFaultTests(SynchronousTestCase):
             self.assertTrue(stage.pipe.aborted)
             self.assertIsNone(stage.pipe.producer)
 
+    def test_mail_fault_35_early_refusal_of_a_part(self) -> None:
+        """Refused in the body, the message is tried later for those who were not in that transaction."""
+        stage = Stage(content=b"x\r\n" * 100_000, open_window=False, to=THREE)
+        stage.say(GREETING, b"250 x\r\n", OK, OK, b"452 4.5.3 enough\r\n", GO, b"552 5.3.4 big\r\n")
+        self.assertEqual(stage.results, ["permanent", "retry", "retry"])
+        self.assertEqual([outcome.code for outcome in stage.outcomes], [552, 452, 452])
+
     def test_mail_fault_36_zero_window(self) -> None:
         """A block that the peer does not take in three minutes ends it; memory holds two blocks at most."""
         stage = Stage(content=b"x" * 70 + b"\r\n" * 1_000_000, open_window=False)
