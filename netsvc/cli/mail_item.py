@@ -13,6 +13,7 @@ from netsvc.cli.mail_connection import EX_OK, Connection
 from netsvc.cli.mail_socket import find_socket
 
 _LABEL = 11  # columns of the word on the left
+_TIME = 21  # columns of a time and the gap behind it
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,10 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(item["ledger"] if arguments.what == "log" else item))
         return EX_OK
-    limit = mail_text.width()
+    limit, indent = mail_text.width(), _TIME if arguments.what == "log" else _LABEL
     for label, text in {"show": _show, "log": _log, "explain": _explain}[arguments.what](item, time.time()):
-        for number, line in enumerate(mail_text.lines(text, indent=_LABEL, limit=limit)):
-            print(f"{'' if number else label:{_LABEL}}{line.strip()}")
+        for number, line in enumerate(mail_text.lines(text, indent=indent, limit=limit)):
+            print(f"{'' if number else label:{indent}}{line.strip()}")
     return EX_OK
 
 
@@ -46,15 +47,15 @@ def _show(item: dict[str, Any], now: float) -> Iterator[tuple[str, str]]:
         yield "key", item["key"]
     for one in item["targets"]:
         yield "recipient", f"{one['address']}: {one['state']} {mail_text.reason(one)}"
-    for _, line in _log(item, now):
-        yield "ledger", line
+    for at, line in _log(item, now):
+        yield "ledger", f"{at} {line}"
 
 
 def _log(item: dict[str, Any], _: float) -> Iterator[tuple[str, str]]:
     """What was tried, the oldest first."""
     for one in item["ledger"]:
         via = f", via {one['via']}" if one.get("via") else ""
-        yield "", f"{mail_text.time(one['at'])} {one['target']}: {one['result']} {mail_text.reason(one)}{via}"
+        yield mail_text.time(one["at"]), f"{one['target']}: {one['result']} {mail_text.reason(one)}{via}"
 
 
 def _explain(item: dict[str, Any], now: float) -> Iterator[tuple[str, str]]:
