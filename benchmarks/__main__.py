@@ -12,16 +12,19 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Container
 from pathlib import Path
 
 from benchmarks import contestants, scenarios, table
 from benchmarks.http import contestants as http_contestants
 from benchmarks.http import scenarios as http_scenarios
+from benchmarks.mail import contestants as mail_contestants
+from benchmarks.mail import scenarios as mail_scenarios
 from benchmarks.processes import raise_file_limit
 from benchmarks.result import Effort, Result
 
-SCENARIOS = scenarios.ALL | http_scenarios.ALL
-PEERS = (*contestants.ALL, *(name for name in http_contestants.ALL if name not in contestants.ALL))
+SCENARIOS = scenarios.ALL | http_scenarios.ALL | mail_scenarios.ALL
+PEERS = tuple(dict.fromkeys((*contestants.ALL, *http_contestants.ALL, *mail_contestants.ALL)))
 
 
 def _arguments() -> argparse.Namespace:
@@ -42,6 +45,13 @@ def _chosen(patterns: list[str] | None) -> list[str]:
         return list(SCENARIOS)
     unmatched = [one for one in patterns if not fnmatch.filter(SCENARIOS, one)]
     return [name for name in SCENARIOS if any(fnmatch.fnmatch(name, one) for one in patterns)] + unmatched
+
+
+def _known(name: str) -> Container[str]:
+    """The peers that a scenario can have."""
+    if name in mail_scenarios.ALL:
+        return mail_contestants.ALL
+    return contestants.ALL if name in scenarios.ALL else http_contestants.ALL
 
 
 def _short(error: Exception) -> str:
@@ -71,8 +81,7 @@ def main() -> int:
         began = time.monotonic()
         print(f"{name} ...", end="", file=sys.stderr, flush=True)
         try:
-            known = contestants.ALL if name in scenarios.ALL else http_contestants.ALL
-            found = SCENARIOS[name](effort, [peer for peer in names if peer in known])
+            found = SCENARIOS[name](effort, [peer for peer in names if peer in _known(name)])
             results += found if isinstance(found, list) else [found]
         except Exception as error:  # noqa: BLE001  (one scenario that cannot run costs none of the others)
             results.append(Result(name, "", faults=[_short(error)]))

@@ -1,0 +1,1 @@
+"""Mail: smtp-source -> MTA -> smtp-sink."""
