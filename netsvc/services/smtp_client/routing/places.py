@@ -24,7 +24,7 @@ SUBMISSIONS_PORT = 465  # TLS from the first octet, RFC 8314 7.3
 MAX_SMARTHOSTS = 16  # of one route, ours: a message must not spend its day connecting
 
 HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
-_LOGIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+LOGIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _SCHEMES = ("maildir:", "smtp:", "smtps:", "mx")
 
 
@@ -129,7 +129,7 @@ def _smarthosts(text: str, at: int) -> ToSmarthosts:
                 name = word.removeprefix("login=")
                 if not hosts or hosts[-1].login is not None:
                     raise BadValue("login=NAME follows the smarthost that it is for", at=place)
-                if not _LOGIN.fullmatch(name):
+                if not LOGIN.fullmatch(name):
                     raise BadValue(f"{name!r} is not a name of letters, digits, '.', '_' and '-'", at=place + 6)
                 hosts[-1] = evolve(hosts[-1], login=name)
             elif word.startswith(("smtp:", "smtps:")):

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from attrs import evolve, field, frozen
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from netsvc.config.secrets import Secret
 from netsvc.services.smtp_client.routing.answers import Decision, Resolve
 from netsvc.services.smtp_client.routing.mx import Random, exchangers
 from netsvc.services.smtp_client.routing.ourselves import Ourselves
 from netsvc.services.smtp_client.routing.places import Place, Smarthost, ToMaildir, ToSmarthosts
 from netsvc.services.smtp_client.routing.policy import Avoid, Policies
+from netsvc.services.smtp_client.routing.settings import Login
 from netsvc.services.smtp_client.routing.table import Table
 from netsvc.services.smtp_client.terms import Relay
 
 log = Logger()
-
-
-@frozen
-class Login:
-    """Credentials for a smarthost."""
-
-    username: str
-    password: Secret
 
 
 @frozen
@@ -137,10 +129,3 @@ class Router:
                 relay = evolve(relay, username=login.username, password=login.password)
             relays.append(relay)
         return Hops(tuple(relays), source) if relays else Decision.later("4.7.5", "; ".join(avoided))
-
-
-def unknown_logins(places: Iterator[Place], logins: Mapping[str, Login]) -> Iterator[str]:
-    """The names of credentials that places use and nobody gave, for the check of settings."""
-    for place in places:
-        if isinstance(place, ToSmarthosts):
-            yield from (one.login for one in place.hosts if one.login is not None and one.login not in logins)

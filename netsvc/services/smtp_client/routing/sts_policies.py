@@ -74,9 +74,16 @@ class StsPolicies:
         self._now = now
         self._in_thread = in_thread
         self._failed: Cache[tuple[str, str], bool] = Cache(seconds, MAX_DOMAINS)
-        self._kept = load(path)
+        self._loaded: OrderedDict[str, Kept] | None = None
         self._saving = False
         self._changed = False
+
+    @property
+    def _kept(self) -> OrderedDict[str, Kept]:
+        """What is kept; the file is read when somebody asks first."""
+        if self._loaded is None:
+            self._loaded = load(self._path)
+        return self._loaded
 
     async def policy(self, domain: str) -> Policy | None:
         """What a domain wants, or None; never raises but when it is cancelled.

@@ -16,7 +16,8 @@ from netsvc.services.smtp_client.routing.mta_sts import Policy
 from netsvc.services.smtp_client.routing.places import Place, ToMX, place
 from netsvc.services.smtp_client.routing.policy import Policies
 from netsvc.services.smtp_client.routing.questions import MALFORMED
-from netsvc.services.smtp_client.routing.route import Hops, Local, Login, Router, Rules, unknown_logins
+from netsvc.services.smtp_client.routing.route import Hops, Local, Router, Rules
+from netsvc.services.smtp_client.routing.settings import Login
 from netsvc.services.smtp_client.routing.table import routes, tls_policies
 from netsvc.services.smtp_client.terms import Relay
 from tests.services.smtp_client.certs import authority, server
@@ -67,7 +68,7 @@ class Case(SynchronousTestCase):
                 routes=routes().parse(table, HERE),
                 default=default,
                 smarthost=Relay(host="", port=25, tls="verify", username="own", password=SECRET),
-                logins={"work": Login("anna", SECRET)},
+                logins={"work": Login("work", "anna", SECRET)},
             ),
             resolver=names,
             policies=Policies(
@@ -253,11 +254,6 @@ class Places(Case):
         hops = self.route(Names(), "a.example", "boss@b.example", table=table)
         self.assertEqual((hops.relays[0].host, hops.source), ("x.example", "routes, line 2 (from:boss@b.example)"))
         self.assertEqual(self.route(Names(), "x.c.example", table=table).enhanced, "5.1.2")
-
-    def test_logins(self) -> None:
-        """Names of credentials that nobody gave are found."""
-        where = [place("smtp:x login=work smtp:y login=home"), ToMX(), place("maildir:m")]
-        self.assertEqual(list(unknown_logins(iter(where), {"work": Login("a", SECRET)})), ["home"])
 
 
 class Never(Case):
