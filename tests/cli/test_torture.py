@@ -117,6 +117,9 @@ class Verdicts(SynchronousTestCase):
         self.assertLessEqual(max(map(len, lines)), 80)
         self.assertIn("MAIL WAS LOST in 4.", " ".join(lines))
         self.assertEqual(as_json([lost, fine], Way())["lost"], [4])
+        altered = Verdict(LATER, ((ALTERED, "message 4.1 arrived with another content"),), 1)
+        self.assertIn("MAIL WAS ALTERED in 4.", " ".join(summary([altered, fine], Way())))
+        self.assertEqual(as_json([altered], Way())["altered"], [4])
         self.assertIn("Proven", " ".join(summary([fine], Way())))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from netsvc.cli.torture.terms import Fault, Way
-from netsvc.cli.torture.verdict import LOST, PASSED, Verdict
+from netsvc.cli.torture.verdict import ALTERED, LOST, PASSED, Verdict
 from netsvc.errors import printable
 
 WIDTH = 80  # columns
@@ -39,13 +39,14 @@ def summary(verdicts: Sequence[Verdict], way: Way) -> Iterator[str]:
     total = {result: sum(one.results.get(result, 0) for one in verdicts) for result in RESULTS}
     copies = sum(one.copies for one in verdicts)
     bad = [one for one in verdicts if one.kind != PASSED]
-    lost = [one for one in verdicts if any(kind == LOST for kind, _ in one.findings)]
+    lost, altered = _with(LOST, verdicts), _with(ALTERED, verdicts)
     text = (
         f"{len(verdicts)} faults by {way}: {total['delivered']} deliveries, {total['retry']} tries put off, "
         f"{total['permanent']} sent back, {total['ambiguous']} of unknown result; {copies} copies arrived. "
     )
-    if lost:
-        text += f"MAIL WAS LOST in {_numbers(lost)}."
+    if lost or altered:
+        found = (("LOST", lost), ("ALTERED", altered))
+        text += " ".join(f"MAIL WAS {what} in {_numbers(some)}." for what, some in found if some)
     elif bad:
         text += f"Nothing was lost, but {_numbers(bad)} did not go as it must."
     else:
@@ -61,7 +62,8 @@ def as_json(verdicts: Sequence[Verdict], way: Way) -> dict[str, Any]:
     return {
         "way": str(way),
         "passed": all(one.kind == PASSED for one in verdicts),
-        "lost": [one.fault.number for one in verdicts if any(kind == LOST for kind, _ in one.findings)],
+        "lost": [one.fault.number for one in _with(LOST, verdicts)],
+        "altered": [one.fault.number for one in _with(ALTERED, verdicts)],
         "faults": [
             {
                 "number": one.fault.number,
@@ -75,6 +77,10 @@ def as_json(verdicts: Sequence[Verdict], way: Way) -> dict[str, Any]:
             for one in verdicts
         ],
     }
+
+
+def _with(kind: str, verdicts: Iterable[Verdict]) -> list[Verdict]:
+    return [one for one in verdicts if any(found == kind for found, _ in one.findings)]
 
 
 def _numbers(verdicts: Iterable[Verdict]) -> str:
