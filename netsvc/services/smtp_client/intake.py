@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from twisted.logger import Logger
 
 from netsvc.interfaces import IMetrics
-from netsvc.outbox.model import Accepted, KeyConflictError, OutboxError, StoreFullError, Submission
+from netsvc.outbox.model import (
+    Accepted,
+    KeyConflictError,
+    OutboxError,
+    StoreFullError,
+    Submission,
+    SuppressedError,
+)
 from netsvc.outbox.runner import Runner
 from netsvc.services.smtp_client.submission_wire import MAX_KEY, Refusal
 from netsvc.services.smtp_client.trace import examine, split_head
@@ -81,6 +88,8 @@ class Intake:
             raise self.refused(refusal, submitter) from None
         except KeyConflictError as error:
             raise self.refused(Refusal("5.5.4", str(error)), submitter) from None
+        except SuppressedError as error:
+            raise self.refused(Refusal("5.7.1", str(error)), submitter) from None
         except StoreFullError as error:
             raise self.refused(Refusal("4.3.1", str(error)), submitter) from None
         except OutboxError as error:

@@ -212,7 +212,9 @@ class EndpointProtocol(Protocol):
             home.log.failure("a request failed by a fault of ours", event="mail-submission-fault")
             fault = Refusal("4.3.0", "a fault in the daemon; its log says more")
             return self._wire.refuse(problem_of(fault), close=close)
-        said = {"id": accepted.queue_id, "repeated": accepted.repeated}
+        said: dict[str, Any] = {"id": accepted.queue_id, "repeated": accepted.repeated}
+        if accepted.refused:
+            said["refused"] = dict(accepted.refused)
         return self._wire.answer(202, said, close=close)
 
     def _read(self, posted: Posted, body: bytes) -> Deferred[Any]:

@@ -203,7 +203,7 @@ class ListenerProtocol(Protocol):
         except Refusal as refusal:
             self._wire.refused(refusal)
         else:
-            self._wire.taken(accepted.queue_id, accepted.repeated)
+            self._wire.taken(accepted.queue_id, repeated=accepted.repeated, suppressed=accepted.refused)
         finally:
             self._allowance.give_back()
 

@@ -17,7 +17,7 @@ answer; until then no command is looked at, so that replies are in order whateve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from attrs import Factory, define, field, frozen
 
@@ -230,11 +230,15 @@ class Conversation:
         if state.transaction is not None:
             state.transaction.drop(Refusal("4.3.1", "too many messages arrive at the same time; try again later"))
 
-    def taken(self, queue_id: str, repeated: bool) -> None:
-        """The message is safely kept."""
+    def taken(self, queue_id: str, *, repeated: bool = False, suppressed: Collection[str] = ()) -> None:
+        """The message is safely kept.
+
+        :param suppressed: recipients who will not get it.
+        """
         self._waiting = False
         self._state.idle = 0
-        self._finish(250, "2.0.0", f"kept as {queue_id}" + (", as before" if repeated else ""))
+        more = (", as before" if repeated else "") + (f", but not for {', '.join(suppressed)}" if suppressed else "")
+        self._finish(250, "2.0.0", f"kept as {queue_id}{more}")
 
     def refused(self, refusal: Refusal) -> None:
         """The message is not kept."""

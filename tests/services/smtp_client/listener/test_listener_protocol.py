@@ -19,7 +19,7 @@ from netsvc.errors import BadValue, StartError
 from netsvc.net.passwords import htpasswd
 from netsvc.net.passwords.checks import PasswordChecks
 from netsvc.net.passwords.users import UserFile
-from netsvc.outbox.model import StoreFullError
+from netsvc.outbox.model import StoreFullError, SuppressedError
 from netsvc.services.smtp_client.intake import Intake, take_key
 from netsvc.services.smtp_client.listener import protocol as module
 from netsvc.services.smtp_client.listener.login import FAILURES, Logins
@@ -115,6 +115,15 @@ class Taking(ListenerCase):
             protocol.dataReceived(mail)
             self.assertEqual(self.codes(transport)[-1], code)
         self.assertEqual(self.store.database.audit().accepted, 0)
+
+    def test_suppressed(self) -> None:
+        """Recipients on the suppression list are named; when nobody else is left the message is refused."""
+        self.store.failures["accept"] = [SuppressedError({"b@y": "bounced"})]
+        protocol, transport = self.open()
+        protocol.dataReceived(MAIL)
+        self.assertEqual(self.codes(transport)[-1], 554)
+        protocol._wire.taken("q1", suppressed={"b@y": "bounced"})
+        self.assertEqual(protocol._wire.output(), b"250 2.0.0 kept as q1, but not for b@y\r\n")
 
     def test_the_key_of_a_message(self) -> None:
         """The field is found whatever its case, and taken out; twice, folded or empty it is none."""

@@ -54,7 +54,7 @@ class Talk:
                 case Message():
                     self.messages.append(event)
                     if self.refusal is None:
-                        self.wire.taken("q1", False)
+                        self.wire.taken("q1")
                     else:
                         self.wire.refused(self.refusal)
                 case StartTls():
