@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain, zip_longest
 from typing import Any
+from weakref import WeakValueDictionary
 
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, gatherResults
 from twisted.logger import Logger
 
 from netsvc.services.smtp_client.routing.answers import MX, TLSA, Answer
@@ -49,6 +50,7 @@ class Resolver:
         self._timeout = timeout
         self._exchange = exchange
         self._cache: Cache[tuple[str, Kind], Answer[Any]] = Cache(reactor.seconds, MAX_CACHED)
+        self._locks: WeakValueDictionary[tuple[str, Kind], DeferredLock] = WeakValueDictionary()
 
     async def mx(self, domain: str) -> Answer[MX]:
         """The hosts that take mail for a domain."""
@@ -71,10 +73,18 @@ class Resolver:
     async def _ask(self, name: str, kind: Kind) -> Answer[Any]:
         key = (name.lower(), kind)
         answer = self._cache.get(key)
-        if answer is None:
-            answer = await self._look_up(name, kind)
-            self._cache.put(key, answer, FAILURE_TTL if answer.status == "failed" else answer.ttl)
-        return answer
+        if answer is not None:
+            return answer
+        lock = self._locks.setdefault(key, DeferredLock())
+        await lock.acquire()  # who asks the same meanwhile waits, and then finds it in the cache
+        try:
+            answer = self._cache.get(key)
+            if answer is None:
+                answer = await self._look_up(name, kind)
+                self._cache.put(key, answer, FAILURE_TTL if answer.status == "failed" else answer.ttl)
+            return answer
+        finally:
+            lock.release()
 
     async def _look_up(self, name: str, kind: Kind) -> Answer[Any]:
         reason = "there is no DNS server to ask"

@@ -13,8 +13,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from attrs import frozen
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from netsvc.services.smtp_client.routing.answers import Resolve
@@ -77,6 +79,7 @@ class StsPolicies:
         self._loaded: OrderedDict[str, Kept] | None = None
         self._saving = False
         self._changed = False
+        self._locks: WeakValueDictionary[str, DeferredLock] = WeakValueDictionary()
 
     @property
     def _kept(self) -> OrderedDict[str, Kept]:
@@ -103,6 +106,17 @@ class StsPolicies:
         return kept.policy if kept else None
 
     async def _refreshed(self, domain: str, current: str) -> Kept | None:
+        lock = self._locks.setdefault(domain, DeferredLock())
+        await lock.acquire()
+        try:
+            kept = self._kept.get(domain)
+            if kept and kept.id == current and kept.fresh(self._now()):
+                return kept  # somebody else's fetch has ended meanwhile
+            return await self._fetched(domain, current)
+        finally:
+            lock.release()
+
+    async def _fetched(self, domain: str, current: str) -> Kept | None:
         if self._failed.get((domain, current)):
             return None
         try:

@@ -153,8 +153,11 @@ class End(Protocol):
 class Options:
     """The server's side of TLS."""
 
-    def __init__(self, leaf: Issued, *others: Issued) -> None:
+    def __init__(self, leaf: Issued, *others: Issued, old: bool) -> None:
         self._context = SSL.Context(SSL.TLS_METHOD)
+        if old:
+            self._context.set_cipher_list(b"ALL:@SECLEVEL=0")
+            self._context.set_max_proto_version(SSL.TLS1_1_VERSION)
         self._context.use_privatekey(leaf.key)
         self._context.use_certificate(leaf.certificate)
         for one in others:
@@ -164,9 +167,9 @@ class Options:
         return SSL.Connection(self._context, None)
 
 
-def shake(relay: Relay, *chain: Issued) -> tuple[DaneTLS, End, End]:
+def shake(relay: Relay, *chain: Issued, old: bool = False) -> tuple[DaneTLS, End, End]:
     """A handshake in memory: the client's side of TLS, the client, the server."""
-    options = Options(*chain)
+    options = Options(*chain, old=old)
     creator, client, far, clock = DaneTLS(relay), End(), End(), Clock()
     here = TLSMemoryBIOFactory(creator, True, Factory.forProtocol(lambda: client), clock).buildProtocol(None)
     there = TLSMemoryBIOFactory(options, False, Factory.forProtocol(lambda: far), clock).buildProtocol(None)
@@ -202,6 +205,13 @@ class Handshakes(SynchronousTestCase):
         self.assertEqual((creator.problem, far.received), (None, b"hello"))
         creator, _, far = shake(self.relay(one, host="alias.example"), LEAF, CA)
         self.assertEqual((creator.problem, far.received), ("the server's certificate bears other names", b""))
+
+    def test_mail_fault_21_dane_handshake(self) -> None:
+        """A server that knows only TLS 1.1 gets nothing, though a record names its certificate."""
+        creator, client, far = shake(self.relay(record(3, 1, 1, LEAF)), LEAF, old=True)
+        self.assertEqual(far.received, b"")
+        self.assertIsNone(creator.problem)
+        self.assertIn("TLS handshake failed", handshake_problem(creator, client.lost.value))
 
     def test_which(self) -> None:
         """Records make it DANE; without them the authorities of this machine are asked."""

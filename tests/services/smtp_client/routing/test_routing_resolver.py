@@ -272,6 +272,20 @@ class LookUps(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(now(Resolver(Clock(), tuple, random=lambda: 0.0).mx("a.example")).status, "failed")
 
+    def test_at_once(self) -> None:
+        """Who asks the same while a question is out waits for its answer; one who leaves does not spoil it."""
+        waiting: Deferred[None] = Deferred()
+        resolver, script, _ = self.make(waiting, found(MX(1, "m")))
+        first, second, third = (Deferred.fromCoroutine(resolver.mx("a.example")) for _ in range(3))
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertEqual(self.successResultOf(third).status, "found")
+        self.assertEqual(len(script.asked), 2)
+        now(resolver.mx("a.example"))
+        self.assertEqual(len(script.asked), 2)
+
     def test_cancelled(self) -> None:
         """To cancel a look-up ends it."""
         resolver, _, _ = self.make(Deferred())

@@ -208,6 +208,16 @@ class Keeping(SynchronousTestCase):
         now(policies.policy("a.example"))
         self.assertEqual(len(self.web.asked), 3)
 
+    def test_at_once(self) -> None:
+        """Of many messages at once one fetches the policy, and all heed it."""
+        waiting: Deferred[bytes] = Deferred()
+        policies = self.make(waiting)
+        self.publish("1")
+        asked = [Deferred.fromCoroutine(policies.policy("a.example")) for _ in range(20)]
+        waiting.callback(POLICY)
+        self.assertEqual({self.successResultOf(one) for one in asked}, {read_policy(POLICY)})
+        self.assertEqual(self.web.asked, ["a.example"])
+
     def test_kept_on_disk(self) -> None:
         """A daemon that starts again knows the policies; the file is private and no other remains."""
         policies = self.make(POLICY)
