@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -174,6 +175,20 @@ class LiveSms(SynchronousTestCase):
             gateway.answer = ihuyi
             wait_until(lambda: shown(one, queue_id)["targets"][0]["state"] == "delivered", one.log())
             self.assertEqual({one.headers["idempotency-key"] for one in gateway.asked}, {f"{queue_id}-0"})
+
+    def test_killed_in_a_request(self) -> None:
+        """A daemon that is killed while the gateway thinks does not send again when it is back: held as ambiguous."""
+        with Gateway(lambda _: None) as gateway, daemon(section("ihuyi", gateway.url(IHUYI))) as one:
+            queue_id = sms(one, "send", "--to", NUMBER, TEXT).stdout.strip()
+            wait_until(lambda: gateway.asked, one.log())
+            one.stop(signal.SIGKILL)
+            one.lines.clear()
+            one.start()
+            one.wait_for(r"ready: \d+ services")
+            item = shown(one, queue_id)
+            self.assertEqual((item["state"], item["targets"][0]["state"]), ("done", "ambiguous"))
+            self.assertEqual(len(gateway.asked), 1)
+            self.assertIn("the books balance", sms(one, "audit").stdout)
 
     def test_nobody_there(self) -> None:
         """A refused connection is tried again, and the message goes when the gateway is there."""

@@ -121,6 +121,7 @@ class _Attempt:
         self._content = content
         self._exchange: Exchange | None = None
         self._rest = ""  # why the numbers that are left have to wait
+        self._unreachable = False
 
     def start(self) -> Deferred[Iterable[Outcome]]:
         done: Deferred[Iterable[Outcome]] = Deferred(lambda _: self._stop())
@@ -157,6 +158,7 @@ class _Attempt:
         try:
             reply = await self._exchanged(request)
         except NotSentError as error:
+            self._unreachable = self._rest != STOPPED
             self._rest = self._rest or "the gateway could not be reached for a number before"
             return self._outcome(target, "retry", str(error))
         except UnknownError as error:
@@ -182,6 +184,7 @@ class _Attempt:
             code=reply.status if reply else None,
             text=text,
             via=self._courier.via,
+            unreachable=self._unreachable,
         )
 
 

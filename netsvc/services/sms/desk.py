@@ -31,6 +31,7 @@ class Rules:
     """What may be handed in, by whom.
 
     :param national_only: the gateway takes numbers of our own country only.
+    :param destination: the gateway's word in the outbox, which leaves it alone for a time when it cannot be reached.
     :param operators: uids that see everybody's messages and may remove and requeue them.
     """
 
@@ -38,6 +39,7 @@ class Rules:
     national_only: bool
     max_segments: int
     max_recipients: int
+    destination: str
     operators: frozenset[int] = field(default=frozenset({0}))
 
 
@@ -121,6 +123,7 @@ class Desk:
                     sender="",
                     targets=labels(numbers),
                     content=content,
+                    destinations=(self._rules.destination,) * len(numbers),
                     key=request.key,
                     meta={"pid": str(peer.pid), "template": request.template, "segments": str(len(segments.parts))},
                 )

@@ -14,6 +14,7 @@ from netsvc.config.server import ServerSettings
 from netsvc.errors import StartError
 from netsvc.interfaces import IRuntime
 from netsvc.outbox.custody import Custody
+from netsvc.outbox.destinations import Pace
 from netsvc.outbox.retry import RetryPolicy
 from netsvc.outbox.runner import Limits as RunnerLimits
 from netsvc.outbox.runner import Runner
@@ -68,6 +69,7 @@ def make_service(settings: SmsSettings, runtime: IRuntime) -> IService:
             national_only="national" in gateway.names(),
             max_segments=settings.max_segments,
             max_recipients=settings.max_recipients,
+            destination=gateway.host(),
             operators=frozenset({0, os.geteuid()}),
         ),
         Limits(
@@ -131,5 +133,10 @@ def _runner(settings: SmsSettings, runtime: IRuntime) -> Runner:
         custody=custody,
         metrics=runtime.metrics,
         random=random.SystemRandom().random,
-        limits=RunnerLimits(concurrency=settings.concurrency, drain_timeout=settings.drain_timeout, keep=settings.keep),
+        limits=RunnerLimits(
+            pace=Pace(concurrency=settings.concurrency, first=settings.retry_first, longest=settings.retry_longest),
+            concurrency=settings.concurrency,
+            drain_timeout=settings.drain_timeout,
+            keep=settings.keep,
+        ),
     )

@@ -208,7 +208,8 @@ class DeliveryTests(SynchronousTestCase):
         """When the gateway is not there, or silent, the message's other numbers are for later, unasked."""
         attempt = self.attempt(*NUMBERS)
         self.refuse()
-        self.assertEqual([one.result for one in self.successResultOf(attempt)], ["retry", "retry"])
+        outcomes = self.successResultOf(attempt)
+        self.assertEqual([(one.result, one.unreachable) for one in outcomes], [("retry", True), ("retry", True)])
         attempt = self.attempt(*NUMBERS)
         self.connect()
         self.reactor.advance(10)

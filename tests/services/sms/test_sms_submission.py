@@ -158,6 +158,7 @@ class SocketTests(SynchronousTestCase):
             "national_only": False,
             "max_segments": 2,
             "max_recipients": 3,
+            "destination": "gw.example",
             **rules,
         }
         limits = Limits(per_number=per_number, per_template=(), total=())
