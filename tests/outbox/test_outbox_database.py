@@ -26,6 +26,7 @@ from netsvc.outbox.model import (
     NoSuchItemError,
     Outcome,
     Result,
+    Selection,
 )
 from netsvc.outbox.retry import DAY
 from netsvc.outbox.sqlite_database import Database
@@ -370,7 +371,10 @@ class Opening(SynchronousTestCase):
 
 OPERATIONS = st.lists(
     st.tuples(
-        st.sampled_from(["accept", "claim", "settle", "release", "recover", "remove", "requeue", "purge"]),
+        st.sampled_from(
+            "accept,claim,settle,release,recover,remove,requeue,purge,hold all,release all,flush all,requeue all,"
+            "hold domain,remove domain".split(",")
+        ),
         st.integers(0, 5),
         st.sampled_from(["delivered", "retry", "permanent", "ambiguous"]),
         st.booleans(),
@@ -383,7 +387,7 @@ class AnyHistory(SynchronousTestCase):
     @settings(derandomize=True, deadline=None, max_examples=100)
     @given(OPERATIONS)
     def test_balance(self, operations: list[tuple[str, int, Result, bool]]) -> None:
-        """After any history the books balance, what is open is what waits, and no item has two holders."""
+        """After any history the books balance, what is open is what waits, and no parcel has two holders."""
         database = Database(sqlite3.connect(":memory:", isolation_level=None), random.Random(1).random)
         database.connection.executescript(sqlite_schema.SCHEMA)
         custody = {hold: Custody(ambiguous="hold" if hold else "retry") for hold in (False, True)}
@@ -394,8 +398,9 @@ class AnyHistory(SynchronousTestCase):
             now += number * 1000
             try:
                 if operation == "accept":
-                    targets = [f"{n}@x" for n in range(number + 1)]
-                    ids.append(database.accept(submission(*targets), now).queue_id)
+                    targets = [f"{n}@{'x' if n % 3 else 'y'}" for n in range(number + 1)]
+                    ways = tuple("even" if n % 2 == 0 else "odd" for n in range(number + 1)) if hold else ()
+                    ids.append(database.accept(submission(*targets, destinations=ways), now).queue_id)
                 elif operation == "claim":
                     held += database.claim("me", number + 1, 1 << 20, now)
                 elif operation == "settle" and held:
@@ -411,9 +416,18 @@ class AnyHistory(SynchronousTestCase):
                     getattr(database, operation)(ids[number % len(ids)], "uid:0", now)
                 elif operation == "purge":
                     database.purge(now - 2000)
+                elif " " in operation:
+                    verb, _, what = operation.partition(" ")
+                    chosen = Selection(everything=True) if what == "all" else Selection(domain="y")
+                    database.operate(verb, chosen, "uid:0", now)  # type: ignore[arg-type]
             except (NoSuchItemError, DamagedError):
                 pass
-            self.assertEqual(len({one.item.queue_id for one in held}), len(held))
+            self.assertEqual(len({(one.item.queue_id, one.parcel) for one in held}), len(held))
+            earliest = database.connection.execute(
+                "SELECT destination, min(next_at) FROM parcel WHERE state = 'waiting' GROUP BY destination"
+            )
+            named = database.connection.execute("SELECT name, next_at FROM destination")
+            self.assertEqual(dict(named.fetchall()), dict(earliest.fetchall()))
             audit = database.audit()
             self.assertTrue(audit.balanced, audit)
             waiting = sum(one.state == "waiting" for item in database.listing("", 1000) for one in item.targets)
