@@ -369,11 +369,11 @@ class Opening(SynchronousTestCase):
                 connect(temporary(self))
 
 
+OF_OPERATORS = ("hold all", "release all", "flush all", "requeue all", "hold domain", "remove domain")
 OPERATIONS = st.lists(
     st.tuples(
         st.sampled_from(
-            "accept,claim,settle,release,recover,remove,requeue,purge,hold all,release all,flush all,requeue all,"
-            "hold domain,remove domain".split(",")
+            ["accept", "claim", "settle", "release", "recover", "remove", "requeue", "purge", *OF_OPERATORS]
         ),
         st.integers(0, 5),
         st.sampled_from(["delivered", "retry", "permanent", "ambiguous"]),
