@@ -20,17 +20,9 @@ from zope.interface import implementer
 from netsvc.net.addresses import canonical
 from netsvc.services.smtp_client.allowance import Allowance
 from netsvc.services.smtp_client.intake import Intake, take_key
+from netsvc.services.smtp_client.listener.events import End, Event, Login, Message, Room, StartTls, Terms
 from netsvc.services.smtp_client.listener.login import Logins
-from netsvc.services.smtp_client.listener.wire import (
-    Conversation,
-    End,
-    Event,
-    Login,
-    Message,
-    Room,
-    StartTls,
-    Terms,
-)
+from netsvc.services.smtp_client.listener.wire import Conversation
 from netsvc.services.smtp_client.memory import Budget
 from netsvc.services.smtp_client.submission_wire import Refusal
 

@@ -11,10 +11,10 @@ from netsvc.interfaces import IRuntime
 from netsvc.net.passwords.checks import PasswordChecks
 from netsvc.net.passwords.users import UserFile
 from netsvc.services.smtp_client.intake import Intake
+from netsvc.services.smtp_client.listener.events import Terms
 from netsvc.services.smtp_client.listener.login import Logins
 from netsvc.services.smtp_client.listener.protocol import ListenerFactory, ListenerRules
 from netsvc.services.smtp_client.listener.settings import ListenerSettings
-from netsvc.services.smtp_client.listener.wire import Terms
 
 
 class Listener(MultiService):

@@ -17,13 +17,14 @@ answer; until then no command is looked at, so that replies are in order whateve
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define
 
 from netsvc.services.smtp_client.listener import commands
 from netsvc.services.smtp_client.listener.commands import MAX_AUTH_LINE, MAX_COMMAND, CommandError
 from netsvc.services.smtp_client.listener.envelope import Transaction
+from netsvc.services.smtp_client.listener.events import End, Event, Message, Room, StartTls, Terms
 from netsvc.services.smtp_client.listener.octets import (
     BareLineEndError,
     DotReader,
@@ -31,6 +32,7 @@ from netsvc.services.smtp_client.listener.octets import (
     LongLineError,
 )
 from netsvc.services.smtp_client.listener.replies import final_code, lines, reply
+from netsvc.services.smtp_client.listener.sasl import Exchange
 from netsvc.services.smtp_client.submission_wire import Refusal
 
 MAX_ERRORS = 20  # commands in a conversation that could not be obeyed
@@ -39,72 +41,6 @@ MAX_LOGINS = 3  # failed ones in a conversation, RFC 4954 4 leaves the number to
 
 # What browsers and message headers begin with: a page may make a browser send such to a port of this machine.
 _FOREIGN = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"))
-
-
-@frozen(kw_only=True)
-class Terms:
-    """What one listener offers.
-
-    :param host: our name.
-    :param max_message: octets.
-    :param login: whether senders must log in; then they can under TLS or when they are near.
-    :param starttls: whether there is a certificate.
-    """
-
-    host: str
-    max_message: int
-    max_recipients: int
-    login: bool
-    starttls: bool
-
-
-@frozen
-class Login:
-    """Somebody wants to log in: answer with logged_in or login_refused."""
-
-    user: str
-    password: str = field(repr=False)
-
-
-@frozen
-class Room:
-    """A message is about to come: answer with go_ahead when there is memory for it.
-
-    :param octets: how long it will be; None when that is not said.
-    """
-
-    octets: int | None
-
-
-@frozen(kw_only=True)
-class Message:
-    """A message is here: answer with taken or refused."""
-
-    sender: str
-    recipients: tuple[str, ...]
-    meta: Mapping[str, str]
-    content: bytes = field(repr=False)
-
-
-@frozen
-class StartTls:
-    """Send what is to be sent, begin TLS, and say secured."""
-
-
-@frozen
-class End:
-    """Send what is to be sent and close."""
-
-
-Event = Login | Room | Message | StartTls | End
-
-
-@define
-class _Sasl:
-    """An AUTH exchange under way."""
-
-    mechanism: str
-    user: bytes | None = None
 
 
 @define(eq=False)
@@ -118,7 +54,7 @@ class _State:
     errors: int = 0
     idle: int = 0
     logins: int = 0
-    sasl: _Sasl | None = None
+    sasl: Exchange | None = None
     transaction: Transaction | None = None
     reader: DotReader | None = None
     chunk: commands.Chunk | None = None
@@ -377,33 +313,22 @@ class Conversation:
         if not (state.secure or self._near):
             raise CommandError(538, "5.7.11", "only under TLS")
         name, _, initial = arguments.partition(b" ")
-        mechanism = name.decode("ascii", "replace").upper()
-        if mechanism not in ("PLAIN", "LOGIN"):
-            raise CommandError(504, "5.5.4", "PLAIN and LOGIN are what there is")
-        state.sasl = _Sasl(mechanism)
+        state.sasl = Exchange(name.decode("ascii", "replace").upper())
         if initial:
             return self._go_on_with_sasl(state.sasl, initial.lstrip(b" "))
-        state.out.append(reply(334, "", "VXNlcm5hbWU6" if mechanism == "LOGIN" else ""))
+        state.out.append(reply(334, "", state.sasl.challenge))
         return None
 
-    def _go_on_with_sasl(self, sasl: _Sasl, line: bytes) -> Event | None:
-        state = self._state
-        if line == b"*":
-            raise CommandError(501, "5.7.0", "as you like")
-        octets = commands.from_base64(line)
-        if sasl.mechanism == "PLAIN":
-            found = commands.plain(octets)
-        elif sasl.user is None:
-            sasl.user = octets
-            state.out.append(reply(334, "", "UGFzc3dvcmQ6"))
+    def _go_on_with_sasl(self, sasl: Exchange, line: bytes) -> Event | None:
+        found = sasl.step(line)
+        if found is True:
+            self._state.out.append(reply(334, "", sasl.challenge))
             return None
-        else:
-            found = commands.login(sasl.user, octets)
-        state.sasl = None
-        if found is None:
+        self._state.sasl = None
+        if not found:
             self.login_refused(535, "5.7.8", "this is nobody")
             return None
-        return Login(*found)
+        return found
 
     # Transactions
 

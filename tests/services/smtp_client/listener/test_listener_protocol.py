@@ -22,10 +22,10 @@ from netsvc.net.passwords.users import UserFile
 from netsvc.outbox.model import StoreFullError, SuppressedError
 from netsvc.services.smtp_client.intake import Intake, take_key
 from netsvc.services.smtp_client.listener import protocol as module
+from netsvc.services.smtp_client.listener.events import Terms
 from netsvc.services.smtp_client.listener.login import FAILURES, Logins
 from netsvc.services.smtp_client.listener.protocol import ListenerFactory, ListenerProtocol, ListenerRules
 from netsvc.services.smtp_client.listener.settings import tls_place
-from netsvc.services.smtp_client.listener.wire import Terms
 from netsvc.services.smtp_client.settings import SmtpClientSettings
 from netsvc.services.smtp_client.submission_wire import Refusal
 from tests.outbox.kit import START
