@@ -245,12 +245,11 @@ class Programs(SynchronousTestCase):
 
     def test_operators(self) -> None:
         """What waits is held, explained, listed, released and deleted; a suppressed address is refused."""
+        bound = socket.socket()  # where nobody listens
+        self.addCleanup(bound.close)
+        bound.bind(("127.0.0.1", 0))
+        relay = f"smtp:127.0.0.1:{bound.getsockname()[1]}\ntls = none"
         self.daemon.stop()
-        with socket.socket() as bound:  # nobody listens there
-            bound.bind(("127.0.0.1", 0))
-            self.operate_on(f"smtp:127.0.0.1:{bound.getsockname()[1]}\ntls = none")
-
-    def operate_on(self, relay: str) -> None:
         self.daemon.config.write_text(self.daemon.config.read_text().replace("maildir:mail", relay))
         self.daemon.lines.clear()
         self.daemon.start()

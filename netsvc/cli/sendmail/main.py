@@ -39,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = sys.argv if argv is None else argv
     program = argv[0].rpartition("/")[2]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character is no failure
     try:
         return _run(parse(argv[0], argv[1:]))
     except (UsageError, AddressError) as error:
@@ -87,7 +90,8 @@ def _deliver(options: Options) -> int:
         raise UsageError("recipients stand on the command line, or in the message with -t")
     recipients = [one for word in options.recipients for one in addresses(word)]
     sender = _sender(options.sender)
-    content = _read(sys.stdin.buffer, options.dot_ends)
+    # Without a standard input, which some daemons close for their children, the message is empty.
+    content = b"" if sys.stdin is None else _read(sys.stdin.buffer, options.dot_ends)
     found = head.read(content)
     if options.from_header:
         try:

@@ -188,6 +188,20 @@ class Delivering(SendmailCase):
         for words in (("b@x",), ("-i", "b@x")):
             self.assertEqual(self.run_sendmail(*words, stdin=b"a\n" * 100)[0], EX_DATAERR)
 
+    def test_no_input(self) -> None:
+        """Without a standard input the message is empty, but for its From."""
+        service = self.serve(ACCEPTED)
+        with mock.patch.object(sys, "stdin", None):
+            self.assertEqual(main.main(["sendmail", "b@x"]), EX_OK)
+        self.assertEqual(service.asked[0][1], b"From: Jo Ho <jo@box.example>\r\n\r\n")
+
+    def test_terminal(self) -> None:
+        """A terminal that cannot show a character is no failure."""
+        out = io.TextIOWrapper(io.BytesIO(), "ascii")
+        with contextlib.redirect_stdout(out):
+            self.assertEqual(main.main(["sendmail", "-bv", "用户@x"]), EX_OK)
+        self.assertIn(b"\\u7528", out.buffer.getvalue())  # type: ignore[attr-defined]
+
     def test_interrupted(self) -> None:
         """Ctrl-C sends nothing; input that cannot be read is 74."""
         for error, status in ((KeyboardInterrupt(), 130), (OSError(5, "Input/output error"), EX_IOERR)):
