@@ -7,7 +7,7 @@ from itertools import chain, zip_longest
 from typing import Any
 from weakref import WeakValueDictionary
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, FirstError, gatherResults
 from twisted.logger import Logger
 
 from netsvc.services.smtp_client.routing.answers import MX, TLSA, Answer
@@ -67,7 +67,10 @@ class Resolver:
     async def addresses(self, host: str) -> Answer[str]:
         """IPv6 and IPv4 addresses, in turn."""
         both = [Deferred.fromCoroutine(self._ask(host, kind)) for kind in ("AAAA", "A")]
-        six, four = await gatherResults(both, consumeErrors=True)
+        try:
+            six, four = await gatherResults(both, consumeErrors=True)
+        except FirstError as error:  # only when it is cancelled
+            raise CancelledError from error
         return together(six, four)
 
     async def _ask(self, name: str, kind: Kind) -> Answer[Any]:

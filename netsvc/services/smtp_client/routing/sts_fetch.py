@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
@@ -90,6 +90,8 @@ class Fetcher:
             response: Any = await agent.request(b"GET", where, Headers({b"Accept": [b"text/plain"]}))
         except ConnectError:
             raise FetchError(f"{host} cannot be reached") from None
+        except CancelledError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a server makes of HTTP or TLS
             problem = creator.problem or f"it does not answer as a web server ({type(error).__name__})"
             raise FetchError(f"{host}: {problem}") from None

@@ -292,6 +292,10 @@ class LookUps(SynchronousTestCase):
         asked = Deferred.fromCoroutine(resolver.mx("a.example"))
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
+        resolver, _, _ = self.make(Deferred(), Deferred())
+        both = Deferred.fromCoroutine(resolver.addresses("m.example"))
+        both.cancel()
+        self.failureResultOf(both, CancelledError)
 
     def test_tlsa_name(self) -> None:
         """TLSA records stand at the port's name."""
