@@ -145,15 +145,15 @@ class Tutorials(SharedCase):
         states = self.states("starttls", queue_id)
         self.assertEqual(states.pop("nobody@example.com"), "bounced")
         self.assertEqual(set(states.values()), {"delivered"})
-        told = self.netsvc("show", queue_id, way="starttls").stdout
-        self.assertRegex(told, r"recipient +nobody@example\.com: bounced 550 5\.1\.1 .*User unknown")
+        told = " ".join(self.netsvc("show", queue_id, way="starttls").stdout.split())  # its lines are wrapped
+        self.assertRegex(told, r"recipient nobody@example\.com: bounced 550 5\.1\.1 .*User unknown")
 
     def test_wrong_password(self) -> None:
         """A wrong password puts the mail off, with the server's code and words; the password is in no output."""
         queue_id = self.send("wrong", "--to", "b@example.com", "--subject", "never")
         wait_until(lambda: self.shown("wrong", queue_id)["ledger"])
         told = self.netsvc("queue", way="wrong").stdout + self.netsvc("show", queue_id, way="wrong").stdout
-        self.assertRegex(told, r"535 5\.7\.8 .*authentication fail")
+        self.assertRegex(" ".join(told.split()), r"535 5\.7\.8 .*authentication fail")
         self.assertEqual(self.states("wrong", queue_id), {"b@example.com": "waiting"})
         for word in (PASSWORD, "AG5vdGhpbmc", "nothing"):
             self.assertNotIn(word, told + self.daemon.log())
