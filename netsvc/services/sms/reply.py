@@ -17,7 +17,6 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any, Literal
 
-import attrs
 from attrs import field, frozen
 
 from netsvc.config.values import nearest
@@ -38,7 +37,7 @@ _STEP = re.compile(r"\.([A-Za-z0-9_-]+)|\[([0-9]+|\*)\]")
 _MISSING = object()
 
 
-@attrs.define(slots=False)
+@frozen(slots=False)
 class Reply:
     """A reply, whole.
 

@@ -26,6 +26,15 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(windows.wait("a", 1, 200.0), 3400)
         self.assertEqual(windows.wait("a", 3, 20.0), math.inf)
 
+    def test_many_numbers(self) -> None:
+        """However many numbers come by, each is remembered as long as its window lasts."""
+        windows = Windows((Rate(1, 60.0),))
+        for n in range(10_000):
+            windows.add(str(n), 1, n / 100)
+        self.assertEqual(
+            [windows.wait(str(n), 1, 100.0) > 0 for n in (0, 3999, 4001, 9999)], [False, False, True, True]
+        )
+
     def test_all_or_nothing(self) -> None:
         """A message that one limit forbids counts in none; what was not taken after all is given back."""
         limits = Limits(per_number=(Rate(1, 60.0),), per_template=(Rate(3, 60.0),), total=(Rate(5, 60.0),))

@@ -245,6 +245,8 @@ class SocketTests(SynchronousTestCase):
             self.assertEqual((show["ok"], len(queue["items"])), (found, int(found)), uid)
         (refused,) = self.exchange(ask("remove", id=mine["id"]))
         self.assertEqual(refused["code"], "5.7.1")
+        removed, queue = self.exchange(ask("requeue", id=mine["id"]) + ask("queue"), 0)
+        self.assertEqual((removed["ok"], len(queue["items"])), (False, 1))  # it is being attempted
         unknown, _ = self.exchange(ask("requeue", id="0a") + ask("audit"), 0)
         self.assertFalse(unknown["ok"])
 
