@@ -261,6 +261,7 @@ class Programs(SynchronousTestCase):
 
         queue_id = self.run_program(SENDMAIL, "-v", "b@x.example", "c@y.example", stdin=b"\n").decode().split()[-1]
         wait_until(lambda: "refused" in mail("explain", queue_id))
+        self.assertIn("none, by the option tls", mail("explain", queue_id))
         self.assertIn("2 recipients", mail("hold", queue_id))
         self.assertEqual(json.loads(mail("queue", "--json"))["state"], "held")
         self.assertIn(f"{queue_id}! ", self.run_program(SENDMAIL, "-bp").decode())

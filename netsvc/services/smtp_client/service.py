@@ -180,7 +180,8 @@ def make_service(settings: SmtpClientSettings, runtime: IRuntime) -> IService:
         deadline=settings.submission_timeout,
         operators=frozenset({0, os.geteuid()}),
     )
-    factory = SubmissionFactory(Desk(runner, rules, runtime.metrics), rules, runtime.reactor)
+    way = _in_words(settings)
+    factory = SubmissionFactory(Desk(runner, rules, runtime.metrics, lambda _: way), rules, runtime.reactor)
     ways_in = MultiService()
     here = (UnixAddress(path=path, mode=settings.socket_mode),)
     ways_in.addService(runtime.serve(_server(settings, here), stream=factory))
@@ -210,6 +211,13 @@ def make_service(settings: SmtpClientSettings, runtime: IRuntime) -> IService:
         endpoint = EndpointFactory(intake, posts, runtime.reactor)
         ways_in.addService(runtime.serve(_server(settings, settings.http_listen), stream=endpoint))
     return SmtpClient(runner, ways_in)
+
+
+def _in_words(settings: SmtpClientSettings) -> dict[str, str]:
+    """Where mail goes and how, for `netsvc mail explain`."""
+    if isinstance(settings.relay, MaildirRelay):
+        return {"way": str(settings.relay)}
+    return {"way": str(settings.relay), "TLS": f"{settings.tls}, by the option tls"}
 
 
 def _server(settings: SmtpClientSettings, listen: tuple[ListenAddress, ...]) -> ServerSettings:
