@@ -11,10 +11,10 @@ from twisted.logger import Logger
 from netsvc.services.smtp_client.routing.answers import Decision, Resolve
 from netsvc.services.smtp_client.routing.mx import Random, exchangers
 from netsvc.services.smtp_client.routing.ourselves import Ourselves
-from netsvc.services.smtp_client.routing.places import Place, Smarthost, ToMaildir, ToSmarthosts
+from netsvc.services.smtp_client.routing.places import Place, Smarthost, ToMaildir, ToMX, ToSmarthosts
 from netsvc.services.smtp_client.routing.policy import Avoid, Policies
 from netsvc.services.smtp_client.routing.settings import Login
-from netsvc.services.smtp_client.routing.table import Table
+from netsvc.services.smtp_client.routing.table import Table, normal
 from netsvc.services.smtp_client.terms import Relay
 
 log = Logger()
@@ -69,6 +69,15 @@ class Router:
     policies: Policies
     ourselves: Ourselves
     random: Random
+
+    def destination(self, domain: str, sender: str) -> str:
+        """The word for where a message goes, without a look-up: its domain where mail hosts are asked, else the place.
+
+        What has one word from one sender has one route, and is sent in one transaction.
+        """
+        line = self.rules.routes.find(domain, sender)
+        place = line.value if line else self.rules.default
+        return normal(domain) if isinstance(place, ToMX) else str(place)
 
     async def route(self, destination: str, sender: str) -> Hops | Local | Decision:
         """Where mail to a domain goes.

@@ -256,6 +256,20 @@ class Places(Case):
         self.assertEqual(self.route(Names(), "x.c.example", table=table).enhanced, "5.1.2")
 
 
+class Destinations(Case):
+    def test_words(self) -> None:
+        """Domains with mail hosts are apart from each other; what goes to one place is together."""
+        router = self.router(Names(), table=".in.example maildir:m\nfrom:boss@b.example smtp:x:25 smtp:y:25")
+        for domain, sender, word in (
+            ("A.Example.", "", "a.example"),
+            ("b.example", "", "b.example"),
+            ("x.in.example", "", "maildir:m"),
+            ("y.in.example", "boss@b.example", "maildir:m"),
+            ("a.example", "boss@b.example", "smtp:x:25 smtp:y:25"),
+        ):
+            self.assertEqual(router.destination(domain, sender), word)
+
+
 class Never(Case):
     def test_raises(self) -> None:
         """A fault of ours delays the message and is logged."""
