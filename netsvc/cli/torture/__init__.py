@@ -103,13 +103,14 @@ def _own(arguments: argparse.Namespace) -> tuple[Way, dict[str, str]]:
         return Way(), {}
     from netsvc.cli.mail_socket import instance_of
     from netsvc.config.options import options
-    from netsvc.services.smtp_client.settings import SmtpClientSettings, SmtpRelay
+    from netsvc.services.smtp_client.routing.places import ToSmarthosts
+    from netsvc.services.smtp_client.settings import SmtpClientSettings
 
     settings = instance_of(config, arguments.service)[1].settings
     shown = {
         one.key: one.value.show(getattr(settings, one.key)) for one in options(SmtpClientSettings) if one.key in KEPT
     }
     way = Way()
-    if isinstance(settings.relay, SmtpRelay):
-        way = Way(settings.tls, settings.relay.implicit, settings.username is not None)
+    if isinstance(settings.relay, ToSmarthosts):
+        way = Way(settings.tls, settings.relay.hosts[0].implicit, settings.username is not None)
     return way, {key: text for key, text in shown.items() if text}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import attrs
 from twisted.logger import Logger
 
 from netsvc.interfaces import IMetrics
@@ -17,8 +18,12 @@ from netsvc.outbox.model import (
     SuppressedError,
 )
 from netsvc.outbox.runner import Runner
+from netsvc.services.smtp_client.aliases import Aliases
+from netsvc.services.smtp_client.arrival import Arrival
+from netsvc.services.smtp_client.rewriting.rules import Rewriting
 from netsvc.services.smtp_client.submission_wire import MAX_KEY, Refusal
 from netsvc.services.smtp_client.trace import examine, split_head
+from netsvc.services.smtp_client.wishes import to_envelope, to_meta
 
 KEY_FIELD = b"netsvc-idempotency-key"
 
@@ -53,14 +58,42 @@ def take_key(content: bytes) -> tuple[str | None, bytes]:
     return key, b"".join((content[:start], rest, memoryview(content)[head.end :]))
 
 
+AS_IT_IS = Arrival(rewriting=Rewriting(origin=""), aliases=Aliases())
+
+
+def nowhere(_domain: str, _sender: str) -> str:
+    """All goes one way, which has no word."""
+    return ""
+
+
+def addressed(submission: Submission, destination: Callable[[str, str], str]) -> Submission:
+    """The submission with the word for where each of its targets goes.
+
+    :param destination: of a domain and a sender: see :meth:`.routing.route.Router.destination`.
+    """
+    domains = [target.rpartition("@")[2] for target in submission.targets]
+    words = {domain: destination(domain, submission.sender) for domain in dict.fromkeys(domains)}
+    return attrs.evolve(submission, destinations=tuple(words[domain] for domain in domains))
+
+
 class Intake:
-    """The desk where messages are handed in.
+    """Where messages are handed in, whichever way they come.
 
     :param runner: the outbox.
+    :param arrival: what becomes of envelopes.
+    :param destination: the word for where mail to a domain goes, of a sender: see :meth:`.routing.route.Router`.
     """
 
-    def __init__(self, runner: Runner, metrics: IMetrics) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        metrics: IMetrics,
+        arrival: Arrival = AS_IT_IS,
+        destination: Callable[[str, str], str] = nowhere,
+    ) -> None:
         self._runner = runner
+        self._arrival = arrival
+        self._destination = destination
         self._log = Logger(namespace=__name__)
         self._refusals = metrics.counter("mail_submissions_refused", "Messages that were not taken.", ("queue", "code"))
 
@@ -77,12 +110,26 @@ class Intake:
         """Take custody of a message: when this returns it is on the disk.
 
         :param submitter: such as ``smtp:joe@192.0.2.1``; keys are his own.
+        :param meta: what the sender wants to hear (see :mod:`.wishes`), and what else is to be kept.
         :raises Refusal: and nothing of it is kept.
         """
         try:
             examine(content)
+            said = to_envelope(sender, recipients, meta)
+            envelope = self._arrival.envelope(sender, recipients, said.notices)
+            kept = {name: value for name, value in meta.items() if name != "notices"}
             accepted = await self._runner.accept(
-                Submission(submitter=submitter, sender=sender, targets=recipients, content=content, key=key, meta=meta)
+                addressed(
+                    Submission(
+                        submitter=submitter,
+                        sender=envelope.sender,
+                        targets=envelope.recipients,
+                        content=content,
+                        key=key,
+                        meta={**kept, **to_meta(said.ret or "", said.envid, envelope.notices)},
+                    ),
+                    self._destination,
+                )
             )
         except Refusal as refusal:
             raise self.refused(refusal, submitter) from None

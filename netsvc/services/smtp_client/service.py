@@ -1,4 +1,4 @@
-"""Makes the outbound mail client: a queue, its runner, and the socket that fills it."""
+"""Makes the outbound mail client: the ways in, a queue with its runner, and the way out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import random
 import re
 import socket
 import time
-from collections.abc import Iterable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from attrs import frozen
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -21,30 +19,26 @@ from netsvc.config.server import ServerSettings
 from netsvc.errors import StartError
 from netsvc.interfaces import IRuntime
 from netsvc.outbox.custody import Custody
-from netsvc.outbox.model import Lease, Outcome
+from netsvc.outbox.destinations import Pace
+from netsvc.outbox.durable import check_durable
 from netsvc.outbox.retry import RetryPolicy
 from netsvc.outbox.runner import Limits, Runner
 from netsvc.outbox.sqlite_store import SqliteStore
-from netsvc.services.smtp_client.delivery import deliver
+from netsvc.services.smtp_client.aftermath import Summaries, follow_up, make_bouncer
+from netsvc.services.smtp_client.arrival import Arrival
+from netsvc.services.smtp_client.departure import Departure
 from netsvc.services.smtp_client.endpoint.protocol import EndpointFactory, EndpointRules
-from netsvc.services.smtp_client.intake import Intake
+from netsvc.services.smtp_client.intake import Intake, addressed
 from netsvc.services.smtp_client.listener.service import make_listener
-from netsvc.services.smtp_client.maildir import deliver_to_maildir
-from netsvc.services.smtp_client.settings import (
-    MAX_SOCKET_PATH,
-    MaildirRelay,
-    SmtpClientSettings,
-    SmtpRelay,
-    queue_path,
-    socket_path,
-)
+from netsvc.services.smtp_client.pool import Keeping, Pool
+from netsvc.services.smtp_client.rewriting.settings import rewriting_of
+from netsvc.services.smtp_client.routing.places import SMTP_PORT
+from netsvc.services.smtp_client.routing.route import Router
+from netsvc.services.smtp_client.routing.service import make_router
+from netsvc.services.smtp_client.settings import MAX_SOCKET_PATH, SmtpClientSettings, queue_path, socket_path
 from netsvc.services.smtp_client.submission import Desk, SubmissionFactory, SubmissionRules
-from netsvc.services.smtp_client.terms import Outcome as DeliveryOutcome
 from netsvc.services.smtp_client.terms import Relay, Timeouts
-from netsvc.services.smtp_client.trace import stamp
-from netsvc.services.smtp_client.wishes import to_envelope
-
-MAX_HOST = 100  # characters of our name in the name of a file, which has 255 octets at most on Linux
+from netsvc.services.smtp_client.way import Way, in_words
 
 log = Logger()
 
@@ -52,9 +46,10 @@ log = Logger()
 class SmtpClient(MultiService):
     """The service of one section: starts the queue before its socket, and stops the socket before the queue."""
 
-    def __init__(self, runner: Runner, listener: IService) -> None:
+    def __init__(self, runner: Runner, listener: IService, pool: Pool) -> None:
         MultiService.__init__(self)
         self._runner = runner
+        self._pool = pool
         self._listener = listener
         self.addService(runner)  # type: ignore[no-untyped-call]
         self.addService(listener)  # type: ignore[no-untyped-call]
@@ -68,75 +63,9 @@ class SmtpClient(MultiService):
                 await maybeDeferred(self._listener.stopService)
             finally:
                 await self._runner.stopService()
+                await self._pool.stop()
 
         return Deferred.fromCoroutine(stop())
-
-
-@frozen
-class Way:
-    """Makes one attempt: the deliver function of the runner.
-
-    :param relay: where everything goes.
-    :param host: our name.
-    :param timeouts: of each phase of a delivery to the smarthost.
-    """
-
-    relay: MaildirRelay | SmtpRelay
-    smarthost: Relay | None
-    root: Path
-    host: str
-    runtime: IRuntime
-    timeouts: Timeouts
-
-    def __call__(self, lease: Lease, content: bytes) -> Deferred[Iterable[Outcome]]:
-        """Hand a leased message over; an outcome for each of its waiting recipients."""
-        item = lease.item
-        envelope = to_envelope(item.sender, [one.address for one in lease.targets], item.meta)
-        stamped = stamp(
-            content,
-            queue_id=item.queue_id,
-            accepted_at=item.accepted_at,
-            sender=item.sender,
-            submitter=item.submitter,
-            host=self.host,
-            protocol=item.meta.get("protocol", ""),
-        )
-        delivery: Deferred[Any]
-        if self.smarthost is not None:
-            delivery = deliver(
-                self.runtime.reactor,
-                self.smarthost,
-                envelope,
-                stamped,
-                helo_name=self.host,
-                timeouts=self.timeouts,
-            )
-        else:
-            # A host name may hold neither of the two, but the rule is the Maildir's. A long one would make the file's
-            # name too long; the queue id alone makes it unique.
-            host = self.host.replace("/", r"\057").replace(":", r"\072")[:MAX_HOST]
-            delivery = self.runtime.in_thread(
-                deliver_to_maildir,
-                self.root,
-                envelope,
-                stamped,
-                unique=f"{int(item.accepted_at)}.Q{item.queue_id}.{host}",
-                indexes=[one.index for one in lease.targets],
-            )
-        return delivery.addCallback(self._translated)
-
-    def _translated(self, outcomes: Iterable[DeliveryOutcome]) -> Iterable[Outcome]:
-        return tuple(
-            Outcome(
-                target=one.recipient,
-                result=one.result,
-                code=one.code,
-                enhanced=one.enhanced,
-                text=one.text,
-                via=str(self.relay),
-            )
-            for one in outcomes
-        )
 
 
 def make_service(settings: SmtpClientSettings, runtime: IRuntime) -> IService:
@@ -147,6 +76,47 @@ def make_service(settings: SmtpClientSettings, runtime: IRuntime) -> IService:
     path = socket_path(settings, runtime.state_directory, runtime.name)
     if len(bytes(path)) > MAX_SOCKET_PATH:
         raise StartError(f"[{runtime.name}] the socket {path} is longer than {MAX_SOCKET_PATH} octets; set socket")
+    way = _way(settings, runtime)
+    bouncer = make_bouncer(settings, runtime, way.host)
+    address = partial(addressed, destination=way.router.destination)
+    runner = _make_runner(settings, runtime, way, follow_up(bouncer, way, address, runtime))
+    arrival = Arrival(
+        rewriting=way.departure.rewriting,
+        aliases=settings.aliases[1],
+        local_domains={*settings.local_domains, way.host.lower(), "localhost"},
+    )
+    intake = Intake(runner, runtime.metrics, arrival, way.router.destination)
+    ways_in = _ways_in(settings, runtime, runner, intake, way.router)
+    ways_in.addService(Summaries(bouncer, runner, address, runtime.reactor))
+    return SmtpClient(runner, ways_in, way.pool)
+
+
+def _way(settings: SmtpClientSettings, runtime: IRuntime) -> Way:
+    host = settings.helo_name or _host_name()
+    smarthost = Relay(
+        host="",
+        port=SMTP_PORT,
+        tls=settings.tls,  # type: ignore[arg-type]  # one of the four words
+        username=settings.username,
+        password=settings.password,
+        trust_roots=settings.trust_roots,
+        auth_without_tls=settings.auth_without_tls,
+    )
+    router = make_router(settings, runtime, default=settings.relay, smarthost=smarthost, names=[host, _host_name()])
+    keeping = Keeping(
+        idle=settings.keep_idle, messages=settings.messages_per_connection, connections=settings.keep_connections
+    )
+    return Way(
+        router=router,
+        departure=Departure(host=host, rewriting=rewriting_of(settings), keys=settings.dkim, by_smtp=True),
+        pool=Pool(runtime.reactor, keeping),
+        runtime=runtime,
+        host=host,
+        timeouts=Timeouts.within(settings.phase_timeout),
+    )
+
+
+def _make_runner(settings: SmtpClientSettings, runtime: IRuntime, way: Way, settled: Any) -> Runner:
     custody = Custody(
         retry=RetryPolicy(first=settings.retry_first, longest=settings.retry_longest, give_up=settings.give_up_after),
         ambiguous="hold" if settings.ambiguous == "hold" else "retry",
@@ -154,7 +124,10 @@ def make_service(settings: SmtpClientSettings, runtime: IRuntime) -> IService:
 
     def open_store() -> SqliteStore:
         directory = queue_path(settings, runtime.state_directory, runtime.name)
-        store, recovered = SqliteStore.open(directory, call_from_thread=runtime.reactor.callFromThread, custody=custody)
+        check_durable(directory, allow_volatile=settings.allow_volatile)
+        store, recovered = SqliteStore.open(
+            directory, call_from_thread=runtime.reactor.callFromThread, custody=custody, settled=settled
+        )
         if recovered:
             log.warn(
                 "{queue}: {count} attempts had died with the daemon; their results are unknown",
@@ -164,28 +137,47 @@ def make_service(settings: SmtpClientSettings, runtime: IRuntime) -> IService:
             )
         return store
 
-    runner = Runner(
+    rate = settings.rate_per_destination
+    pace = Pace(
+        concurrency=settings.per_destination,
+        rate=0.0 if rate is None else rate.per_second,
+        burst=1 if rate is None else rate.count,
+        failures=settings.destination_failures,
+        first=settings.destination_retry_first,
+        longest=settings.destination_retry_longest,
+    )
+    limits = Limits(
+        concurrency=settings.concurrency, drain_timeout=settings.drain_timeout, keep=settings.keep, pace=pace
+    )
+    return Runner(
         queue=runtime.name,
         reactor=runtime.reactor,
         open_store=open_store,
-        deliver=_way(settings, runtime),
+        deliver=way,
         custody=custody,
         metrics=runtime.metrics,
         random=random.SystemRandom().random,
-        limits=Limits(concurrency=settings.concurrency, drain_timeout=settings.drain_timeout, keep=settings.keep),
+        limits=limits,
+        settled=settled,
     )
+
+
+def _ways_in(
+    settings: SmtpClientSettings, runtime: IRuntime, runner: Runner, intake: Intake, router: Router
+) -> MultiService:
+    """The socket of the commands; and, where they are configured, the SMTP listener and the HTTP endpoint."""
     rules = SubmissionRules(
         max_message=settings.max_message,
         max_recipients=settings.max_recipients,
         deadline=settings.submission_timeout,
         operators=frozenset({0, os.geteuid()}),
     )
-    way = _in_words(settings)
-    factory = SubmissionFactory(Desk(runner, rules, runtime.metrics, lambda _: way), rules, runtime.reactor)
+    desk = Desk(runner, rules, intake, lambda destination: in_words(router, destination, settings.tls))
     ways_in = MultiService()
+    path = socket_path(settings, runtime.state_directory, runtime.name)
     here = (UnixAddress(path=path, mode=settings.socket_mode),)
+    factory = SubmissionFactory(desk, rules, runtime.reactor)
     ways_in.addService(runtime.serve(_server(settings, here), stream=factory))
-    intake = Intake(runner, runtime.metrics)
     if settings.submission_listen:
         listener = make_listener(
             settings,
@@ -210,14 +202,7 @@ def make_service(settings: SmtpClientSettings, runtime: IRuntime) -> IService:
         )
         endpoint = EndpointFactory(intake, posts, runtime.reactor)
         ways_in.addService(runtime.serve(_server(settings, settings.http_listen), stream=endpoint))
-    return SmtpClient(runner, ways_in)
-
-
-def _in_words(settings: SmtpClientSettings) -> dict[str, str]:
-    """Where mail goes and how, for `netsvc mail explain`."""
-    if isinstance(settings.relay, MaildirRelay):
-        return {"way": str(settings.relay)}
-    return {"way": str(settings.relay), "TLS": f"{settings.tls}, by the option tls"}
+    return ways_in
 
 
 def _server(settings: SmtpClientSettings, listen: tuple[ListenAddress, ...]) -> ServerSettings:
@@ -228,24 +213,6 @@ def _server(settings: SmtpClientSettings, listen: tuple[ListenAddress, ...]) -> 
         idle_timeout=2 * settings.submission_timeout,  # a request has its own, shorter deadline
         drain_timeout=settings.drain_timeout,
     )
-
-
-def _way(settings: SmtpClientSettings, runtime: IRuntime) -> Way:
-    host, timeouts = settings.helo_name or _host_name(), Timeouts.within(settings.phase_timeout)
-    if isinstance(settings.relay, MaildirRelay):
-        root = runtime.state_directory / settings.relay.path.expanduser()
-        return Way(settings.relay, None, root, host, runtime, timeouts)
-    smarthost = Relay(
-        host=settings.relay.host,
-        port=settings.relay.port,
-        tls=settings.tls,  # type: ignore[arg-type]  # one of the four words
-        implicit=settings.relay.implicit,
-        username=settings.username,
-        password=settings.password,
-        trust_roots=settings.trust_roots,
-        auth_without_tls=settings.auth_without_tls,
-    )
-    return Way(settings.relay, smarthost, runtime.state_directory, host, runtime, timeouts)
 
 
 def _host_name() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,108 +9,36 @@ from pathlib import Path
 from attrs import frozen
 
 from netsvc.config import values
-from netsvc.config.options import Context, ValueType, option
+from netsvc.config.options import option
 from netsvc.config.secrets import Secret, secret
-from netsvc.errors import BadValue
-from netsvc.services.smtp_client.domains import a_labels
+from netsvc.services.smtp_client.bounce.settings import NoticeSettings
 from netsvc.services.smtp_client.endpoint.settings import EndpointSettings, endpoint_faults
 from netsvc.services.smtp_client.listener.settings import ListenerSettings, listener_faults
+from netsvc.services.smtp_client.queue_settings import QueueSettings
+from netsvc.services.smtp_client.rewriting.settings import RewritingSettings
+from netsvc.services.smtp_client.routing.places import HOST_NAME, Place, ToMaildir, ToSmarthosts, a_place
+from netsvc.services.smtp_client.routing.settings import RoutingSettings, routing_faults
 
 KIND_WORD = "smtp_client"
 MINUTE = 60.0
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
-SMTP_PORT = 25  # RFC 5321 4.5.4.2
-SUBMISSIONS_PORT = 465  # TLS from the first octet, RFC 8314 7.3
 MAX_SOCKET_PATH = 107  # octets: sun_path has 108 with its NUL, unix(7)
 MAX_MESSAGE = 1 << 29  # octets: SQLite keeps rows below 1,000,000,000 octets, and a message passes through memory
 
-_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
-
-_HELO = re.compile(rf"{_HOST.pattern}|\[[A-Za-z0-9.:]+\]")  # a domain or an address literal, RFC 5321 4.1.1.1
-
-
-@frozen
-class MaildirRelay:
-    """A Maildir; a relative path starts at the state directory."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return f"maildir:{self.path}"
-
-
-@frozen
-class SmtpRelay:
-    """A smarthost.
-
-    :param host: a name or an address, without brackets.
-    :param implicit: TLS from the first octet (``smtps:``).
-    """
-
-    host: str
-    port: int
-    implicit: bool = False
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'smtps' if self.implicit else 'smtp'}:{host}:{self.port}"
-
-
-def _host(text: str, at: int) -> str:
-    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    try:
-        return str(ipaddress.ip_address(bare))
-    except ValueError:
-        pass
-    try:
-        ascii_name = a_labels(text)
-    except ValueError:
-        ascii_name = ""
-    if not _HOST.fullmatch(ascii_name) or len(ascii_name) > 253:  # RFC 1035 2.3.4
-        raise BadValue(f"{text!r} is neither a host name nor an address", at=at)
-    return ascii_name
-
-
-def _smarthost(rest: str, implicit: bool, at: int) -> SmtpRelay:
-    match = re.fullmatch(r"(\[[^]]*\]|[^:]*)(?::([0-9]{1,5}))?", rest)
-    if match is None:
-        raise BadValue(f"{rest!r} is not HOST or HOST:PORT; an IPv6 address stands in brackets", at=at)
-    host, port = match.groups()
-    number = int(port) if port else (SUBMISSIONS_PORT if implicit else SMTP_PORT)
-    if not 1 <= number <= 65535:
-        raise BadValue(f"{number} is not a port", at=at + match.start(2))
-    return SmtpRelay(_host(host, at), number, implicit)
-
-
-def relay() -> ValueType[MaildirRelay | SmtpRelay]:
-    """``maildir:PATH``, ``smtp:HOST[:PORT]`` or ``smtps:HOST[:PORT]``."""
-
-    def parse(text: str, _: Context) -> MaildirRelay | SmtpRelay:
-        scheme, colon, rest = text.partition(":")
-        if scheme not in ("maildir", "smtp", "smtps") or not colon:
-            meant = values.nearest(scheme, ("maildir", "smtp", "smtps"))
-            raise BadValue(
-                f"{text!r} is none of maildir:PATH, smtp:HOST:PORT and smtps:HOST:PORT",
-                suggestion=f"{meant}:{rest}" if meant and rest else None,
-            )
-        if scheme == "maildir":
-            if not rest or "\0" in rest:
-                raise BadValue("the path of the Maildir is missing", at=len(scheme) + 1)
-            return MaildirRelay(Path(rest))
-        return _smarthost(rest, scheme == "smtps", len(scheme) + 1)
-
-    return ValueType(name="relay", bounds="maildir:PATH, smtp:HOST[:PORT] or smtps:HOST[:PORT]", parse=parse)
+_HELO = re.compile(rf"{HOST_NAME.pattern}|\[[A-Za-z0-9.:]+\]")  # a domain or an address literal, RFC 5321 4.1.1.1
 
 
 @frozen(kw_only=True)
-class SmtpClientSettings(ListenerSettings, EndpointSettings):
+class SmtpClientSettings(
+    ListenerSettings, EndpointSettings, RoutingSettings, QueueSettings, NoticeSettings, RewritingSettings
+):
     """Options of the outbound mail client."""
 
-    relay: MaildirRelay | SmtpRelay = option(
-        relay(),
-        default=MaildirRelay(Path("mail")),
-        help="Where mail goes: a Maildir (relative to the state directory), or a smarthost (smtps: is TLS at once).",
+    relay: Place = option(
+        a_place(),
+        default=ToMaildir(Path("mail")),
+        help="Where mail goes: a Maildir, smarthosts in their order (smtps: is TLS at once), or mx, each domain's own.",
     )
     tls: str = option(
         values.choice("none", "may", "require", "verify"),
@@ -188,7 +115,9 @@ class SmtpClientSettings(ListenerSettings, EndpointSettings):
         if (self.username is None) != (self.password is None):
             given, missing = ("username", "password") if self.password is None else ("password", "username")
             yield given, f"a {given} needs a {missing}"
-        if isinstance(self.relay, SmtpRelay) and self.relay.implicit and self.tls in ("none", "may"):
+        yield from routing_faults(self, [self.relay])
+        hosts = self.relay.hosts if isinstance(self.relay, ToSmarthosts) else ()
+        if any(host.implicit for host in hosts) and self.tls in ("none", "may"):
             yield "tls", f"smtps: is TLS from the first octet; {self.tls!r} is for smtp:"
         if self.username is not None and self.tls == "none" and not self.auth_without_tls:
             yield "tls", "without TLS the password would cross in clear; say auth_without_tls = yes if it shall"

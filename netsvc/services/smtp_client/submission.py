@@ -20,16 +20,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netsvc.interfaces import IMetrics
-from netsvc.outbox.model import (
-    KeyConflictError,
-    NoSuchItemError,
-    OutboxError,
-    StoreFullError,
-    Submission,
-    SuppressedError,
-)
+from netsvc.outbox.model import NoSuchItemError, OutboxError
 from netsvc.outbox.runner import Runner
+from netsvc.services.smtp_client.intake import Intake
 from netsvc.services.smtp_client.memory import Budget, Share
 from netsvc.services.smtp_client.queries import Questions
 from netsvc.services.smtp_client.submission_wire import (
@@ -42,7 +35,6 @@ from netsvc.services.smtp_client.submission_wire import (
     refused,
 )
 from netsvc.services.smtp_client.terms import Envelope, Notice, Wish
-from netsvc.services.smtp_client.trace import examine
 from netsvc.services.smtp_client.wishes import to_meta
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
@@ -94,6 +86,7 @@ class Desk:
     """Answers requests: the part without a transport.
 
     :param runner: the outbox.
+    :param intake: where messages are handed in.
     :param ways: tells for a destination where mail for it goes and how, for people: (what, how) in words.
     """
 
@@ -101,14 +94,13 @@ class Desk:
         self,
         runner: Runner,
         rules: SubmissionRules,
-        metrics: IMetrics,
+        intake: Intake,
         ways: Callable[[str], Mapping[str, str]] = lambda _: {},
     ) -> None:
-        self._runner = runner
         self._questions = Questions(runner, ways)
         self._rules = rules
+        self._intake = intake
         self._log = Logger(namespace=__name__)
-        self._refusals = metrics.counter("mail_submissions_refused", "Messages that were not taken.", ("queue", "code"))
 
     async def answer(self, request: Send | Query, peer: Peer) -> dict[str, Any]:
         """The reply; never raises."""
@@ -119,14 +111,8 @@ class Desk:
             return await self._questions.answer(request, str(peer), is_operator=is_operator)
         except Refusal as refusal:
             return self.refuse(refusal, peer)
-        except KeyConflictError as error:
-            return self.refuse(Refusal("5.5.4", str(error)), peer)
         except NoSuchItemError as error:
             return refused(Refusal("5.0.0", str(error)))
-        except SuppressedError as error:
-            return self.refuse(Refusal("5.7.1", str(error)), peer)
-        except StoreFullError as error:
-            return self.refuse(Refusal("4.3.1", str(error)), peer)
         except OutboxError as error:
             return self.refuse(Refusal("4.3.0", str(error)), peer)
         except Exception:  # noqa: BLE001 - one request's fault must not become the daemon's
@@ -135,39 +121,21 @@ class Desk:
 
     def refuse(self, refusal: Refusal, peer: Peer) -> dict[str, Any]:
         """The reply to what is not taken; logged and counted."""
-        self._refusals.inc(queue=self._runner.queue, code=refusal.code)
-        self._log.info(
-            "refused a request of {peer}: {code} {reason}",
-            event="mail-submission-refused",
-            queue=self._runner.queue,
-            peer=str(peer),
-            code=refusal.code,
-            reason=refusal.text,
-        )
-        return refused(refusal)
+        return refused(self._intake.refused(refusal, str(peer)))
 
     async def _take(self, request: Send, peer: Peer) -> dict[str, Any]:
-        examine(request.content)
-        submission = Submission(
-            submitter=str(peer),
-            sender=request.sender,
-            targets=request.recipients,
-            content=request.content,
-            key=request.key,
-            meta={"pid": str(peer.pid), **_wishes(request)},
-        )
-        accepted = await self._runner.accept(submission)
-        self._log.info(
-            "{queue_id} from {sender} of {peer}: {octets} octets to {recipients} recipients",
-            event="mail-accepted",
-            queue=self._runner.queue,
-            queue_id=accepted.queue_id,
-            sender=request.sender,
-            peer=str(peer),
-            octets=request.length,
-            recipients=len(request.recipients),
-            repeated=accepted.repeated,
-        )
+        meta = {"pid": str(peer.pid), **_wishes(request)}
+        try:
+            accepted = await self._intake.take(
+                submitter=str(peer),
+                sender=request.sender,
+                recipients=request.recipients,
+                content=request.content,
+                key=request.key,
+                meta=meta,
+            )
+        except Refusal as refusal:  # logged and counted
+            return refused(refusal)
         reply = {"ok": True, "id": accepted.queue_id, "repeated": accepted.repeated}
         return {**reply, "refused": dict(accepted.refused)} if accepted.refused else reply
 

@@ -21,8 +21,9 @@ from twisted.internet.threads import deferToThread
 from netsvc.config.options import Context
 from netsvc.outbox.sqlite_database import Database
 from netsvc.outbox.sqlite_store import SqliteStore
+from netsvc.services.smtp_client.routing.places import a_place
 from netsvc.services.smtp_client.service import make_service
-from netsvc.services.smtp_client.settings import SmtpClientSettings, relay
+from netsvc.services.smtp_client.settings import SmtpClientSettings
 from tests.fakes import FakeMetrics
 
 reactor: Any = real_reactor
@@ -78,7 +79,7 @@ def main(state: str, relay_text: str, kill_at: str = "") -> None:
     elif kill_at == "delivered":
         Database.settle = die  # type: ignore[method-assign, assignment]
     settings = SmtpClientSettings(
-        relay=relay().parse(relay_text, Context(Path(state))), tls="none", helo_name="here.example"
+        relay=a_place().parse(relay_text, Context(Path(state))), tls="none", helo_name="here.example"
     )
     service = make_service(settings, Runtime(Path(state)))  # type: ignore[arg-type]
     reactor.callWhenRunning(service.startService)

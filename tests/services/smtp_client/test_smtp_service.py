@@ -27,8 +27,10 @@ from netsvc.config.secrets import Secret
 from netsvc.errors import StartError
 from netsvc.outbox.model import Outcome
 from netsvc.services.smtp_client import service as service_module
+from netsvc.services.smtp_client import way as way_module
+from netsvc.services.smtp_client.routing.places import Smarthost, ToSmarthosts
 from netsvc.services.smtp_client.service import SmtpClient, make_service
-from netsvc.services.smtp_client.settings import SmtpClientSettings, SmtpRelay
+from netsvc.services.smtp_client.settings import SmtpClientSettings
 from netsvc.services.smtp_client.submission_wire import encode
 from netsvc.services.smtp_client.terms import Outcome as DeliveryOutcome
 from netsvc.services.smtp_client.terms import Timeouts
@@ -108,7 +110,7 @@ class Making(SynchronousTestCase):
         """A smarthost gets envelope, stamped content and credentials; its outcomes come back with their way."""
         secret = Secret("literal", "p")
         settings = SmtpClientSettings(
-            relay=SmtpRelay("mx.example", 465, True),
+            relay=ToSmarthosts((Smarthost("mx.example", 465, True),)),
             username="u",
             password=secret,
             tls="require",
@@ -119,10 +121,11 @@ class Making(SynchronousTestCase):
 
         def deliver(*args: Any, **kwargs: Any) -> Deferred[Any]:
             asked.append((args, kwargs))
-            return succeed((DeliveryOutcome("b@x", "delivered", 250, "2.0.0", "ok"),))
+            return succeed((DeliveryOutcome("b@x", "delivered", 250, "2.0.0", "ok", via="smtps:mx.example:465"),))
 
-        with mock.patch.object(service_module, "deliver", deliver):
-            outcomes = self.successResultOf(service_module._way(settings, self.runtime)(lease("b@x"), b"\r\nhello"))
+        with mock.patch.object(way_module, "deliver", deliver):
+            way = service_module._way(settings, self.runtime)
+            outcomes = self.successResultOf(way(lease("b@x"), b"\r\nhello"))
         self.assertEqual(
             outcomes,
             (
@@ -131,13 +134,14 @@ class Making(SynchronousTestCase):
                 ),
             ),
         )
-        ((reactor, relay, envelope, content), kwargs) = asked[0]
+        ((reactor, (relay,), envelope, content), kwargs) = asked[0]
         self.assertIs(reactor, self.runtime.reactor)
         self.assertEqual((relay.host, relay.port, relay.implicit, relay.tls), ("mx.example", 465, True, "require"))
         self.assertEqual((relay.username, relay.password), ("u", secret))
         self.assertEqual((envelope.sender, envelope.recipients), ("a@example.com", ("b@x",)))
         self.assertTrue(content.startswith(b"Received: by h.example"))
-        self.assertEqual(kwargs, {"helo_name": "h.example", "timeouts": Timeouts.within(60.0)})
+        self.assertEqual((kwargs["helo_name"], kwargs["timeouts"]), ("h.example", Timeouts.within(60.0)))
+        self.assertIs(kwargs["pool"], way.pool)
 
     def test_maildir(self) -> None:
         """A relative Maildir is in the state directory; the file's name holds the queue id."""
@@ -280,7 +284,7 @@ class Alive(SynchronousTestCase):
         self.start(relay=f"smtp:127.0.0.1:{port}")
         content = b"Subject: x\r\n\r\n.\r\n..\r\n.hidden\r\n"
         queue_id = self.send(content, recipients=["good@x", "never@x", "later@x"])["id"]
-        self.until(delivered=1, bounced=1, waiting=1)
+        self.until(accepted=4, delivered=1, bounced=1, waiting=2)  # with the bounce, which this server defers
         ((sender, recipients, received),) = sink.taken
         self.assertEqual((sender, recipients), ("a@x", ["good@x"]))
         self.assertTrue(received.endswith(content[content.index(b"Subject") :]))

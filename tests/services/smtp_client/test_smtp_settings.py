@@ -8,62 +8,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.config.options import Context, options
 from netsvc.config.secrets import Secret
-from netsvc.errors import BadValue
 from netsvc.services.smtp_client import KIND
-from netsvc.services.smtp_client.settings import (
-    MaildirRelay,
-    SmtpClientSettings,
-    SmtpRelay,
-    queue_path,
-    relay,
-    socket_path,
-)
+from netsvc.services.smtp_client.routing.places import Smarthost, ToMaildir, ToSmarthosts
+from netsvc.services.smtp_client.settings import SmtpClientSettings, queue_path, socket_path
 from netsvc.services.smtp_client.terms import Timeouts
 
 HERE = Context(Path("/etc"))
-
-
-class Relays(SynchronousTestCase):
-    def test_good(self) -> None:
-        """Maildirs and smarthosts are read, with their usual ports, and shown as they are read."""
-        for text, value in (
-            ("maildir:mail", MaildirRelay(Path("mail"))),
-            ("maildir:/var/mail/x:y", MaildirRelay(Path("/var/mail/x:y"))),
-            ("smtp:mail.example.com:587", SmtpRelay("mail.example.com", 587)),
-            ("smtp:localhost", SmtpRelay("localhost", 25)),
-            ("smtps:mail.example.com", SmtpRelay("mail.example.com", 465, implicit=True)),
-            ("smtp:[2001:db8::1]:25", SmtpRelay("2001:db8::1", 25)),
-            ("smtp:192.0.2.1:2525", SmtpRelay("192.0.2.1", 2525)),
-            ("smtp:例子.公司", SmtpRelay("xn--fsqu00a.xn--55qx5d", 25)),
-        ):
-            self.assertEqual(relay().parse(text, HERE), value)
-            self.assertEqual(relay().parse(relay().show(value), HERE), value)
-
-    def test_bad(self) -> None:
-        """What is no relay is an error at its place."""
-        for text, at in (
-            ("mail.example.com", 0),
-            ("smtp", 0),
-            ("maildir:", 8),
-            ("maildir:a\0b", 8),
-            ("smtp:", 5),
-            ("smtp:2001:db8::1", 5),
-            ("smtp:x:0", 7),
-            ("smtp:x:65536", 7),
-            ("smtp:a b", 5),
-            ("smtp:-x", 5),
-            ("smtp:" + "x" * 64, 5),
-            ("smtps:" + "é" * 300, 6),
-        ):
-            with self.assertRaises(BadValue, msg=text) as caught:
-                relay().parse(text, HERE)
-            self.assertEqual(caught.exception.at, at, text)
-
-    def test_suggestion(self) -> None:
-        """A mistyped scheme has a suggestion."""
-        with self.assertRaises(BadValue) as caught:
-            relay().parse("stmp:x:25", HERE)
-        self.assertEqual(caught.exception.suggestion, "smtp:x:25")
 
 
 class Together(SynchronousTestCase):
@@ -73,7 +23,7 @@ class Together(SynchronousTestCase):
     def test_defaults(self) -> None:
         """The defaults stand together, and mail goes to a Maildir."""
         self.assertEqual(self.keys(), [])
-        self.assertEqual(SmtpClientSettings().relay, MaildirRelay(Path("mail")))
+        self.assertEqual(SmtpClientSettings().relay, ToMaildir(Path("mail")))
 
     def test_credentials(self) -> None:
         """A username needs a password and the other way round."""
@@ -90,8 +40,9 @@ class Together(SynchronousTestCase):
 
     def test_implicit(self) -> None:
         """smtps: and tls = none contradict each other."""
-        self.assertEqual(self.keys(relay=SmtpRelay("x", 465, True), tls="none"), ["tls"])
-        self.assertEqual(self.keys(relay=SmtpRelay("x", 465, True), tls="require"), [])
+        relay = ToSmarthosts((Smarthost("x", 465, True),))
+        self.assertEqual(self.keys(relay=relay, tls="none"), ["tls"])
+        self.assertEqual(self.keys(relay=relay, tls="require"), [])
 
     def test_rest(self) -> None:
         """Delays are in order, our name is a name, and the socket's path fits."""

@@ -16,6 +16,7 @@ from netsvc.outbox.custody import Custody
 from netsvc.outbox.model import Lease, StoreFailedError, StoreFullError
 from netsvc.outbox.runner import Limits, Runner
 from netsvc.services.smtp_client import queries
+from netsvc.services.smtp_client.intake import Intake
 from netsvc.services.smtp_client.memory import Budget
 from netsvc.services.smtp_client.submission import (
     Desk,
@@ -82,7 +83,7 @@ class SubmissionCase(SynchronousTestCase):
     def make(self, **rules: Any) -> SubmissionFactory:
         values: dict[str, Any] = {"max_message": 1000, "max_recipients": 10, "deadline": 30.0, **rules}
         made = SubmissionRules(**values)
-        desk = Desk(self.runner, made, self.metrics)
+        desk = Desk(self.runner, made, Intake(self.runner, self.metrics))
         return SubmissionFactory(desk, made, self.clock, lambda transport: transport.peer)
 
     def connect(self, uid: int | None = 1000) -> tuple[SubmissionProtocol, Transport]:

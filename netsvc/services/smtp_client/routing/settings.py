@@ -71,7 +71,7 @@ def _own(word: str) -> str:
         raise BadValue(f"{word!r} is neither a host name nor an address") from None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)  # so that a class can inherit it beside others
 class RoutingSettings:
     """Where mail goes that does not go the way of everything else, and how hosts are looked up."""
 

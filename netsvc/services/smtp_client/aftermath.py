@@ -1,0 +1,113 @@
+"""What follows from settlements: notices by the same stroke, dead letters into their Maildir, counts when over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from netsvc.interfaces import IRuntime
+from netsvc.outbox.model import Lease, OutboxError, Settlement, Submission
+from netsvc.outbox.runner import Runner
+from netsvc.services.smtp_client.bounce.bouncer import Bouncer, FollowUp
+from netsvc.services.smtp_client.bounce.collapse import Collapse
+from netsvc.services.smtp_client.bounce.dead_letter import keep_dead
+from netsvc.services.smtp_client.bounce.dsn import Origin
+from netsvc.services.smtp_client.bounce.facts import TargetFacts
+from netsvc.services.smtp_client.settings import SmtpClientSettings
+from netsvc.services.smtp_client.way import Way, unique_name
+
+DEAD = "dead"  # the Maildir of what can neither be delivered nor returned, in the state directory
+LOOK = 60.0  # seconds between looks for counted bounces that are to be told
+
+log = Logger()
+
+
+def make_bouncer(settings: SmtpClientSettings, runtime: IRuntime, host: str) -> Bouncer:
+    """The notices of one section."""
+    address = settings.bounce_from or f"MAILER-DAEMON@{settings.origin or host}"
+    return Bouncer(
+        Origin(host=host, address=address, max_returned=settings.bounce_return),
+        Collapse(settings.bounce_window),
+        delay_after=settings.delay_notice,
+        give_up_after=settings.give_up_after,
+        queue=runtime.name,
+    )
+
+
+def follow_up(
+    bouncer: Bouncer, way: Way, addressed: Callable[[Submission], Submission], runtime: IRuntime
+) -> Callable[[Lease, Settlement, bytes], tuple[Submission, ...]]:
+    """What the outbox asks with each settlement; also from the thread of a store that opens.
+
+    :param addressed: adds to a submission where its targets go.
+    """
+
+    def bury(lease: Lease, dead: tuple[TargetFacts, ...], content: bytes) -> None:
+        runtime.reactor.callFromThread(_bury, runtime, way.host, lease, dead, content)
+
+    ask = FollowUp(bouncer=bouncer, now=time.time, bury=bury, notified=way.notified)
+
+    def follow(lease: Lease, settlement: Settlement, content: bytes) -> tuple[Submission, ...]:
+        return tuple(map(addressed, ask(lease, settlement, content)))
+
+    return follow
+
+
+def _bury(runtime: IRuntime, host: str, lease: Lease, dead: tuple[TargetFacts, ...], content: bytes) -> None:
+    root = runtime.state_directory / DEAD
+    done: Any = runtime.in_thread(keep_dead, root, dead, content, unique=unique_name(lease.item, host))
+
+    def kept(outcomes: Iterable[Any]) -> None:
+        for one in outcomes:
+            if one.result != "delivered":
+                log.error(
+                    "{queue_id} to {target}: its dead letter could not be kept: {reason}",
+                    event="mail-dead-letter-lost",
+                    queue=runtime.name,
+                    queue_id=lease.item.queue_id,
+                    target=one.recipient,
+                    reason=one.text,
+                )
+
+    done.addCallback(kept)
+    done.addErrback(lambda failure: log.failure("a dead letter met a fault", failure, event="mail-dead-letter-fault"))
+
+
+class Summaries(Service):
+    """Tells of counted bounces when their time is over.
+
+    :param addressed: see :func:`follow_up`.
+    """
+
+    def __init__(
+        self, bouncer: Bouncer, runner: Runner, addressed: Callable[[Submission], Submission], clock: Any
+    ) -> None:
+        self._bouncer = bouncer
+        self._runner = runner
+        self._addressed = addressed
+        self._look = LoopingCall(lambda: Deferred.fromCoroutine(self._tell()))
+        self._look.clock = clock
+
+    def startService(self) -> None:
+        """Begin to look."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._look.start(LOOK, now=False)
+
+    def stopService(self) -> None:
+        """Look no more."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._look.running:
+            self._look.stop()
+
+    async def _tell(self) -> None:
+        for one in self._bouncer.summaries(time.time()):
+            try:
+                await self._runner.accept(self._addressed(one))
+            except OutboxError as error:
+                log.error("a notice could not be kept: {reason}", event="mail-notice-lost", reason=str(error))

@@ -1,0 +1,129 @@
+"""Makes one attempt: finds the way, makes the message ready, hands it over. The deliver function of the runner."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from attrs import define, evolve, field
+from twisted.internet.defer import Deferred
+
+from netsvc.interfaces import IRuntime
+from netsvc.outbox.model import Item, Lease, Outcome
+from netsvc.services.smtp_client.delivery import PRELIMINARY, deliver
+from netsvc.services.smtp_client.departure import Departure, by_queue_name
+from netsvc.services.smtp_client.maildir import deliver_to_maildir
+from netsvc.services.smtp_client.pool import Pool
+from netsvc.services.smtp_client.routing.answers import Decision
+from netsvc.services.smtp_client.routing.route import Local, Router
+from netsvc.services.smtp_client.terms import Envelope, Timeouts
+from netsvc.services.smtp_client.terms import Outcome as DeliveryOutcome
+from netsvc.services.smtp_client.wishes import to_envelope
+
+MAX_HOST = 100  # characters of our name in the name of a file, which has 255 octets at most on Linux
+INLINE = 64 << 10  # octets of a message that is made ready in the reactor: a thread costs more
+
+
+@define(eq=False, kw_only=True)
+class Way:
+    """Where and how the mail of one section goes.
+
+    :param departure: what is done to messages that leave by SMTP.
+    :param host: our name.
+    :param timeouts: of each phase of a delivery.
+    """
+
+    router: Router
+    departure: Departure
+    pool: Pool
+    runtime: IRuntime
+    host: str
+    timeouts: Timeouts
+    _notified: dict[tuple[str, int], frozenset[str]] = field(factory=dict, init=False)
+
+    def __call__(self, lease: Lease, content: bytes) -> Deferred[Iterable[Outcome]]:
+        """Hand a leased message over; an outcome for each of its waiting recipients, who have one way."""
+        return Deferred.fromCoroutine(self._go(lease, content))
+
+    def notified(self, lease: Lease) -> Collection[str]:
+        """The recipients of an attempt whose next server tells the sender what he wants to hear. Asked once."""
+        return self._notified.pop((lease.item.queue_id, lease.parcel), frozenset())
+
+    async def _go(self, lease: Lease, content: bytes) -> Iterable[Outcome]:
+        item = lease.item
+        waiting = [one.address for one in lease.targets]
+        found = await self.router.route(waiting[0].rpartition("@")[2], item.sender)
+        if isinstance(found, Decision):
+            return tuple(
+                Outcome(target=one, result=found.result, code=found.code, enhanced=found.enhanced, text=found.text)
+                for one in waiting
+            )
+        by_smtp = not isinstance(found, Local)
+        departure = self.departure if by_smtp else evolve(self.departure, by_smtp=False)
+        envelope, names = departure.envelope(to_envelope(item.sender, waiting, item.meta))
+        if len(content) > INLINE or (by_smtp and departure.keys):
+            message = await self.runtime.in_thread(departure.message, item, content)
+        else:
+            message = departure.message(item, content)
+        del content
+        outcomes: Iterable[DeliveryOutcome]
+        if isinstance(found, Local):
+            outcomes = await self._keep(found, lease, envelope, message)
+        else:
+            outcomes = await deliver(
+                self.runtime.reactor,
+                found.relays,
+                envelope,
+                message,
+                helo_name=self.host,
+                timeouts=self.timeouts,
+                pool=self.pool,
+                in_thread=self.runtime.in_thread,
+            )
+        named = by_queue_name(outcomes, names)
+        told = frozenset(one.recipient for one in named if one.notified)
+        if told:
+            self._notified[item.queue_id, lease.parcel] = told
+        where = str(found.maildir) if isinstance(found, Local) else ""
+        return tuple(_translated(one, where) for one in named)
+
+    def _keep(self, found: Local, lease: Lease, envelope: Envelope, message: bytes) -> Deferred[Any]:
+        done: Deferred[Any] = self.runtime.in_thread(
+            deliver_to_maildir,
+            self.runtime.state_directory / found.maildir.path.expanduser(),
+            envelope,
+            message,
+            unique=unique_name(lease.item, self.host),
+            indexes=[one.index for one in lease.targets],
+        )
+        return done
+
+
+def unique_name(item: Item, host: str) -> str:
+    """The beginning of a file's name in a Maildir."""
+    # A host name may hold neither of the two, but the rule is the Maildir's. A long one would make the file's name too
+    # long; the queue id alone makes it unique.
+    safe = host.replace("/", r"\057").replace(":", r"\072")[:MAX_HOST]
+    return f"{int(item.accepted_at)}.Q{item.queue_id}.{safe}"
+
+
+def _translated(outcome: DeliveryOutcome, where: str) -> Outcome:
+    return Outcome(
+        target=outcome.recipient,
+        result=outcome.result,
+        code=outcome.code,
+        enhanced=outcome.enhanced,
+        text=outcome.text,
+        via=outcome.via or where,
+        unreachable=outcome.result == "retry" and outcome.phase in PRELIMINARY,
+    )
+
+
+def in_words(router: Router, destination: str, tls: str) -> Mapping[str, str]:
+    """Where mail goes and how, for `netsvc mail explain`, as far as that is known without a look-up."""
+    place = destination or str(router.rules.default)
+    if place.startswith("maildir:"):
+        return {"way": place}
+    if place.startswith(("smtp:", "smtps:")):
+        return {"way": place, "TLS": f"{tls}, by the option tls, unless tls_policies says otherwise"}
+    return {"way": f"the mail hosts of {place}", "TLS": "by tls_policies, DANE, MTA-STS, or if offered"}
