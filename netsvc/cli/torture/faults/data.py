@@ -97,6 +97,7 @@ class LaterAtDot(Server):
 
     def dot(self, content: bytes) -> None:
         if self.faulty:
+            self.faulty = False  # this connection may be kept for the next attempt
             self.say("451 4.3.0 later")
         else:
             super().dot(content)
