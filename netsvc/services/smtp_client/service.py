@@ -101,6 +101,8 @@ def _way(settings: SmtpClientSettings, runtime: IRuntime) -> Way:
         password=settings.password,
         trust_roots=settings.trust_roots,
         auth_without_tls=settings.auth_without_tls,
+        token_command=settings.token_command,
+        mechanisms=settings.auth_mechanisms,
     )
     router = make_router(settings, runtime, default=settings.relay, smarthost=smarthost, names=[host, _host_name()])
     keeping = Keeping(

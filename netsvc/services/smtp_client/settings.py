@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from attrs import frozen
 
 from netsvc.config import values
-from netsvc.config.options import option
+from netsvc.config.options import Context, ValueType, option
 from netsvc.config.secrets import Secret, secret
+from netsvc.config.values import nearest
+from netsvc.errors import BadValue
+from netsvc.services.smtp_client.auth.choice import NAMES
 from netsvc.services.smtp_client.bounce.settings import NoticeSettings
 from netsvc.services.smtp_client.endpoint.settings import EndpointSettings, endpoint_faults
 from netsvc.services.smtp_client.listener.settings import ListenerSettings, listener_faults
@@ -27,6 +31,27 @@ MAX_SOCKET_PATH = 107  # octets: sun_path has 108 with its NUL, unix(7)
 MAX_MESSAGE = 1 << 29  # octets: SQLite keeps rows below 1,000,000,000 octets, and a message passes through memory
 
 _HELO = re.compile(rf"{HOST_NAME.pattern}|\[[A-Za-z0-9.:]+\]")  # a domain or an address literal, RFC 5321 4.1.1.1
+
+
+def command() -> ValueType[tuple[str, ...]]:
+    """A program and its arguments, quoted as in a shell, but run without one."""
+
+    def parse(text: str, _: Context) -> tuple[str, ...]:
+        try:
+            words = tuple(shlex.split(text))
+        except ValueError as error:
+            raise BadValue(f"{text!r} cannot be read as a command: {error}") from None
+        if words and not words[0].startswith("/"):
+            raise BadValue(f"{words[0]!r} is not the absolute path of a program")
+        return words
+
+    return ValueType(name="command", bounds="PROGRAM ARGUMENT ...", parse=parse, show=shlex.join)
+
+
+def _mechanism(word: str) -> str:
+    if word.upper() not in NAMES:
+        raise BadValue(f"{word!r} is not one of {', '.join(NAMES)}", suggestion=nearest(word.upper(), NAMES))
+    return word.upper()
 
 
 @frozen(kw_only=True)
@@ -52,6 +77,16 @@ class SmtpClientSettings(
         values.optional(values.text(longest=255, empty=False)), default=None, help="Log in to the smarthost as this."
     )
     password: Secret | None = option(secret(), default=None, help="The password that belongs to the username.")
+    token_command: tuple[str, ...] = option(
+        command(),
+        default=(),
+        help="In place of a password: a program that prints an OAuth 2.0 access token, run for each new connection.",
+    )
+    auth_mechanisms: tuple[str, ...] = option(
+        values.items(_mechanism, name="mechanisms", bounds=", ".join(NAMES)),
+        default=(),
+        help="The only ways to log in that are used, best first; empty is all that are known.",
+    )
     auth_without_tls: bool = option(
         values.boolean(), default=False, help="Log in even where there is no TLS: the password crosses in clear."
     )
@@ -112,9 +147,13 @@ class SmtpClientSettings(
         """What cannot stand together: (key, message) each."""
         yield from listener_faults(self)
         yield from endpoint_faults(self)
-        if (self.username is None) != (self.password is None):
-            given, missing = ("username", "password") if self.password is None else ("password", "username")
-            yield given, f"a {given} needs a {missing}"
+        if self.password is not None and self.token_command:
+            yield "token_command", "there is a password: one of the two"
+        secret_key = "password" if self.password is not None else "token_command" if self.token_command else ""
+        if self.username is not None and not secret_key:
+            yield "username", "a username needs a password or a token_command"
+        if self.username is None and secret_key:
+            yield secret_key, f"a {secret_key} needs a username"
         yield from routing_faults(self, [self.relay])
         hosts = self.relay.hosts if isinstance(self.relay, ToSmarthosts) else ()
         if any(host.implicit for host in hosts) and self.tls in ("none", "may"):

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.config.options import Context, options
 from netsvc.config.secrets import Secret
+from netsvc.errors import BadValue
 from netsvc.services.smtp_client import KIND
 from netsvc.services.smtp_client.routing.places import Smarthost, ToMaildir, ToSmarthosts
 from netsvc.services.smtp_client.settings import SmtpClientSettings, queue_path, socket_path
@@ -31,6 +32,21 @@ class Together(SynchronousTestCase):
         self.assertEqual(self.keys(username="u"), ["username"])
         self.assertEqual(self.keys(password=secret), ["password"])
         self.assertEqual(self.keys(username="u", password=secret), [])
+        token = ("/usr/bin/token", "a b")
+        self.assertEqual(self.keys(username="u", token_command=token), [])
+        self.assertEqual(self.keys(token_command=token), ["token_command"])
+        self.assertEqual(self.keys(username="u", password=secret, token_command=token), ["token_command"])
+
+    def test_login_values(self) -> None:
+        """A token's command is read as a shell would, without one; mechanisms are known."""
+        by_key = {one.key: one.value for one in options(SmtpClientSettings)}
+        read = by_key["token_command"].parse("/usr/bin/token 'a b' c", HERE)
+        self.assertEqual(read, ("/usr/bin/token", "a b", "c"))
+        self.assertEqual(by_key["token_command"].show(read), "/usr/bin/token 'a b' c")
+        self.assertEqual(by_key["auth_mechanisms"].parse("plain, SCRAM-SHA-256", HERE), ("PLAIN", "SCRAM-SHA-256"))
+        for key, text in (("token_command", "token"), ("token_command", "/x 'y"), ("auth_mechanisms", "PLAN")):
+            with self.assertRaises(BadValue, msg=text):
+                by_key[key].parse(text, HERE)
 
     def test_in_clear(self) -> None:
         """A password crosses in clear only when that is said."""
