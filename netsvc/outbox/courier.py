@@ -45,6 +45,8 @@ class Hands:
 
     :param store: the open store; raises StoreFailedError when there is none.
     :param running: whether attempts may still begin.
+    :param settling: called when the store was asked to record an attempt, and has not answered: what is asked of it now
+        comes behind that, and shares its commit. True: something is due by it, now or later.
     """
 
     queue: str
@@ -57,6 +59,19 @@ class Hands:
     settled: Settled | None
     random: Callable[[], float]
     now: Callable[[], float]
+    settling: Callable[[bool], None]
+
+
+@frozen
+class Ended:
+    """How an attempt ended.
+
+    :param closed: when it closed the destination, why; :meth:`Courier.age` is due then.
+    :param at_once: it was recorded when that was first tried, so that what was asked of the store behind it knows it.
+    """
+
+    closed: str | None
+    at_once: bool
 
 
 @frozen(eq=False)
@@ -97,33 +112,43 @@ class Courier:
         """The runner starts again after a drain."""
         self._cut = False
 
-    async def attempt(self, lease: Lease) -> str | None:
+    @property
+    def pausing(self) -> int:
+        """How many wait for a store that failed."""
+        return len(self._pauses)
+
+    async def attempt(self, lease: Lease, content: bytes | None = None) -> Ended:
         """Make the attempt that a lease is for; returns when it is recorded, or cannot be.
 
-        :return: when it closed the destination, why; :meth:`age` is due then.
+        The place that it takes is free, and its destination knows of its end, before it is recorded.
+
+        :param content: when it need not be read: of an attempt whose destination was told already that it begins.
         """
         flight = Flight(lease)
         self.flights.add(flight)
-        self._destinations.began(lease.destination)
+        if content is None:
+            self._destinations.began(lease.destination)
         self._reports.in_flight(len(self.flights))
+        octets: bytes | DamagedError | None = None
         reached: Reached = None
         try:
-            content = await self._content(lease) if self._hands.running() else None
-            if content is None:
-                await self._insist(lambda: self._hands.store().release(lease))
-                return None
-            if isinstance(content, DamagedError):
-                reason = str(content)
+            if self._hands.running():
+                octets = await self._content(lease) if content is None else content
+            if isinstance(octets, DamagedError):
+                reason = str(octets)
                 outcomes = [Outcome(target=one.address, result="permanent", text=reason) for one in lease.targets]
-                content = b""
+                octets = b""
+            elif octets is not None:
+                outcomes, reached = await self._outcomes(flight, octets)
             else:
-                outcomes, reached = await self._outcomes(flight, content)
-            await self._settle(lease, outcomes, content)
+                await self._insist(lambda: self._hands.store().release(lease))
         finally:
             self.flights.discard(flight)
             closed = self._learn(lease.destination, reached)
             self._reports.in_flight(len(self.flights))
-        return closed
+        if octets is None:
+            return Ended(closed, at_once=False)
+        return Ended(closed, at_once=await self._settle(lease, outcomes, octets))
 
     async def _content(self, lease: Lease) -> bytes | DamagedError | None:
         """The octets; None when they could not be read for now."""
@@ -160,18 +185,28 @@ class Courier:
             flight.delivery.clear()
         return [unknown(one.address, reason) for one in lease.targets], None
 
-    async def _settle(self, lease: Lease, outcomes: Iterable[Outcome], content: bytes) -> None:
+    async def _settle(self, lease: Lease, outcomes: Iterable[Outcome], content: bytes) -> bool:
+        """Record an attempt; whether that went well at once."""
         now = self._hands.now()
         settlement = self._hands.custody.settle(lease, outcomes, now=now, random=self._hands.random)
         following = self._following(lease, settlement, content)
         written: list[tuple[Accepted, ...]] = []
 
-        async def write() -> None:
-            written.append(await self._hands.store().settle(lease, settlement, now, following))
+        tries = 0
 
-        if await self._insist(write):
-            self._reports.settled(lease, settlement)
-            self._reports.followed(lease, following, written[0])
+        async def write() -> None:
+            nonlocal tries
+            tries += 1
+            writing = self._hands.store().settle(lease, settlement, now, following)
+            if tries == 1:
+                self._hands.settling(bool(following) or settlement.next_at is not None)
+            written.append(await writing)
+
+        if not await self._insist(write):
+            return False
+        self._reports.settled(lease, settlement)
+        self._reports.followed(lease, following, written[0])
+        return tries == 1
 
     def _following(self, lease: Lease, settlement: Settlement, content: bytes) -> tuple[Submission, ...]:
         if self._hands.settled is None:

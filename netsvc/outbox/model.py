@@ -118,11 +118,13 @@ class Accepted:
     :param repeated: the key was known: this is the receipt of the first time.
     :param refused: targets that were not taken because they are suppressed, with the reasons. They stand in the item
         as bounced; nobody but the reader of this receipt is told.
+    :param lease: of its only parcel, when the first attempt was asked for together with the acceptance.
     """
 
     queue_id: str
     repeated: bool = False
     refused: Mapping[str, str] = field(factory=lambda: MappingProxyType({}))
+    lease: Lease | None = field(default=None, repr=False)
 
 
 @frozen(kw_only=True)

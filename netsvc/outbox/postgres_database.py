@@ -43,6 +43,11 @@ class PostgresDatabase(Operations, Queries):
         self.beaten = False  # in this transaction an owner was said to live
         self.news = False  # in this transaction something became due
 
+    def accept(self, submission: Submission, now: float, owner: str | None = None) -> Accepted:
+        if owner is not None:
+            self.beat([owner])
+        return super().accept(submission, now, owner)
+
     def claim(self, owner: str, limit: int, octets: int, now: float, allowance: Allowance = ANY) -> tuple[Lease, ...]:
         self.beat([owner])
         return super().claim(owner, limit, octets, now, allowance)
@@ -119,9 +124,10 @@ class PostgresDatabase(Operations, Queries):
             *(destination, before, limit),
         )
 
-    def _accept(self, submission: Submission, now: float, *, whole_refusal: bool) -> Accepted:
-        self.news = True
-        return super()._accept(submission, now, whole_refusal=whole_refusal)
+    def _accept(self, submission: Submission, now: float, *, whole_refusal: bool, owner: str | None = None) -> Accepted:
+        accepted = super()._accept(submission, now, whole_refusal=whole_refusal, owner=owner)
+        self.news = self.news or accepted.lease is None
+        return accepted
 
     def _finish(self, queue_id: str, now: float) -> None:
         # Two machines may settle the last two parcels at the same time: one of them must see what the other did.

@@ -44,8 +44,6 @@ class PostgresStore(ThreadedStore[PostgresDatabase]):
     :param lease_timeout: seconds of silence after which a machine is taken for dead.
     """
 
-    tick = TICK
-
     def __init__(
         self,
         database: PostgresDatabase,
@@ -118,7 +116,8 @@ class PostgresStore(ThreadedStore[PostgresDatabase]):
 
     # Transactions
 
-    def _begin(self) -> None:
+    def _begin(self, *, lasting: bool = True) -> None:  # noqa: ARG002
+        # Everything lasts: a settlement that the server forgot would leave a lease of one that lives, for ever.
         database = self._database
         database.beaten = database.news = False
         self._began = time.monotonic()
@@ -186,6 +185,9 @@ class PostgresStore(ThreadedStore[PostgresDatabase]):
             self._database.connection.close()
 
     # Leases
+
+    def _patience(self) -> float | None:
+        return TICK
 
     def _tick(self) -> None:
         if self._hint is not None and self._heard():

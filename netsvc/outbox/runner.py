@@ -18,7 +18,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from netsvc.interfaces import IMetrics
-from netsvc.outbox.courier import STORE_PAUSE, Courier, Deliver, Hands
+from netsvc.outbox.courier import STORE_PAUSE, Courier, Deliver, Ended, Hands
 from netsvc.outbox.custody import Custody
 from netsvc.outbox.destinations import Destinations, Pace
 from netsvc.outbox.model import (
@@ -105,11 +105,14 @@ class Runner(Service):
             settled=settled,
             random=random,
             now=wall_clock,
+            settling=self._settling,
         )
         self._courier = Courier(hands, self.destinations, self._reports, self._log)
         self._tasks: set[Deferred[Any]] = set()
         self._claiming = False
         self._again = False
+        self._idle = False  # nothing is due that might go, and the timer stands for what will be
+        self._promised: list[int] = []  # octets of what is being accepted, to be attempted as soon as it is
         self._timer: Any = None
         self._purge = LoopingCall(self._forget_old)
         self._purge.clock = reactor
@@ -133,13 +136,46 @@ class Runner(Service):
         """
 
         async def accept() -> Accepted:
-            accepted = await self.store.accept(submission, self._now())
+            if self._may_go(submission):
+                accepted = await self._accept_to_go(submission)
+            else:
+                accepted = await self.store.accept(submission, self._now())
             self._reports.accepted(submission, accepted)
-            if not accepted.repeated:
+            if not accepted.repeated and accepted.lease is None:
                 self.wake()
             return accepted
 
         return Deferred.fromCoroutine(accept())
+
+    def _may_go(self, submission: Submission) -> bool:
+        """Whether its first attempt can begin when it is accepted; not where something else is due and waits."""
+        destination = submission.destinations[0] if submission.destinations else ""
+        return (
+            self._idle
+            and bool(self.running)
+            and self._room() >= len(submission.content)
+            and self.destinations.allowance().of(destination) > 0
+        )
+
+    async def _accept_to_go(self, submission: Submission) -> Accepted:
+        """Take custody and a lease by one stroke, and begin the attempt with the content that is at hand."""
+        destination = submission.destinations[0] if submission.destinations else ""
+        self._promised.append(len(submission.content))
+        self.destinations.began(destination)
+        accepted: Accepted | None = None
+        here: Deferred[None] = Deferred()
+        self._tasks.add(here)  # the drain waits: when it stops meanwhile, the lease is to be given back
+        try:
+            accepted = await self.store.accept(submission, self._now(), self._owner)
+        finally:
+            self._promised.remove(len(submission.content))
+            if accepted is not None and accepted.lease is not None:
+                self._run(self._attempt(accepted.lease, submission.content))
+            else:
+                self.destinations.passed(destination)
+            self._tasks.discard(here)
+            here.callback(None)
+        return accepted
 
     def operate(self, operation: Operation, chosen: Selection, operator: str) -> Deferred[Operated]:
         """Do to all that is chosen what an operator asks, step by step; how much that was.
@@ -168,6 +204,7 @@ class Runner(Service):
 
     def wake(self) -> None:
         """Something may be due: look now."""
+        self._idle = False
         if self._claiming:
             self._again = True
             return
@@ -236,26 +273,40 @@ class Runner(Service):
 
     def _room(self) -> int:
         """Octets that may still be claimed; 0 when nothing may."""
-        if len(self._courier.flights) >= self._limits.concurrency:
+        if self._free() <= 0:
             return 0
-        return max(0, self._limits.octets - sum(one.lease.item.size for one in self._courier.flights))
+        held = sum(one.lease.item.size for one in self._courier.flights) + sum(self._promised)
+        return max(0, self._limits.octets - held)
+
+    def _free(self) -> int:
+        """How many attempts may still begin. Outcomes that wait for a store that failed take places, too."""
+        taken = len(self._courier.flights) + len(self._promised) + self._courier.pausing
+        return self._limits.concurrency - taken
+
+    def _settling(self, is_due: bool) -> None:
+        """A place is free: look for what is due, behind the record of what had it."""
+        if is_due or not self._idle:
+            self.wake()
 
     async def _claim(self) -> None:
         wait: float | None = None
+        idle = False
         try:
             while self.running and (room := self._room()):
                 self._again = False
-                free = self._limits.concurrency - len(self._courier.flights)
+                free = self._free()
                 allowance = self.destinations.allowance()
                 leases = await self.store.claim(self._owner, free, room, self._now(), allowance)
                 for lease in leases:
                     self._run(self._attempt(lease))
                 if not leases and not self._again:
                     now = self._now()
-                    due = await self.store.next_due(now, [name for name, most in allowance.room.items() if not most])
+                    shut = [name for name, most in allowance.room.items() if not most]
+                    due = await self.store.next_due(now, shut)
                     waits = [self.destinations.opens_in(), None if due is None else due - now]
                     wait = min((one for one in waits if one is not None), default=None)
                     if not self._again:
+                        idle = not shut and (wait is None or wait > 0)
                         break
         except OutboxError as error:
             self._reports.fault(error)
@@ -270,19 +321,21 @@ class Runner(Service):
             self._timer = self._reactor.callLater(
                 LONGEST_SLEEP if wait is None else min(max(wait, 0.0), LONGEST_SLEEP), self._look
             )
+            self._idle = idle
 
     def _look(self) -> None:
         self._timer = None
         self.wake()
 
-    async def _attempt(self, lease: Lease) -> None:
-        closed: str | None = None
+    async def _attempt(self, lease: Lease, content: bytes | None = None) -> None:
+        ended: Ended | None = None
         try:
-            closed = await self._courier.attempt(lease)
+            ended = await self._courier.attempt(lease, content)
         finally:
-            self.wake()
-        if closed is not None:
-            await self._courier.age(lease.destination, closed)
+            if ended is None or not ended.at_once:
+                self.wake()
+        if ended is not None and ended.closed is not None:
+            await self._courier.age(lease.destination, ended.closed)
 
     # The rest
 

@@ -1,4 +1,10 @@
-"""The embedded store: SQLite in a directory of its own, one process, one thread, one connection."""
+"""The embedded store: SQLite in a directory of its own, one process, one thread, one connection.
+
+What is accepted or leased is on the disk before anybody hears of it. The record of an attempt is in the log at once,
+which the death of the process does not undo, but its sync comes with the next that is needed, or soon. A power cut
+before that leaves the lease, and so an attempt with unknown result, as one in the middle of the attempt does: its item
+may be sent twice, and the ledger says so.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +27,10 @@ from netsvc.outbox.sqlite_schema import FILE, connect, lock
 from netsvc.outbox.steps import Settled
 from netsvc.outbox.threaded_store import ThreadedStore
 
-RESERVE = 8 << 20  # octets that submissions leave free: the log between two checkpoints (1,000 pages of 4 KiB), twice
+CHECKPOINT = 1000  # pages of 4 KiB in the log, after which they go into the database
+RESERVE = 8 << 20  # octets that submissions leave free: the log between two checkpoints, twice
+SOON = 0.05  # seconds until what need not last at once is on the disk all the same
+AGAIN = 5.0  # seconds until that is tried again on a disk that fails
 
 _RANDOM = random_module.SystemRandom().random
 
@@ -37,6 +46,10 @@ class SqliteStore(ThreadedStore[Database]):
     ) -> None:
         self._directory = directory
         self._lock = lock_descriptor
+        self._lasting = True  # what is committed is synced
+        self._changes = 0  # of the connection, when the transaction began
+        self._sync_at: float | None = None  # monotonic: when what was committed without a sync has one; None: it has
+        self._doubtful = False  # a sync failed that was also for what had none yet
         super().__init__(database, call_from_thread)
 
     @classmethod
@@ -87,15 +100,59 @@ class SqliteStore(ThreadedStore[Database]):
         if free < needed:
             raise StoreFullError(f"the disk of the queue is full: {free >> 10} KiB free, {needed >> 10} KiB needed")
 
-    def _begin(self) -> None:
-        self._database.connection.execute("BEGIN IMMEDIATE")
+    def _begin(self, *, lasting: bool = True) -> None:
+        connection = self._database.connection
+        if self._doubtful:
+            self._empty_the_log()
+        if lasting != self._lasting:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
+            # A checkpoint syncs the log first, and says nothing when that fails: so only behind what was synced.
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT if lasting else 0}")
+            self._lasting = lasting
+        self._changes = connection.total_changes
+        connection.execute("BEGIN IMMEDIATE")
 
     def _commit(self) -> None:
-        self._database.connection.execute("COMMIT")
+        connection = self._database.connection
+        connection.execute("COMMIT")
+        if connection.total_changes == self._changes:
+            return  # nothing was written, nor synced
+        if self._lasting:
+            self._sync_at = None
+        elif self._sync_at is None:
+            self._sync_at = time.monotonic() + SOON
 
     def _abort(self) -> None:
+        self._doubtful = self._doubtful or self._sync_at is not None
         with contextlib.suppress(sqlite3.Error):
             self._database.connection.execute("ROLLBACK")
+
+    def _empty_the_log(self) -> None:
+        """Bring what is in the log into the database, and begin it anew.
+
+        After an fsync that failed the kernel may take for written what is not. Of the transaction that it was for
+        nothing is kept; but if there are others in the log that were not yet brought to the disk, they may be a hole in
+        it, and what is written behind a hole is lost with the power. The database gets them from memory.
+        """
+        (busy, _, _) = self._database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise sqlite3.OperationalError("the log cannot be emptied")
+        self._doubtful, self._sync_at = False, None
+
+    def _patience(self) -> float | None:
+        return None if self._sync_at is None else max(0.0, self._sync_at - time.monotonic())
+
+    def _tick(self) -> None:
+        """Bring to the disk what need not last at once, when nothing came that took it along."""
+        if self._sync_at is None or time.monotonic() < self._sync_at:
+            return
+        try:
+            self._begin()
+            self._database.connection.execute("UPDATE total SET n = n")  # any change: its commit syncs the log
+            self._commit()
+        except sqlite3.Error:
+            self._abort()
+            self._sync_at = time.monotonic() + AGAIN
 
     def _in_transaction(self) -> bool:
         return self._database.connection.in_transaction

@@ -10,6 +10,7 @@ import abc
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from netsvc.outbox.destinations import Allowance
 from netsvc.outbox.model import (
@@ -22,6 +23,7 @@ from netsvc.outbox.model import (
     Settlement,
     Submission,
     SuppressedError,
+    Target,
     make_queue_id,
 )
 from netsvc.outbox.parcels import divide
@@ -41,15 +43,18 @@ _HELD = "item = ? AND n = ? AND state = 'leased' AND owner = ? AND fence = ?"
 class Steps(Rows, abc.ABC):
     """Acceptance, claims and settlements."""
 
-    def accept(self, submission: Submission, now: float) -> Accepted:
+    def accept(self, submission: Submission, now: float, owner: str | None = None) -> Accepted:
         """Take a submission in; with a known key, find the first receipt.
 
+        :param owner: who would begin the first attempt at once. What is due now and makes one parcel is leased to him
+            by the same stroke, and the receipt has the lease: so the lease is on the disk before the attempt begins,
+            as after a claim, and costs no commit of its own.
         :raises KeyConflictError: the key was used for another sender or other targets.
         :raises SuppressedError: every target is suppressed; nothing is kept.
         """
-        return self._accept(submission, now, whole_refusal=True)
+        return self._accept(submission, now, whole_refusal=True, owner=owner)
 
-    def _accept(self, submission: Submission, now: float, *, whole_refusal: bool) -> Accepted:
+    def _accept(self, submission: Submission, now: float, *, whole_refusal: bool, owner: str | None = None) -> Accepted:
         if submission.key is not None:
             known = self._repeated(submission)
             if known is not None:
@@ -60,8 +65,7 @@ class Steps(Rows, abc.ABC):
         queue_id = make_queue_id(now, self._random)
         while self._one("SELECT 1 FROM item WHERE id = ?", queue_id) is not None:
             queue_id = make_queue_id(now + self._random(), self._random)
-        self._do(
-            f"INSERT INTO item ({ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        item = (
             queue_id,
             submission.submitter,
             submission.sender,
@@ -73,12 +77,40 @@ class Steps(Rows, abc.ABC):
             submission.not_before,
             submission.give_up_after,
         )
-        self._write_parcels(queue_id, submission, now, refused)
+        self._do(f"INSERT INTO item ({ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", *item)
+        lease = self._lease_at_once(item, submission, now, owner) if owner is not None and not refused else None
+        if lease is None:
+            self._write_parcels(queue_id, submission, now, refused)
         self._do("INSERT INTO content (item, octets) VALUES (?, ?)", queue_id, submission.content)
         self._count("accepted", len(submission.targets))
         if refused:
             self._refuse(queue_id, submission.targets, refused, now)
-        return Accepted(queue_id, refused=refused)
+        return Accepted(queue_id, refused=refused, lease=lease)
+
+    def _lease_at_once(self, item: Sequence[Any], submission: Submission, now: float, owner: str) -> Lease | None:
+        """Write the only parcel of a new item as leased; None, and nothing, when there are several or it is for later.
+
+        The table of destinations never hears of it: nothing waits.
+        """
+        divisions = divide(len(submission.targets), submission.destinations)
+        if len(divisions) > 1 or (submission.not_before or now) > now:
+            return None
+        (division,) = divisions
+        parcel = (0, division.destination, "leased", 0, 0, 0.0, now, now)
+        self._do(
+            f"INSERT INTO parcel (item, {PARCEL}, owner, fence, claimed_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)",
+            *(item[0], *parcel, owner, now),
+        )
+        self._write_targets(str(item[0]), submission, 0, division.indexes, now)
+        return Lease(
+            item=make_item(item, [make_parcel(parcel)]),
+            targets=tuple(Target(index=n, address=submission.targets[n], changed_at=now) for n in division.indexes),
+            owner=owner,
+            fence=1,
+            claimed_at=now,
+            destination=division.destination,
+        )
 
     def _repeated(self, submission: Submission) -> Accepted | None:
         found = self._one(
@@ -109,10 +141,15 @@ class Steps(Rows, abc.ABC):
             )
             if waits:
                 self._waits(division.destination, next_at)
-            self._many(
-                "INSERT INTO target (item, n, parcel, address, state, changed_at) VALUES (?, ?, ?, ?, 'waiting', ?)",
-                ((queue_id, one, n, submission.targets[one], now) for one in division.indexes),
-            )
+            self._write_targets(queue_id, submission, n, division.indexes, now)
+
+    def _write_targets(
+        self, queue_id: str, submission: Submission, parcel: int, indexes: Iterable[int], now: float
+    ) -> None:
+        self._many(
+            "INSERT INTO target (item, n, parcel, address, state, changed_at) VALUES (?, ?, ?, ?, 'waiting', ?)",
+            ((queue_id, one, parcel, submission.targets[one], now) for one in indexes),
+        )
 
     def _refuse(self, queue_id: str, targets: Sequence[str], refused: Mapping[str, str], now: float) -> None:
         for n, address in enumerate(targets):

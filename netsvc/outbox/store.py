@@ -33,8 +33,8 @@ class IOutboxStore(Interface):
     clock, seconds since 1970.
     """
 
-    def accept(submission: Submission, now: float) -> Deferred[Accepted]:
-        """Take a Submission into custody; an Accepted."""
+    def accept(submission: Submission, now: float, owner: str | None = None) -> Deferred[Accepted]:
+        """Take a Submission into custody; an Accepted, if possible with a lease for an owner who will begin at once."""
 
     def claim(
         owner: str, limit: int, octets: int, now: float, allowance: Allowance = ...

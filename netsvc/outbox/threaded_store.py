@@ -49,11 +49,16 @@ log = Logger()
 
 @frozen
 class Job:
-    """Work for the thread, and who waits for it."""
+    """Work for the thread, and who waits for it.
+
+    :param lasting: what it writes must outlast a power cut when it is answered. Otherwise it may be forgotten by one
+        that comes soon after.
+    """
 
     work: Callable[[Any], Any]
     done: Deferred[Any]
     octets: int
+    lasting: bool
 
 
 @implementer(IOutboxStore)
@@ -62,8 +67,6 @@ class ThreadedStore(abc.ABC, Generic[D]):
 
     :param call_from_thread: runs a function in the reactor's thread: ``reactor.callFromThread``.
     """
-
-    tick: float | None = None  # seconds between two calls of `_tick`, when there is no work
 
     def __init__(self, database: D, call_from_thread: Callable[..., Any]) -> None:
         self._database = database
@@ -79,8 +82,8 @@ class ThreadedStore(abc.ABC, Generic[D]):
     # What a kind of store does its own way, in the thread
 
     @abc.abstractmethod
-    def _begin(self) -> None:
-        """Begin a transaction."""
+    def _begin(self, *, lasting: bool = True) -> None:
+        """Begin a transaction; with `lasting` false its commit may return before it is on the disk."""
 
     @abc.abstractmethod
     def _commit(self) -> None:
@@ -112,12 +115,16 @@ class ThreadedStore(abc.ABC, Generic[D]):
         :raises StoreFullError: there is none.
         """
 
+    def _patience(self) -> float | None:
+        """Seconds to wait for work before `_tick` is called all the same."""
+        return None
+
     def _tick(self) -> None:
-        """Called now and then, between two groups; never raises."""
+        """Called behind each group, and when none has come; never raises."""
 
     # The promises of IOutboxStore
 
-    def accept(self, submission: Submission, now: float) -> Deferred[Accepted]:
+    def accept(self, submission: Submission, now: float, owner: str | None = None) -> Deferred[Accepted]:
         """See :meth:`netsvc.outbox.steps.Steps.accept`.
 
         :raises StoreFullError: (as a failure) the disk has no room but for what is there already.
@@ -125,7 +132,7 @@ class ThreadedStore(abc.ABC, Generic[D]):
 
         def work(database: D) -> Accepted:
             self._check_room()
-            accepted: Accepted = database.accept(submission, now)
+            accepted: Accepted = database.accept(submission, now, owner)
             return accepted
 
         return self._submit(work, len(submission.content))
@@ -144,7 +151,7 @@ class ThreadedStore(abc.ABC, Generic[D]):
 
     def content(self, queue_id: str) -> Deferred[bytes]:
         """See :meth:`netsvc.outbox.steps.Steps.content`."""
-        return self._submit(lambda database: database.content(queue_id))
+        return self._submit(lambda database: database.content(queue_id), lasting=False)
 
     def settle(
         self, lease: Lease, settlement: Settlement, now: float, follow_ups: Iterable[Submission] = ()
@@ -152,7 +159,9 @@ class ThreadedStore(abc.ABC, Generic[D]):
         """See :meth:`netsvc.outbox.steps.Steps.settle`."""
         following = tuple(follow_ups)
         octets = sum(len(one.content) for one in following)
-        return self._submit(lambda database: database.settle(lease, settlement, now, following), octets)
+        work: Callable[[D], tuple[Accepted, ...]]
+        work = lambda database: database.settle(lease, settlement, now, following)  # noqa: E731
+        return self._submit(work, octets, lasting=False)
 
     def release(self, lease: Lease) -> Deferred[None]:
         """See :meth:`netsvc.outbox.steps.Steps.release`."""
@@ -180,29 +189,29 @@ class ThreadedStore(abc.ABC, Generic[D]):
 
     def suppressed(self, addresses: Sequence[str]) -> Deferred[Mapping[str, str]]:
         """See :meth:`netsvc.outbox.steps.Steps.suppressed`."""
-        return self._submit(lambda database: database.suppressed(addresses))
+        return self._submit(lambda database: database.suppressed(addresses), lasting=False)
 
     def suppressions(self, after: str, limit: int) -> Deferred[tuple[Suppressed, ...]]:
         """See :meth:`netsvc.outbox.steps_operations.Operations.suppressions`."""
-        return self._submit(lambda database: database.suppressions(after, limit))
+        return self._submit(lambda database: database.suppressions(after, limit), lasting=False)
 
     def next_due(self, now: float, closed: Sequence[str] = ()) -> Deferred[float | None]:
         """See :meth:`netsvc.outbox.steps_queries.Queries.next_due`."""
-        return self._submit(lambda database: database.next_due(now, closed))
+        return self._submit(lambda database: database.next_due(now, closed), lasting=False)
 
     def listing(
         self, after: str, limit: int, submitter: str | None = None, done: bool = False
     ) -> Deferred[tuple[Summary, ...]]:
         """See :meth:`netsvc.outbox.steps_queries.Queries.listing`."""
-        return self._submit(lambda database: database.listing(after, limit, submitter, done))
+        return self._submit(lambda database: database.listing(after, limit, submitter, done), lasting=False)
 
     def show(self, queue_id: str) -> Deferred[tuple[Summary, tuple[Attempt, ...]]]:
         """See :meth:`netsvc.outbox.steps_queries.Queries.show`."""
-        return self._submit(lambda database: database.show(queue_id))
+        return self._submit(lambda database: database.show(queue_id), lasting=False)
 
     def audit(self) -> Deferred[Audit]:
         """See :meth:`netsvc.outbox.steps_queries.Queries.audit`."""
-        return self._submit(lambda database: database.audit())
+        return self._submit(lambda database: database.audit(), lasting=False)
 
     def purge(self, before: float) -> Deferred[int]:
         """See :meth:`netsvc.outbox.steps_queries.Queries.purge`."""
@@ -221,12 +230,12 @@ class ThreadedStore(abc.ABC, Generic[D]):
 
     # The thread
 
-    def _submit(self, work: Callable[[D], T], octets: int = 0) -> Deferred[T]:
+    def _submit(self, work: Callable[[D], T], octets: int = 0, *, lasting: bool = True) -> Deferred[T]:
         done: Deferred[T] = Deferred()
         if self._closed is not None:
             done.errback(StoreFailedError("the queue is closed"))
         else:
-            self._jobs.put(Job(work, done, octets))
+            self._jobs.put(Job(work, done, octets, lasting))
         return done
 
     def _run(self) -> None:
@@ -237,7 +246,7 @@ class ThreadedStore(abc.ABC, Generic[D]):
             if jobs:
                 answers = self._do(jobs)
                 self._call_from_thread(_answer, answers)
-            if self.tick is not None and not ending:
+            if not ending:
                 self._tick()
         self._let_go()
         assert self._closed is not None  # noqa: S101 - only close() ends the loop
@@ -248,7 +257,7 @@ class ThreadedStore(abc.ABC, Generic[D]):
         octets = 0
         while len(jobs) < MAX_GROUP and octets < MAX_GROUP_OCTETS:
             try:
-                job = self._jobs.get(block=not jobs, timeout=self.tick)
+                job = self._jobs.get(block=not jobs, timeout=self._patience())
             except queue.Empty:
                 break
             if job is None:
@@ -262,7 +271,7 @@ class ThreadedStore(abc.ABC, Generic[D]):
         self._arriving = sum(job.octets for job in jobs)
         answers: list[tuple[Job, Any]] = []
         try:
-            self._begin()
+            self._begin(lasting=any(job.lasting for job in jobs))
             for job in jobs:
                 answers.append((job, self._do_one(job)))
             self._commit()

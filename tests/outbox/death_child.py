@@ -45,12 +45,12 @@ def main(directory: str, count: str) -> None:
     say("open")
     for number in range(int(count)):
         content = f"{os.getpid()} {number} ".encode() * 700  # more than a page
-        item = Submission(
-            submitter="uid:1", sender="a@x", targets=("b@x", "c@y"), destinations=("x", "y"), content=content
-        )
+        ways = ("x", "y") if number % 2 == 0 else ("x", "x")  # two parcels are claimed, one is leased at once
+        item = Submission(submitter="uid:1", sender="a@x", targets=("b@x", "c@y"), destinations=ways, content=content)
         try:
-            say("accepted", wait(store.accept(item, 1.0)).queue_id)
-            for lease in wait(store.claim("me", 1, 1 << 30, 2.0)):
+            accepted = wait(store.accept(item, 1.0, "me"))
+            say("accepted", accepted.queue_id)
+            for lease in [accepted.lease] if accepted.lease else wait(store.claim("me", 1, 1 << 30, 2.0)):
                 outcomes = [Outcome(target=one.address, result="delivered") for one in lease.targets]
                 settlement = Custody().settle(lease, outcomes, now=2.0, random=lambda: 0.5)
                 wait(store.settle(lease, settlement, 2.0))

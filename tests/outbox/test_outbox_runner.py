@@ -204,6 +204,95 @@ class Running(RunnerCase):
         self.assertEqual(self.store.database.listing("", 9, done=True), ())
 
 
+class AtOnce(RunnerCase):
+    def calls(self) -> list[str]:
+        """What the store was asked since the last look."""
+        calls, self.store.calls[:] = list(self.store.calls), []
+        return calls
+
+    def test_two_steps(self) -> None:
+        """A message alone asks the store twice: to accept and lease it, and to record its delivery."""
+        self.answers = ["delivered"] * 2
+        self.runner.startService()
+        self.calls()
+        self.accept()
+        self.accept()
+        self.assertEqual(self.calls(), ["accept", "settle"] * 2)
+
+    def test_looks_behind_the_record(self) -> None:
+        """When something waits for a place, it is claimed behind the record of what had it, not after its answer."""
+        self.runner = self.make(concurrency=1)
+        self.runner.startService()
+        self.accept()
+        self.accept()
+        self.calls()
+        answered: Deferred[Any] = Deferred()
+        self.store.failures["settle"] = [answered]
+        self.answer(0, "delivered")
+        self.assertEqual(self.calls(), ["settle", "claim", "content"])
+        answered.callback(None)
+        self.assertEqual(self.calls(), [])
+        self.answer(1, "delivered")
+        self.assertEqual(self.store.database.audit().delivered, 2)
+
+    def test_not_before_others(self) -> None:
+        """What is accepted while others are due waits for its turn."""
+        self.runner = self.make(concurrency=1)
+        self.runner.startService()
+        first = []
+        for _ in range(3):
+            first.append(self.accept("b@x"))
+            self.offset += 1
+        for n in range(3):
+            self.answer(n, "delivered")
+        self.assertEqual([one[0].item.queue_id for one in self.asked], first)
+
+    def test_retry_is_looked_for(self) -> None:
+        """What is to be tried again after an attempt that came with the acceptance is tried when it is due."""
+        self.answers = ["retry", "delivered"]
+        self.runner.startService()
+        self.accept()
+        self.clock.pump([60] * 6)
+        self.assertEqual(self.store.database.audit().delivered, 1)
+
+    def test_promised(self) -> None:
+        """What is being accepted has its place already, and its destination knows of it."""
+        slow: Deferred[Any] = Deferred()
+        self.store.failures["accept"] = [slow]
+        self.runner = self.make(concurrency=1)
+        self.runner.startService()
+        first = self.runner.accept(submission())
+        self.assertEqual(self.runner.destinations.standing("").in_flight, 1)
+        self.accept()
+        self.assertEqual(len(self.asked), 0)
+        slow.callback(None)
+        self.successResultOf(first)
+        self.assertEqual(len(self.asked), 1)
+        self.answer(0, "delivered")
+        self.assertEqual(len(self.asked), 2)
+
+    def test_refused(self) -> None:
+        """What is not accepted leaves its place."""
+        self.store.failures["accept"] = [disk_full()]
+        self.runner.startService()
+        self.failureResultOf(self.runner.accept(submission()), StoreFailedError)
+        self.assertEqual(self.runner.destinations.standing("").in_flight, 0)
+        self.accept()
+        self.assertEqual(self.runner.destinations.standing("").in_flight, 1)
+
+    def test_stopped_meanwhile(self) -> None:
+        """What was leased with its acceptance when the runner stopped goes back without an attempt."""
+        slow: Deferred[Any] = Deferred()
+        self.store.failures["accept"] = [slow]
+        self.runner.startService()
+        accepted = self.runner.accept(submission())
+        stopped = self.runner.stopService()
+        slow.callback(None)
+        self.successResultOf(accepted)
+        self.successResultOf(stopped)
+        self.assertEqual((self.asked, self.store.database.leased()), ([], ()))
+
+
 class Faults(RunnerCase):
     def test_delivery_raises(self) -> None:
         """A delivery that breaks is an unknown result, logged, and tried again."""
@@ -238,8 +327,8 @@ class Faults(RunnerCase):
         """Content that cannot be read for now is no attempt: the lease goes back."""
         self.answers = ["delivered"]
         self.store.failures["content"] = [disk_full()]
+        queue_id = self.store.database.accept(submission(), START).queue_id
         self.runner.startService()
-        queue_id = self.accept()
         self.clock.advance(STORE_PAUSE)
         self.assertEqual([one.result for one in self.store.database.show(queue_id)[1]], ["delivered"])
 
@@ -334,8 +423,8 @@ class Drain(RunnerCase):
         """A pause for a store that fails ends with the drain."""
         self.store.failures["content"] = [disk_full()]
         self.runner = self.make(drain_timeout=1.0)
+        self.store.database.accept(submission(), START)
         self.runner.startService()
-        self.accept()
         stopped = self.runner.stopService()
         self.clock.advance(1)
         self.successResultOf(stopped)
@@ -345,8 +434,8 @@ class Drain(RunnerCase):
         """After the cut nothing pauses any more."""
         slow: Deferred[Any] = Deferred()
         self.store.failures["content"] = [slow]
+        self.store.database.accept(submission(), START)
         self.runner.startService()
-        self.accept()
         stopped = self.runner.stopService()
         self.clock.advance(Limits().drain_timeout)
         slow.errback(disk_full())
