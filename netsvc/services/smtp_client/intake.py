@@ -21,7 +21,7 @@ from netsvc.outbox.runner import Runner
 from netsvc.services.smtp_client.aliases import Aliases
 from netsvc.services.smtp_client.arrival import Arrival
 from netsvc.services.smtp_client.rewriting.rules import Rewriting
-from netsvc.services.smtp_client.submission_wire import MAX_KEY, Refusal
+from netsvc.services.smtp_client.submission_wire import MAX_KEY, Refusal, check_address
 from netsvc.services.smtp_client.trace import examine, split_head
 from netsvc.services.smtp_client.wishes import to_envelope, to_meta
 
@@ -117,6 +117,8 @@ class Intake:
             examine(content)
             said = to_envelope(sender, recipients, meta)
             envelope = self._arrival.envelope(sender, recipients, said.notices)
+            for address in filter(None, (envelope.sender, *envelope.recipients)):
+                check_address(address)
             kept = {name: value for name, value in meta.items() if name != "notices"}
             accepted = await self._runner.accept(
                 addressed(

@@ -126,6 +126,17 @@ def check_address(address: str) -> str:
     return address
 
 
+def check_name(name: str) -> str:
+    """The name, if it is an address or the part of one before the @, which rewriting and aliases may complete.
+
+    :raises Refusal: it is neither.
+    """
+    if "@" in name:
+        return check_address(name)
+    check_address(f"{name}@x")
+    return name
+
+
 def is_id(text: str) -> bool:
     """Whether the text may be a queue id."""
     return _ID.fullmatch(text) is not None
@@ -191,9 +202,9 @@ def _parse_send(head: dict[str, Any], max_recipients: int) -> Send:
     unique = tuple(dict.fromkeys(recipients))
     try:
         if sender:
-            check_address(sender)
+            check_name(sender)
         for one in unique:
-            check_address(one)
+            check_name(one)
     except Refusal as refusal:
         raise MalformedError(refusal.text, refusal.code) from None
     if key is not None and not (0 < len(key) <= MAX_KEY and key.isprintable()):

@@ -131,6 +131,12 @@ class Taking(SubmissionCase):
             protocol.dataReceived(bytes([octet]))
         self.assertTrue(self.replies(transport)[0]["ok"])
 
+    def test_names_without_a_domain(self) -> None:
+        """Where nothing gives a name its domain, the message is refused and nothing is kept."""
+        for values in ({"recipients": ["b@x", "root"]}, {"sender": "root"}):
+            self.assertEqual(self.exchange(send(**values))[0]["code"], "5.1.3")
+        self.assertEqual(self.store.database.audit().accepted, 0)
+
     def test_repeated(self) -> None:
         """The same key gives the same queue id."""
         first, second = self.exchange(send(key="k") + send(key="k"))

@@ -186,8 +186,15 @@ class Refused(SynchronousTestCase):
 
     def test_bad_address(self) -> None:
         """A bad address is refused as such, in either place."""
-        self.assertEqual(self.refusal(head(sender="nobody")), "5.1.3")
+        self.assertEqual(self.refusal(head(sender="no body")), "5.1.3")
+        self.assertEqual(self.refusal(head(sender="nobody@")), "5.1.3")
         self.assertEqual(self.refusal(head(recipients=["a@x\r\nDATA"])), "5.1.3")
+
+    def test_names(self) -> None:
+        """What stands before the @ may come alone: rewriting and aliases may know more."""
+        found = parse_head(head(sender="nobody", recipients=["root"]))
+        assert isinstance(found, Send)
+        self.assertEqual((found.sender, found.recipients), ("nobody", ("root",)))
 
     def test_chosen(self) -> None:
         """An operation is about one message, a domain, or everything; a list of addresses goes on behind one."""

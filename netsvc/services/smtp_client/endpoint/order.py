@@ -30,7 +30,7 @@ from attrs import field, frozen
 from netsvc.services.smtp_client.endpoint.problem import Problem
 from netsvc.services.smtp_client.intake import check_key, take_key
 from netsvc.services.smtp_client.message import Attachment, Draft, Mailbox, build, parse_mailboxes
-from netsvc.services.smtp_client.submission_wire import Refusal, check_address
+from netsvc.services.smtp_client.submission_wire import Refusal, check_name
 
 PATH = b"/v1/messages"
 IN_JSON = b"application/json"
@@ -148,7 +148,7 @@ def _from_raw(posted: Posted, body: bytes) -> Order:
     if len(senders) != 1 or not recipients or len(pairs) > len(senders) + sum(name == "to" for name, _ in pairs):
         raise Problem(422, "5.5.4", "the query has one from (which may be empty), one to or more, and nothing else")
     for one in (*filter(None, senders), *recipients):
-        check_address(one)
+        check_name(one)
     key, content = take_key(body)
     return Order(sender=senders[0], recipients=recipients, key=_one_key(posted.key, key), content=content)
 
