@@ -134,14 +134,13 @@ class Runner(Service):
 
         :raises OutboxError: (as a failure) it was not taken, and nothing of it is kept.
         """
+        if self._may_go(submission):
+            return self._accept_to_go(submission)
 
         async def accept() -> Accepted:
-            if self._may_go(submission):
-                accepted = await self._accept_to_go(submission)
-            else:
-                accepted = await self.store.accept(submission, self._now())
+            accepted = await self.store.accept(submission, self._now())
             self._reports.accepted(submission, accepted)
-            if not accepted.repeated and accepted.lease is None:
+            if not accepted.repeated:
                 self.wake()
             return accepted
 
@@ -157,25 +156,35 @@ class Runner(Service):
             and self.destinations.allowance().of(destination) > 0
         )
 
-    async def _accept_to_go(self, submission: Submission) -> Accepted:
-        """Take custody and a lease by one stroke, and begin the attempt with the content that is at hand."""
+    def _accept_to_go(self, submission: Submission) -> Deferred[Accepted]:
+        """Take custody and a lease by one stroke; the attempt, with the content that is at hand, begins when whoever
+        handed it in has heard.
+        """
         destination = submission.destinations[0] if submission.destinations else ""
         self._promised.append(len(submission.content))
         self.destinations.began(destination)
-        accepted: Accepted | None = None
-        here: Deferred[None] = Deferred()
-        self._tasks.add(here)  # the drain waits: when it stops meanwhile, the lease is to be given back
-        try:
-            accepted = await self.store.accept(submission, self._now(), self._owner)
-        finally:
-            self._promised.remove(len(submission.content))
+        told: Deferred[Accepted] = Deferred()
+
+        async def accept() -> None:
+            accepted: Accepted | None = None
+            try:
+                accepted = await self.store.accept(submission, self._now(), self._owner)
+            except Exception:  # noqa: BLE001 - it is told to whoever handed it in
+                told.errback()
+            else:
+                self._reports.accepted(submission, accepted)
+                told.callback(accepted)
+            finally:
+                self._promised.remove(len(submission.content))
             if accepted is not None and accepted.lease is not None:
                 self._run(self._attempt(accepted.lease, submission.content))
             else:
                 self.destinations.passed(destination)
-            self._tasks.discard(here)
-            here.callback(None)
-        return accepted
+                if accepted is not None and not accepted.repeated:
+                    self.wake()
+
+        self._run(accept())  # the drain waits for it: when that begins meanwhile, the lease is to be given back
+        return told
 
     def operate(self, operation: Operation, chosen: Selection, operator: str) -> Deferred[Operated]:
         """Do to all that is chosen what an operator asks, step by step; how much that was.

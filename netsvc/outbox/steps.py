@@ -63,10 +63,7 @@ class Steps(Rows, abc.ABC):
         if whole_refusal and len(refused) == len(submission.targets):
             raise SuppressedError(refused)
         queue_id = make_queue_id(now, self._random)
-        while self._one("SELECT 1 FROM item WHERE id = ?", queue_id) is not None:
-            queue_id = make_queue_id(now + self._random(), self._random)
-        item = (
-            queue_id,
+        columns = (
             submission.submitter,
             submission.sender,
             submission.key,
@@ -77,7 +74,10 @@ class Steps(Rows, abc.ABC):
             submission.not_before,
             submission.give_up_after,
         )
-        self._do(f"INSERT INTO item ({ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", *item)
+        insert = f"INSERT INTO item ({ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+        while not self._do(insert, queue_id, *columns):
+            queue_id = make_queue_id(now + self._random(), self._random)
+        item = (queue_id, *columns)
         lease = self._lease_at_once(item, submission, now, owner) if owner is not None and not refused else None
         if lease is None:
             self._write_parcels(queue_id, submission, now, refused)

@@ -205,7 +205,7 @@ class Stores(StoreCase):
     def test_fault_of_our_own(self) -> None:
         """A fault outside any job is logged and answered; the thread lives on."""
         store = self.open()
-        with mock.patch.object(store, "_do_one", side_effect=ZeroDivisionError):
+        with mock.patch.object(store, "_do_all", side_effect=ZeroDivisionError):
             self.assertRaises(StoreFailedError, self.reactor.wait, store.audit())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.reactor.wait(store.audit())

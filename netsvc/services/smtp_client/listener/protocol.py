@@ -17,6 +17,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netsvc.net.accepted import AcceptedConnection
 from netsvc.net.addresses import canonical
 from netsvc.services.smtp_client.allowance import Allowance
 from netsvc.services.smtp_client.intake import Intake, take_key
@@ -238,7 +239,7 @@ class ListenerProtocol(Protocol):
         if octets:
             transport: Any = self.transport
             self._stop_timer()  # what was asked for in time is answered; the time for the next begins
-            transport.write(octets)
+            transport.write(_sent(transport, octets))
 
     def _wait(self, seconds: float, restart: bool = False) -> None:
         if restart:
@@ -287,6 +288,17 @@ class ListenerProtocol(Protocol):
         if not self._ending:
             transport.unregisterProducer()
         transport.loseConnection()
+
+
+def _sent(transport: Any, octets: bytes) -> bytes:
+    """What is left of a reply after as much as goes at once has gone: the peer waits, and so would a turn of the loop.
+
+    An error is left for the loop to find.
+    """
+    if not isinstance(transport, AcceptedConnection) or transport.TLS or not transport.idle:
+        return octets
+    sent = transport.writeSomeData(octets)
+    return octets[sent:] if isinstance(sent, int) else octets
 
 
 class ListenerFactory(Factory):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import attrs
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.config.listen import SystemdAddress, TcpAddress, UdpAddress, UnixAddress
@@ -16,6 +19,7 @@ from netsvc.config.options import Context
 from netsvc.config.secrets import Secret
 from netsvc.config.tls import TlsDirectory
 from netsvc.errors import BadValue, StartError
+from netsvc.net.accepted import AcceptedConnection
 from netsvc.net.passwords import htpasswd
 from netsvc.net.passwords.checks import PasswordChecks
 from netsvc.net.passwords.users import UserFile
@@ -354,3 +358,39 @@ class Settings(SynchronousTestCase):
         self.assertEqual((place, kind.show(place)), (TlsDirectory(Path("/tmp")), "directory=/tmp"))
         for wrong in ("/tmp", "certificate=/x", "privateKey=/nowhere"):
             self.assertRaises(BadValue, kind.parse, wrong, context)
+
+
+class AtOnce(SynchronousTestCase):
+    def test_reply(self) -> None:
+        """A reply leaves before the next turn of the loop; what the kernel does not take of it, and what comes behind
+        that, waits in its order.
+        """
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        self.addCleanup(far.close)
+        transport = AcceptedConnection(near, Protocol(), ("peer", 0), None, 0, MemoryReactor())
+        self.assertEqual(module._sent(transport, b"250 ok\r\n"), b"")
+        self.assertEqual(far.recv(100), b"250 ok\r\n")
+        left = module._sent(transport, b"x" * (8 << 20))
+        self.assertTrue(0 < len(left) < 8 << 20)
+        transport.write(left)
+        self.assertEqual(module._sent(transport, b"y"), b"y")
+
+    def test_at_the_end(self) -> None:
+        """Nothing is sent past a connection that is ending or was lost."""
+        for end in ("loseConnection", "loseWriteConnection"):
+            near, far = socket.socketpair()
+            self.addCleanup(near.close)
+            self.addCleanup(far.close)
+            transport = AcceptedConnection(near, Protocol(), ("peer", 0), None, 0, MemoryReactor())
+            transport.write(b"first")
+            getattr(transport, end)()
+            self.assertEqual(module._sent(transport, b"second"), b"second")
+
+    def test_lost(self) -> None:
+        """An error is left for the loop to find."""
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        far.close()
+        transport = AcceptedConnection(near, Protocol(), ("peer", 0), None, 0, MemoryReactor())
+        self.assertEqual(module._sent(transport, b"250 ok\r\n"), b"250 ok\r\n")
