@@ -10,6 +10,7 @@ compared without regard to case, as nobody has two people who differ in it.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -28,6 +29,7 @@ MAX_LINES = 1000  # of one table, ours: each is looked at for each message
 TLS_WORDS = ("none", "may", "require", "verify", "dane")
 
 
+@functools.lru_cache(maxsize=1024)  # asked several times for each message, nearly always about the same few
 def normal(domain: str) -> str:
     """A domain as tables compare it: A-labels, small letters, no dot at the end; an address literal stays as it is.
 
