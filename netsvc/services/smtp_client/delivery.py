@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import (
     ConnectError,
@@ -27,8 +27,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netsvc.config.secrets import Secret
-from netsvc.services.smtp_client.auth.token import TokenError, fetch_token
+from netsvc.services.smtp_client.auth.token import TokenError
 from netsvc.services.smtp_client.pool import Pool
 from netsvc.services.smtp_client.protocol import Connection, ConnectionFactory, never
 from netsvc.services.smtp_client.replies import clean
@@ -36,6 +35,7 @@ from netsvc.services.smtp_client.routing.dane_tls import relay_tls
 from netsvc.services.smtp_client.session import Session
 from netsvc.services.smtp_client.terms import Envelope, Outcome, Relay, Result, Timeouts
 from netsvc.services.smtp_client.tls_policy import Checks, TLSPolicyError
+from netsvc.services.smtp_client.tokens import Given, Tokens
 
 __all__ = ["PRELIMINARY", "Envelope", "Outcome", "Relay", "Result", "Timeouts", "deliver"]
 
@@ -44,7 +44,8 @@ log = Logger()
 # Phases in which nothing was said about a message, so that another relay may be asked at once.
 PRELIMINARY = frozenset({"connect", "greeting", "ehlo", "starttls", "tls", "auth"})
 
-InThread = Callable[..., Deferred[Any]]  # IRuntime.in_thread
+# Servers that may put one message off at MAIL until it waits, ours; as Postfix's smtp_mx_session_limit.
+MAX_SESSIONS = 2
 
 _STOPPED = "the delivery was stopped here"
 
@@ -58,23 +59,24 @@ def deliver(
     helo_name: str,
     timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     pool: Pool | None = None,
-    in_thread: InThread | None = None,
+    tokens: Tokens | None = None,
 ) -> Deferred[tuple[Outcome, ...]]:
     """Hand a message to a relay, or to the first of several that will speak about it.
 
     A recipient about whom one relay has said nothing yet (his outcome's phase is among PRELIMINARY) has the next one
-    at once.
+    at once; so has a message that one puts off at MAIL (RFC 5321 5.1), but for the other addresses of that host, and
+    until MAX_SESSIONS have done so.
 
     :param reactor: connects, resolves and keeps the time.
     :param relays: best first.
     :param content: header and body, with any line ends; it is canonicalised, and mended where the relay needs that.
     :param helo_name: how this machine calls itself, a domain or address literal (RFC 5321 4.1.1.1).
     :param pool: keeps connections between messages; without it each is closed.
-    :param in_thread: runs blocking work (a relay's token command); by default in the reactor's thread pool.
+    :param tokens: keeps tokens of relays' token commands; without it one is fetched for this delivery.
     :return: a Deferred of one outcome per recipient, in their order. It never fails; to cancel it stops the delivery
         and fires it, with ``ambiguous`` if the final dot was out.
     """
-    means = _Means(reactor, helo_name, timeouts, pool, in_thread or partial(_in_thread, reactor))
+    means = _Means(reactor, helo_name, timeouts, pool, tokens or Tokens(reactor, partial(_in_thread, reactor)))
     return _Delivery(means, (relays,) if isinstance(relays, Relay) else tuple(relays), envelope, content).begin()
 
 
@@ -90,7 +92,7 @@ class _Means:
     helo_name: str
     timeouts: Timeouts
     pool: Pool | None
-    in_thread: InThread
+    tokens: Tokens
 
 
 class _Delivery:
@@ -103,6 +105,7 @@ class _Delivery:
         self._content = content
         self._outcomes: list[Outcome | None] = [None] * len(envelope.recipients)
         self._cancelled = False
+        self._put_off = 0  # sessions
         self._attempt: _Attempt | None = None
         self._done: Deferred[tuple[Outcome, ...]] = Deferred(lambda _: self._cancel())
 
@@ -122,19 +125,27 @@ class _Delivery:
             return
         recipients = tuple(self._envelope.recipients[at] for at in which)
         envelope = evolve(self._envelope, recipients=recipients)
-        self._attempt = _Attempt(self._means, self._relays.pop(), envelope, self._content)
-        self._attempt.begin().addCallback(self._tried, which)
+        relay = self._relays.pop()
+        self._attempt = _Attempt(self._means, relay, envelope, self._content)
+        self._attempt.begin().addCallback(self._tried, which, relay)
 
-    def _tried(self, outcomes: tuple[Outcome, ...], which: list[int]) -> None:
-        again = []
+    def _tried(self, outcomes: tuple[Outcome, ...], which: list[int], relay: Relay) -> None:
+        again, put_off = [], False
         for at, outcome in zip(which, outcomes, strict=True):
             before = self._outcomes[at]
-            preliminary = outcome.phase in PRELIMINARY
-            # One relay that will never do says nothing against another that did not answer.
-            if before is None or not (preliminary and outcome.result == "permanent" and before.result == "retry"):
+            if before is None or not _tells_less(outcome, before):
                 self._outcomes[at] = outcome
-            if preliminary:
+            if outcome.phase in PRELIMINARY:
                 again.append(at)
+            elif outcome.phase == "mail" and outcome.result == "retry":
+                put_off = True
+                again.append(at)
+        if put_off:
+            self._put_off += 1
+            # The host has spoken; by another of its addresses it would say the same.
+            self._relays = [one for one in self._relays if (one.host, one.port) != (relay.host, relay.port)]
+            if self._put_off >= MAX_SESSIONS:
+                self._relays = []
         if again and self._relays and not self._cancelled:
             log.info(
                 "{via} cannot be used now, going on to the next: {reason}",
@@ -150,6 +161,15 @@ class _Delivery:
             self._attempt.cancel()
 
 
+def _tells_less(outcome: Outcome, before: Outcome) -> bool:
+    """Whether what one relay brought says less about a recipient than what another had brought before."""
+    if outcome.phase not in PRELIMINARY:
+        return False
+    # One relay that will never do says nothing against another that did not answer; nor does one that cannot be
+    # used against one that spoke about the message.
+    return before.phase not in PRELIMINARY or (outcome.result == "permanent" and before.result == "retry")
+
+
 class _Attempt:
     """One relay: a kept connection or a fresh one; another when the kept one was dead, or optional TLS failed."""
 
@@ -159,6 +179,7 @@ class _Attempt:
         self._envelope = envelope
         self._content = content
         self._creator: Checks | None = None
+        self._token: Given | None = None
         self._waiting: Deferred[Any] | None = None  # for a token or a connection
         self._connection: Connection | None = None
         self._done: Deferred[tuple[Outcome, ...]] = Deferred()
@@ -192,11 +213,16 @@ class _Attempt:
         except TLSPolicyError as error:
             self._retry(str(error), "4.7.5", "tls")
             return
+        self._token = None
         if relay.username is None or not relay.token_command:
-            self._connect(None)
+            self._connect()
             return
-        self._waiting = maybeDeferred(self._means.in_thread, fetch_token, relay.token_command)
-        self._waiting.addCallbacks(self._connect, self._no_token)
+        self._waiting = self._means.tokens.get(relay)
+        self._waiting.addCallbacks(self._have_token, self._no_token)
+
+    def _have_token(self, token: Given) -> None:
+        self._token = token
+        self._connect()
 
     def _no_token(self, failure: Failure) -> None:
         self._waiting = None
@@ -208,7 +234,8 @@ class _Attempt:
             log.failure("a token command could not be tried", failure=failure, event="smtp-fault")
             self._retry(f"an internal error ({type(failure.value).__name__})", "4.3.0", "auth")
 
-    def _connect(self, token: Secret | None) -> None:
+    def _connect(self) -> None:
+        token = self._token.secret if self._token is not None else None
         means, keep = self._means, self._means.pool.keep if self._means.pool is not None else never
 
         def make() -> Connection:
@@ -250,6 +277,12 @@ class _Attempt:
             log.debug("a kept connection to {via} was dead", event="smtp-stale", via=str(self._relay))
             self._prepare()
             return
+        if connection.session.login_refused and self._token is not None:
+            self._means.tokens.refused(self._relay, self._token.secret)
+            if not self._token.fresh and not self._cancelled:
+                log.info("{via} refused a token, asking for another", event="smtp-token-refused", via=str(self._relay))
+                self._prepare()
+                return
         if connection.session.tls_failed and not self._cancelled:
             # RFC 7435 3: opportunistic means that the message would have gone in clear as well. Nothing of it was sent.
             log.info(

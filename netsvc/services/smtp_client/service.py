@@ -38,6 +38,7 @@ from netsvc.services.smtp_client.routing.service import make_router
 from netsvc.services.smtp_client.settings import MAX_SOCKET_PATH, SmtpClientSettings, queue_path, socket_path
 from netsvc.services.smtp_client.submission import Desk, SubmissionFactory, SubmissionRules
 from netsvc.services.smtp_client.terms import Relay, Timeouts
+from netsvc.services.smtp_client.tokens import Tokens
 from netsvc.services.smtp_client.way import Way, in_words
 
 log = Logger()
@@ -112,6 +113,7 @@ def _way(settings: SmtpClientSettings, runtime: IRuntime) -> Way:
         router=router,
         departure=Departure(host=host, rewriting=rewriting_of(settings), keys=settings.dkim, by_smtp=True),
         pool=Pool(runtime.reactor, keeping),
+        tokens=Tokens(runtime.reactor, runtime.in_thread),
         runtime=runtime,
         host=host,
         timeouts=Timeouts.within(settings.phase_timeout),

@@ -38,6 +38,7 @@ class Session(Conversation):
 
     :param token: what the relay's token command gave.
     :ivar tls_failed: the handshake of an opportunistic STARTTLS did not succeed.
+    :ivar login_refused: the server does not take the login (5yz): a token has expired, or was withdrawn.
     :ivar stale: the session ended before the server took anything of this message, which was not its first: a
         connection that had been kept too long. Another may be tried at once.
     :ivar fault: what went wrong inside netsvc, for the log.
@@ -60,6 +61,7 @@ class Session(Conversation):
         self._transactions = 0
         self.stale = False
         self.tls_failed = False
+        self.login_refused = False
         self.fault: Exception | None = None
 
     # What the driver calls, besides the inputs of Conversation.
@@ -205,6 +207,7 @@ class Session(Conversation):
                     break
         except AuthError as error:
             raise SessionEnded(f"{name}: {error}", "4.7.0", broken=False) from None
+        self.login_refused = reply is not None and reply.severity == 5
         if reply is None:
             raise SessionEnded("the server offers no login mechanism that is known here", "4.7.0", broken=False)
         raise refused(reply)

@@ -80,7 +80,7 @@ class SmtpClientSettings(
     token_command: tuple[str, ...] = option(
         command(),
         default=(),
-        help="In place of a password: a program that prints an OAuth 2.0 access token, run for each new connection.",
+        help="In place of a password: a program that prints an OAuth 2.0 access token, run when a new one is needed.",
     )
     auth_mechanisms: tuple[str, ...] = option(
         values.items(_mechanism, name="mechanisms", bounds=", ".join(NAMES)),

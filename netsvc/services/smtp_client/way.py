@@ -18,6 +18,7 @@ from netsvc.services.smtp_client.routing.answers import Decision
 from netsvc.services.smtp_client.routing.route import Local, Router
 from netsvc.services.smtp_client.terms import Envelope, Timeouts
 from netsvc.services.smtp_client.terms import Outcome as DeliveryOutcome
+from netsvc.services.smtp_client.tokens import Tokens
 from netsvc.services.smtp_client.wishes import to_envelope
 
 MAX_HOST = 100  # characters of our name in the name of a file, which has 255 octets at most on Linux
@@ -36,6 +37,7 @@ class Way:
     router: Router
     departure: Departure
     pool: Pool
+    tokens: Tokens
     runtime: IRuntime
     host: str
     timeouts: Timeouts
@@ -78,7 +80,7 @@ class Way:
                 helo_name=self.host,
                 timeouts=self.timeouts,
                 pool=self.pool,
-                in_thread=self.runtime.in_thread,
+                tokens=self.tokens,
             )
         named = by_queue_name(outcomes, names)
         told = frozenset(one.recipient for one in named if one.notified)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
@@ -22,7 +23,7 @@ from netsvc.services.smtp_client.auth.mechanism import AuthError, CramMD5, Login
 from netsvc.services.smtp_client.auth.saslprep import saslprep
 from netsvc.services.smtp_client.auth.scram import ScramSha256
 from netsvc.services.smtp_client.auth.scrubber import Scrubber
-from netsvc.services.smtp_client.auth.token import TokenError, fetch_token
+from netsvc.services.smtp_client.auth.token import TokenError, fetch_token, read_token
 from tests.services.smtp_client.stage import GREETING, LOGIN, PASSWORD, Stage
 from tests.waiting import wait_until
 
@@ -279,8 +280,30 @@ class TokenTests(SynchronousTestCase):
     def test_what_is_printed(self) -> None:
         """The token is what the program prints, without blanks around it; it never shows."""
         token = fetch_token(self.script("echo ya29.a0-b_c~d+e/f=="))
-        self.assertEqual(token.reveal(), "ya29.a0-b_c~d+e/f==")
+        self.assertEqual(token.secret.reveal(), "ya29.a0-b_c~d+e/f==")
         self.assertNotIn("ya29", repr(token))
+
+    def test_how_long_it_is_good(self) -> None:
+        """What a token endpoint answers, or a JWT, says when the token ends; an opaque one does not."""
+        payload = urlsafe_b64encode(b'{"exp":1000060,"aud":"x"}').rstrip(b"=")
+        for printed, secret, lifetime in (
+            (b'{"access_token": "abc", "expires_in": 3599, "token_type": "Bearer"}\n', "abc", 3599.0),
+            (b'{"access_token": "abc", "expires_in": "soon"}', "abc", None),
+            (b"e30." + payload + b".sig", f"e30.{payload.decode()}.sig", 60.0),
+            (b"a.b.c", "a.b.c", None),
+            (b"a.e30.c", "a.e30.c", None),
+        ):
+            token = read_token(printed, 1_000_000.0)
+            self.assertEqual((token.secret.reveal(), token.lifetime), (secret, lifetime))
+        for printed in (b'{"error": "invalid_grant"}', b"{", b'{"access_token": ["x"]}', b"[" * 5000, b'{"a":' * 3000):
+            with self.assertRaises(TokenError):
+                read_token(printed, 0.0)
+
+    @given(printed=st.binary(max_size=60) | st.text('{}[]":.,e1', max_size=60).map(str.encode))
+    def test_any_print(self, printed: bytes) -> None:
+        """Whatever is printed, it is a token or none."""
+        with contextlib.suppress(TokenError):
+            self.assertTrue(read_token(printed, 0.0).secret.reveal())
 
     def test_no_shell_and_a_clean_environment(self) -> None:
         """Arguments go as they are; what systemd meant for the daemon is not in the environment."""
@@ -288,7 +311,7 @@ class TokenTests(SynchronousTestCase):
             self.script('[ "$1" = "\\$HOME;exit" ] && [ "$2" = "a b" ] && echo "$PLACE${NOTIFY_SOCKET}${LISTEN_FDS}."'),
             environ={**os.environ, "PLACE": "here", "NOTIFY_SOCKET": "/x", "LISTEN_FDS": "3"},
         )
-        self.assertEqual(token.reveal(), "here.")
+        self.assertEqual(token.secret.reveal(), "here.")
 
     def test_failures(self) -> None:
         """A program that is missing, fails, or prints no token; nothing that it says is told."""
@@ -308,4 +331,4 @@ class TokenTests(SynchronousTestCase):
 
     def test_it_needs_no_shell_to_be_python(self) -> None:
         """Any program will do."""
-        self.assertEqual(fetch_token((sys.executable, "-c", "print('abc')")).reveal(), "abc")
+        self.assertEqual(fetch_token((sys.executable, "-c", "print('abc')")).secret.reveal(), "abc")

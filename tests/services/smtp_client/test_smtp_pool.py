@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.config.secrets import Secret
-from netsvc.services.smtp_client.auth.token import TokenError
+from netsvc.services.smtp_client.auth.token import Token, TokenError
 from netsvc.services.smtp_client.delivery import Envelope, Outcome, Relay, deliver
 from netsvc.services.smtp_client.pool import Keeping, Pool
+from netsvc.services.smtp_client.tokens import MARGIN, UNKNOWN, Tokens
 from tests.services.smtp_client.stage import EHLO, GO, GREETING, MESSAGE, OK, PIPELINING, Pipe
 
 RELAY = Relay(host="127.0.0.1", port=25, tls="none")
@@ -304,12 +306,42 @@ class FallbackTests(PoolCase):
             self.assertEqual(self.results, ["delivered"])
 
     def test_what_is_said_of_the_message_stands(self) -> None:
-        """From MAIL on the answer is the message's, good or bad; no other relay is asked."""
-        for script in ([b"451 x\r\n"], [OK, b"550 x\r\n"], [OK, OK, b"451 x\r\n"], [OK, OK, GO, b"451 x\r\n"]):
+        """A refusal at MAIL, and what is said of recipients or of the message, stands; no other relay is asked."""
+        for script in (
+            [b"550 x\r\n"],
+            [OK, b"451 x\r\n"],
+            [OK, b"550 x\r\n"],
+            [OK, OK, b"451 x\r\n"],
+            [OK, OK, GO, b"451 x\r\n"],
+        ):
             self.setUp()
             self.deliver(self.BOTH)
             self.connect().say(GREETING, EHLO, *script)
             self.assertEqual((len(self.outcomes), self.connections), (1, 1))
+
+    def test_mail_fault_27_put_off_at_mail(self) -> None:
+        """A host that puts the message off at MAIL gives way to the next host, by none of its other addresses."""
+        hosts = [evolve(RELAY, host="a", address=address) for address in ("::1", "::2")]
+        for refusal in (b"451 4.3.1 full\r\n", b"421 4.3.2 busy\r\n"):
+            self.setUp()
+            self.deliver([*hosts, SECOND], TWO)
+            self.connect().say(GREETING, EHLO, refusal)
+            self.assertEqual([client[0] for client in self.reactor.tcpClients], ["::1", "127.0.0.2"])
+            self.connect().say(GREETING, EHLO, OK, OK, OK, GO, OK)
+            self.assertEqual(self.results, ["delivered"] * 2)
+
+    def test_put_off_by_all(self) -> None:
+        """Two may put a message off; what they said stands before what others failed at."""
+        third = evolve(RELAY, host="127.0.0.3")
+        self.deliver((RELAY, SECOND, third))
+        for text in (b"451 one\r\n", b"451 two\r\n"):
+            self.connect().say(GREETING, EHLO, text)
+        self.assertEqual((self.connections, self.outcomes[0][0].text), (2, "two"))
+        self.deliver((RELAY, SECOND, third), pool=None)
+        self.connect().say(GREETING, EHLO, b"451 one\r\n")
+        self.refuse()
+        self.connect().say(b"554 no\r\n")
+        self.assertEqual((self.connections, self.outcomes[1][0].text, self.outcomes[1][0].phase), (5, "one", "mail"))
 
     def test_none_answers(self) -> None:
         """When the last one fails too, its failure is the outcome; without any relay that is said."""
@@ -348,39 +380,118 @@ class FallbackTests(PoolCase):
 class TokenTests(PoolCase):
     RELAY = evolve(RELAY, username="anna", token_command=("token", "x"), auth_without_tls=True)
 
-    def test_a_token_is_fetched_for_each_connection(self) -> None:
-        """The program runs in a thread before the connection is made, and not for one that is kept."""
-        ran: list[Any] = []
+    OFFER = b"250-x\r\n250 AUTH XOAUTH2\r\n"
 
-        def in_thread(function: Any, *args: Any) -> Deferred[Secret]:
-            ran.append((function.__name__, args))
-            return succeed(Secret("token command", "abcdefgh"))
+    def setUp(self) -> None:
+        super().setUp()
+        self.running: list[Deferred[Token]] = []
+        self.ran: list[Any] = []
+        self.tokens = Tokens(self.reactor, self.in_thread)
 
-        self.deliver(self.RELAY, in_thread=in_thread)
-        peer = self.connect()
-        self.assertIn(b"AUTH XOAUTH2 ", peer.say(GREETING, b"250-x\r\n250 AUTH XOAUTH2\r\n"))
-        peer.say(b"235 in\r\n", OK, OK, GO, OK)
-        self.deliver(self.RELAY, in_thread=in_thread)
-        peer.say(OK, OK, GO, OK)
-        self.assertEqual((self.results, ran), (["delivered"] * 2, [("fetch_token", (("token", "x"),))]))
+    def in_thread(self, function: Any, *args: Any) -> Deferred[Token]:
+        self.ran.append((function.__name__, args))
+        self.running.append(Deferred())
+        return self.running[-1]
+
+    def begin(self) -> None:
+        self.deliver(self.RELAY, tokens=self.tokens, pool=None)
+
+    def print(self, text: str, lifetime: float | None = None) -> None:
+        self.running[-1].callback(Token(Secret("token command", text), lifetime))
+
+    def login(self) -> str:
+        """The token that a fresh connection sends."""
+        self.peer = self.connect()
+        line = self.peer.say(GREETING, self.OFFER).split()[-1]
+        return base64.b64decode(line).decode().split("Bearer ")[1].rstrip("\1")
+
+    def test_a_token_is_shared(self) -> None:
+        """The program runs once, in a thread, for all connections that come while it runs or its token is good."""
+        self.begin()
+        self.begin()
+        self.assertEqual((self.connections, self.ran), (0, [("fetch_token", (("token", "x"),))]))
+        self.print("abcdefgh")
+        self.assertEqual((self.connections, self.login()), (2, "abcdefgh"))
+        self.reactor.advance(UNKNOWN - 1)
+        self.begin()
+        self.assertEqual((self.connections, self.login(), len(self.ran)), (3, "abcdefgh", 1))
+        self.reactor.advance(1)
+        self.begin()
+        self.assertEqual((self.connections, len(self.ran)), (3, 2))
+
+    def test_the_end_that_is_known(self) -> None:
+        """A token is used until a minute before its end; one that ends sooner serves those who waited for it."""
+        self.begin()
+        self.print("one", 3599.0)
+        self.reactor.advance(3599.0 - MARGIN - 1)
+        self.begin()
+        self.assertEqual(len(self.ran), 1)
+        self.reactor.advance(1)
+        self.begin()
+        self.print("two", 1.0)
+        self.assertEqual(self.login(), "two")
+        self.begin()
+        self.assertEqual(len(self.ran), 3)
+
+    def test_logins_are_apart(self) -> None:
+        """Another user name or command has its own token."""
+        self.begin()
+        self.deliver(evolve(self.RELAY, username="bert"), tokens=self.tokens)
+        self.deliver(evolve(self.RELAY, token_command=("token", "y")), tokens=self.tokens)
+        self.assertEqual([args[0] for _, args in self.ran], [("token", "x"), ("token", "x"), ("token", "y")])
+
+    def test_a_refused_token(self) -> None:
+        """A token that was kept and is refused is asked for anew, once; one that is new and refused is an outcome."""
+        self.begin()
+        self.print("old")
+        self.login()
+        self.begin()
+        self.login()
+        self.peer.say(b"535 5.7.8 expired\r\n")
+        self.assertEqual((self.results, len(self.ran)), ([], 2))
+        self.print("new")
+        self.assertEqual(self.login(), "new")
+        self.peer.say(b"535 5.7.8 no\r\n")
+        self.assertEqual((self.results, self.outcomes[0][0].phase), (["retry"], "auth"))
+        self.begin()
+        self.assertEqual(len(self.ran), 3)
+
+    def test_a_server_that_is_busy(self) -> None:
+        """A 454 says nothing against the token."""
+        self.begin()
+        self.print("good")
+        self.login()
+        self.peer.say(b"454 4.7.0 later\r\n")
+        self.begin()
+        self.assertEqual((self.results, self.login(), len(self.ran)), (["retry"], "good", 1))
+
+    def test_one_stops_waiting(self) -> None:
+        """Who is stopped while he waits leaves the others their token."""
+        first = self.deliver(self.RELAY, tokens=self.tokens, pool=None)
+        self.begin()
+        first.cancel()
+        self.assertEqual(self.results, ["retry"])
+        self.print("abc")
+        self.assertEqual((self.connections, self.login()), (1, "abc"))
+
+    def failing(self, error: Exception) -> Tokens:
+        return Tokens(self.reactor, lambda *_: fail(error))
 
     def test_no_token(self) -> None:
         """Without a token nothing is connected, and the next relay is tried."""
-        self.deliver(
-            (self.RELAY, SECOND), in_thread=lambda *_: fail(TokenError("the token command ended with status 3"))
-        )
+        self.deliver((self.RELAY, SECOND), tokens=self.failing(TokenError("the token command ended with status 3")))
         self.assertEqual([client[0] for client in self.reactor.tcpClients], ["127.0.0.2"])
-        self.deliver(self.RELAY, in_thread=lambda *_: fail(TokenError("the token command ended with status 3")))
+        self.deliver(self.RELAY, tokens=self.failing(TokenError("the token command ended with status 3")))
         outcome = self.outcomes[-1][0]
         self.assertEqual((outcome.text, outcome.phase), ("the token command ended with status 3", "auth"))
 
     def test_a_fault_of_ours(self) -> None:
         """Anything else is logged once, without what it holds, and retried."""
-        self.deliver(self.RELAY, in_thread=lambda *_: fail(KeyError("x")))
+        self.deliver(self.RELAY, tokens=self.failing(KeyError("x")))
         self.assertEqual(self.outcomes[0][0].text, "an internal error (KeyError)")
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_stopped(self) -> None:
         """A delivery can be stopped while it waits for its token."""
-        self.deliver(self.RELAY, in_thread=lambda *_: Deferred()).cancel()
+        self.deliver(self.RELAY, tokens=self.tokens).cancel()
         self.assertEqual((self.results, self.connections), (["retry"], 0))
