@@ -174,7 +174,7 @@ def _ways_in(
         max_message=settings.max_message,
         max_recipients=settings.max_recipients,
         deadline=settings.submission_timeout,
-        operators=frozenset({0, os.geteuid()}),
+        operators=_operators,
     )
     desk = Desk(runner, rules, intake, lambda destination: in_words(router, destination, settings.tls))
     ways_in = MultiService()
@@ -207,6 +207,11 @@ def _ways_in(
         endpoint = EndpointFactory(intake, posts, runtime.reactor)
         ways_in.addService(runtime.serve(_server(settings, settings.http_listen), stream=endpoint))
     return ways_in
+
+
+def _operators() -> frozenset[int]:
+    """Root, and whom the daemon runs as: once privileges have dropped, that is another than at the start."""
+    return frozenset({0, os.geteuid()})
 
 
 def _server(settings: SmtpClientSettings, listen: tuple[ListenAddress, ...]) -> ServerSettings:

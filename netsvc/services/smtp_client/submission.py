@@ -72,13 +72,13 @@ class SubmissionRules:
     :param max_message: octets of one message.
     :param memory: octets of all messages that are arriving at the same time.
     :param deadline: seconds that a request may take to arrive.
-    :param operators: uids that see everybody's mail and may remove and requeue it.
+    :param operators: gives the uids that see everybody's mail and may remove and requeue it, as they are now.
     """
 
     max_message: int
     max_recipients: int
     deadline: float
-    operators: frozenset[int] = field(default=frozenset({0}))
+    operators: Callable[[], frozenset[int]] = field(default=lambda: frozenset({0}))
     memory: int = 256 << 20
 
 
@@ -107,7 +107,7 @@ class Desk:
         try:
             if isinstance(request, Send):
                 return await self._take(request, peer)
-            is_operator = peer.uid in self._rules.operators
+            is_operator = peer.uid in self._rules.operators()
             return await self._questions.answer(request, str(peer), is_operator=is_operator)
         except Refusal as refusal:
             return self.refuse(refusal, peer)

@@ -52,12 +52,14 @@ class Making(SynchronousTestCase):
         self.runtime.reactor.callFromThread = lambda *call: self.calls.append(call)
 
     def test_socket(self) -> None:
-        """The service listens on the socket that the settings name, with its mode."""
+        """It listens on the socket that the settings name; operators are root and whom the daemon has become."""
         made = make_service(SmtpClientSettings(socket_mode=0o600), self.runtime)
         self.assertIsInstance(made, SmtpClient)
         ((settings, factory, datagram),) = self.runtime.served
         self.assertEqual((settings.listen[0].path, settings.listen[0].mode), (self.state / "mail.sock", 0o600))
-        self.assertEqual(factory.rules.operators, {0, os.geteuid()})
+        self.assertEqual(factory.rules.operators(), {0, os.geteuid()})
+        with mock.patch.object(os, "geteuid", return_value=77):
+            self.assertEqual(factory.rules.operators(), {0, 77})
         self.assertIsNone(datagram)
 
     def test_nothing_before_the_start(self) -> None:
