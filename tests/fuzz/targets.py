@@ -1,15 +1,14 @@
-"""One target for each parser: takes any octets, and raises only when the parser breaks what it promises."""
+"""One target for each parser: takes any octets, and raises only when the parser breaks what it promises.
+
+Those of the web server are here; mail and text messages have modules of their own.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from attrs import frozen
-from twisted.logger import globalLogPublisher
 
 from netsvc.net.passwords.htpasswd import HtpasswdError
 from netsvc.net.passwords.htpasswd import parse as parse_users
@@ -27,26 +26,15 @@ from netsvc.services.http.static.conditional import Validators, parse_date, prec
 from netsvc.services.http.static.encodings import accepted_codings, preferred_type
 from netsvc.services.http.static.ranges import UnsatisfiableError, parse_ranges
 from netsvc.services.http.wire import Body, Heads, Limits, RequestReader
+from tests.fuzz.mail_targets import MAIL_TARGETS
+from tests.fuzz.sms_targets import SMS_TARGETS
+from tests.fuzz.terms import Target, check, no_faults, pieces
 from tests.services.http.http2.h2_rig import TlsLikeTransport
 from tests.services.http.http_rig import Rig, Transport, read_answers
 from tests.services.http.spec.feeding import mirror
 
 SMALL = Limits(target=64, head=256, fields=8, body=200)
 STATUSES = frozenset((400, 413, 414, 417, 431, 501, 505))
-
-
-def check(holds: object, what: object = "") -> None:
-    """Fail unless something holds; assert statements could be switched off."""
-    if not holds:
-        raise AssertionError(what)
-
-
-def pieces(data: bytes) -> list[bytes]:
-    """Data cut where its first octet says."""
-    if not data:
-        return []
-    size = data[0] % 13 + 1
-    return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 def _events(parts: list[bytes]) -> list[Any]:
@@ -285,35 +273,6 @@ def http2(data: bytes) -> None:
         protocol.readConnectionLost()
 
 
-@contextlib.contextmanager
-def no_faults() -> Any:
-    """Raise when something logs a failure of ours."""
-    failures: list[Any] = []
-
-    def observe(event: dict[str, Any]) -> None:
-        if "log_failure" in event:
-            failures.append(event["log_failure"].getTraceback())
-
-    globalLogPublisher.addObserver(observe)
-    try:
-        yield
-    finally:
-        globalLogPublisher.removeObserver(observe)
-    check(not failures, "\n".join(failures))
-
-
-@frozen
-class Target:
-    """A parser's target.
-
-    :param run: takes any octets.
-    :param seeds: octets to begin with.
-    """
-
-    run: Callable[[bytes], None]
-    seeds: tuple[bytes, ...]
-
-
 _GET = b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n"
 _POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
 _CHUNKS = b"5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n"
@@ -382,4 +341,6 @@ TARGETS: dict[str, Target] = {
             bytes.fromhex("00000403000000000100000008"),
         ),
     ),
+    **MAIL_TARGETS,
+    **SMS_TARGETS,
 }

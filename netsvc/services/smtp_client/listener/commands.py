@@ -24,6 +24,8 @@ MAX_ENVID = 100  # characters, RFC 3461 4.4
 MAX_ORCPT = 500  # characters, RFC 3461 4.2
 MAX_SIZE_DIGITS = 20  # RFC 1870 5
 
+# What browsers and message headers begin with: a page may make a browser send such to a port of this machine.
+_FOREIGN = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"))
 _VERB = re.compile(rb"[A-Za-z]{1,16}")
 _PATH = re.compile(r'(FROM|TO): *<((?:"(?:[^"\\]|\\.)*"|[^<>"])*)>(?: +(\S.*))?', re.IGNORECASE)
 _ROUTE = re.compile(r"@[^:<>]*:")
@@ -87,6 +89,11 @@ def split(line: bytes) -> tuple[str, bytes]:
     """The verb in upper case, empty when there is none, and what follows it."""
     verb, _, rest = line.rstrip(b" ").partition(b" ")
     return (verb.decode().upper(), rest.lstrip(b" ")) if _VERB.fullmatch(verb) else ("", b"")
+
+
+def is_foreign(verb: str, line: bytes) -> bool:
+    """Whether a line is not of SMTP but of another protocol, or of a message."""
+    return verb in _FOREIGN or (not verb and line.partition(b" ")[0].endswith(b":"))
 
 
 def mail(arguments: bytes, *, largest: int) -> Mail:

@@ -25,41 +25,26 @@ from netsvc.services.smtp_client.listener import commands
 from netsvc.services.smtp_client.listener.commands import MAX_AUTH_LINE, MAX_COMMAND, CommandError
 from netsvc.services.smtp_client.listener.envelope import Transaction
 from netsvc.services.smtp_client.listener.events import End, Event, Message, Room, StartTls, Terms
-from netsvc.services.smtp_client.listener.octets import (
-    BareLineEndError,
-    DotReader,
-    LineReader,
-    LongLineError,
-)
+from netsvc.services.smtp_client.listener.incoming import Chunked, Dotted
+from netsvc.services.smtp_client.listener.octets import BareLineEndError, LineReader, LongLineError
 from netsvc.services.smtp_client.listener.replies import final_code, lines, reply
 from netsvc.services.smtp_client.listener.sasl import Exchange
+from netsvc.services.smtp_client.listener.standing import Standing
 from netsvc.services.smtp_client.submission_wire import Refusal
 
 MAX_ERRORS = 20  # commands in a conversation that could not be obeyed
 MAX_IDLE_COMMANDS = 200  # commands in a row that bring no message nearer
 MAX_LOGINS = 3  # failed ones in a conversation, RFC 4954 4 leaves the number to us
 
-# What browsers and message headers begin with: a page may make a browser send such to a port of this machine.
-_FOREIGN = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"))
-
 
 @define(eq=False)
 class _State:
-    """What EHLO, STARTTLS and AUTH have come to."""
+    """What goes on just now; STARTTLS ends it."""
 
-    greeting: str = ""  # EHLO or HELO
-    helo: str = ""
-    secure: bool = False
-    user: str | None = None
-    errors: int = 0
     idle: int = 0
-    logins: int = 0
     sasl: Exchange | None = None
     transaction: Transaction | None = None
-    reader: DotReader | None = None
-    chunk: commands.Chunk | None = None
-    chunk_left: int = 0
-    chunk_fault: CommandError | None = None
+    incoming: Dotted | Chunked | None = None
     out: list[bytes] = Factory(list)
 
 
@@ -72,9 +57,9 @@ class Conversation:
 
     def __init__(self, terms: Terms, *, secure: bool, near: bool) -> None:
         self._terms = terms
-        self._near = near
         self._lines = LineReader()
-        self._state = _State(secure=secure)
+        self._peer = Standing(terms=terms, near=near, secure=secure)
+        self._state = _State()
         self._waiting = False
         self._draining = False
         self.closed = False
@@ -88,19 +73,19 @@ class Conversation:
     @property
     def user(self) -> str | None:
         """Who has logged in."""
-        return self._state.user
+        return self._peer.user
 
     @property
     def held(self) -> int:
         """Octets of the message that is arriving, in memory."""
         state = self._state
-        in_reader = state.reader.held if state.reader is not None else 0
-        return in_reader + (state.transaction.held if state.transaction is not None else 0)
+        arriving = state.incoming.held if state.incoming is not None else 0
+        return arriving + (state.transaction.held if state.transaction is not None else 0)
 
     @property
     def in_message(self) -> bool:
         """Whether octets of a message are expected."""
-        return self._state.reader is not None or self._state.chunk is not None
+        return self._state.incoming is not None
 
     @property
     def unread(self) -> int:
@@ -127,12 +112,12 @@ class Conversation:
             if self._draining and state.transaction is None:
                 self._end(421, "4.3.2", f"{self._terms.host} shuts down")
                 continue
-            before = len(self._lines)
+            before = len(self._lines), self.in_message  # the chunk of BDAT 0 ends with no octet read
             event = self._read_message() if self.in_message else self._read_line()
             if event is not None:
                 self._waiting = True
                 return event
-            if len(self._lines) == before and not self.closed:
+            if (len(self._lines), self.in_message) == before and not self.closed:
                 return None
         return None
 
@@ -141,28 +126,28 @@ class Conversation:
     def logged_in(self, user: str) -> None:
         """The password is right."""
         self._waiting = False
-        self._state.user = user
+        self._peer.user = user
         self._say(235, "2.7.0", "logged in")
 
     def login_refused(self, code: int, status: str, text: str) -> None:
         """It is not, or cannot be checked now."""
         self._waiting = False
-        self._state.logins += 1
+        self._peer.logins += 1
         self._say(code, status, text)
-        if self._state.logins >= MAX_LOGINS:
+        if self._peer.logins >= MAX_LOGINS:
             self._end(421, "4.7.0", "too many attempts")
 
     def go_ahead(self) -> None:
         """There is memory for the message."""
         self._waiting = False
-        if self._state.reader is not None:
+        if isinstance(self._state.incoming, Dotted):
             self._say(354, "", "end with CRLF . CRLF")
 
     def no_room(self) -> None:
         """There is none for what has come of the message: drop it."""
         state = self._state
-        if state.reader is not None:
-            state.reader.drop()
+        if state.incoming is not None:
+            state.incoming.drop()
         if state.transaction is not None:
             state.transaction.drop(Refusal("4.3.1", "too many messages arrive at the same time; try again later"))
 
@@ -185,8 +170,8 @@ class Conversation:
         """TLS stands: all that was said before counts for nothing (RFC 3207 4.2)."""
         self._waiting = False
         self._lines.take()
-        before = self._state
-        self._state = _State(secure=True, errors=before.errors, logins=before.logins, out=before.out)
+        self._peer = self._peer.under_tls()
+        self._state = _State(out=self._state.out)
 
     # What may happen at any time
 
@@ -224,7 +209,7 @@ class Conversation:
 
     def _obey(self, line: bytes) -> Event | None:
         verb, arguments = commands.split(line)
-        if verb in _FOREIGN or (not verb and line.partition(b" ")[0].endswith(b":")):
+        if commands.is_foreign(verb, line):
             self._end(554, "5.5.1", "this is SMTP")
             return None
         if len(line) + 2 > MAX_COMMAND and verb != "AUTH":
@@ -248,7 +233,7 @@ class Conversation:
                 self._rcpt(arguments)
             case "DATA":
                 self._check_ready()
-                state.reader = DotReader(self._terms.max_message)
+                state.incoming = Dotted(self._transaction, self._terms.max_message)
                 return Room(self._transaction.size)
             case "BDAT":
                 return self._bdat(arguments)
@@ -272,32 +257,13 @@ class Conversation:
         return None
 
     def _greet(self, verb: str, name: str) -> None:
-        state, terms = self._state, self._terms
-        state.greeting, state.helo, state.transaction = verb, name, None
-        if verb == "HELO":
-            self._say(250, "", terms.host)
-            return
-        offers = [
-            "PIPELINING",
-            f"SIZE {terms.max_message}",
-            "8BITMIME",
-            "SMTPUTF8",
-            "DSN",
-            "ENHANCEDSTATUSCODES",
-            "CHUNKING",
-        ]
-        if terms.starttls and not state.secure:
-            offers.append("STARTTLS")
-        if terms.login and (state.secure or self._near) and state.user is None:
-            offers.append("AUTH PLAIN LOGIN")
-        state.out.append(lines(250, [terms.host, *offers, "HELP"]))
+        peer, state = self._peer, self._state
+        peer.greeting, peer.helo, state.transaction = verb, name, None
+        offers = peer.offers() if verb == "EHLO" else []
+        state.out.append(lines(250, [self._terms.host, *offers]))
 
     def _starttls(self) -> Event | None:
-        state = self._state
-        if not self._terms.starttls:
-            raise CommandError(502, "5.5.1", "not a command here")
-        if state.secure or state.greeting != "EHLO" or state.transaction is not None:
-            raise CommandError(503, "5.5.1", "not now")
+        self._peer.check_starttls(in_transaction=self._state.transaction is not None)
         self._lines.take()  # what came in clear behind it is not what comes under TLS, RFC 3207 4.2
         self._say(220, "2.0.0", "begin TLS")
         return StartTls()
@@ -306,12 +272,7 @@ class Conversation:
 
     def _auth(self, arguments: bytes) -> Event | None:
         state = self._state
-        if not self._terms.login:
-            raise CommandError(502, "5.5.1", "nobody needs to log in here")
-        if state.greeting != "EHLO" or state.user is not None or state.transaction is not None:
-            raise CommandError(503, "5.5.1", "not now")
-        if not (state.secure or self._near):
-            raise CommandError(538, "5.7.11", "only under TLS")
+        self._peer.check_auth(in_transaction=state.transaction is not None)
         name, _, initial = arguments.partition(b" ")
         state.sasl = Exchange(name.decode("ascii", "replace").upper())
         if initial:
@@ -340,23 +301,11 @@ class Conversation:
         return found
 
     def _mail(self, arguments: bytes) -> None:
-        state, terms = self._state, self._terms
-        if not state.greeting:
-            raise CommandError(503, "5.5.1", "EHLO comes first")
-        if state.transaction is not None:
-            raise CommandError(503, "5.5.1", "one sender is enough")
-        if terms.login and state.user is None:
-            if not (state.secure or self._near):
-                raise CommandError(530, "5.7.0", "STARTTLS comes first")
-            raise CommandError(530, "5.7.0", "log in first")
-        found = commands.mail(arguments, largest=terms.max_message)
-        protocol = ("UTF8SMTP" if found.smtputf8 else "ESMTP") if state.greeting == "EHLO" else "SMTP"
-        suffix = ("S" if state.secure else "") + ("A" if state.user is not None else "")
-        state.transaction = Transaction(
-            found,
-            meta={"protocol": protocol + suffix, "helo": state.helo},  # RFC 3848, RFC 6531 4.3
-            largest=terms.max_message,
-        )
+        state, peer, largest = self._state, self._peer, self._terms.max_message
+        peer.check_mail(in_transaction=state.transaction is not None)
+        found = commands.mail(arguments, largest=largest)
+        meta = {"protocol": peer.protocol(smtputf8=found.smtputf8), "helo": peer.helo}
+        state.transaction = Transaction(found, meta=meta, largest=largest)
         self._say(250, "2.1.0", "sender taken")
 
     def _rcpt(self, arguments: bytes) -> None:
@@ -378,13 +327,13 @@ class Conversation:
         except CommandError as error:
             self._end(error.code, error.status, error.text)  # where its octets end, nobody knows
             return None
-        state.chunk, state.chunk_left, state.chunk_fault = found, found.octets, None
         try:
             self._check_ready()
         except CommandError as error:
-            state.chunk_fault = error  # said when its octets have passed, RFC 3030 2
+            state.incoming = Chunked(found, None, error)
             return None
         transaction = self._transaction
+        state.incoming = Chunked(found, transaction)
         is_first, transaction.chunked = not transaction.chunked, True
         known = found.octets if found.is_last else transaction.size
         return Room(known) if is_first else None
@@ -392,44 +341,24 @@ class Conversation:
     # Messages
 
     def _read_message(self) -> Event | None:
-        reader = self._state.reader
-        return self._read_dotted(reader) if reader is not None else self._read_chunk()
-
-    def _read_dotted(self, reader: DotReader) -> Event | None:
-        state, transaction = self._state, self._transaction
-        rest = reader.feed(self._lines.take())
-        if reader.ambiguous:
+        state, incoming = self._state, self._state.incoming
+        assert incoming is not None  # noqa: S101 - in_message
+        try:
+            if not incoming.read(self._lines):
+                return None
+        except BareLineEndError:
             self._end(554, "5.5.2", "something like an end of the message is none: a line ends with CR LF")
             return None
-        if rest is None:
-            return None
-        self._lines.feed(rest)
-        state.reader = None
-        transaction.append(reader.message())
-        if reader.too_large:
-            transaction.drop(Refusal("5.3.4", f"the message is larger than {self._terms.max_message} octets"))
-        return self._hand_over(transaction)
-
-    def _read_chunk(self) -> Event | None:
-        state, chunk = self._state, self._state.chunk
-        assert chunk is not None  # noqa: S101 - in_message
-        octets = self._lines.take()
-        used, rest = octets[: state.chunk_left], octets[state.chunk_left :]
-        self._lines.feed(rest)
-        state.chunk_left -= len(used)
-        if state.chunk_fault is None:
-            self._transaction.append(used)
-        if state.chunk_left:
-            return None
-        state.chunk = None
-        if state.chunk_fault is not None:
-            state.transaction = None
-            self._fail(state.chunk_fault)
-        elif chunk.is_last:
-            return self._hand_over(self._transaction)
-        else:
-            self._say(250, "2.0.0", f"{chunk.octets} octets received")
-        return None
+        state.incoming = None
+        if isinstance(incoming, Chunked):
+            if incoming.fault is not None:
+                state.transaction = None
+                self._fail(incoming.fault)
+                return None
+            if not incoming.is_last:
+                self._say(250, "2.0.0", f"{incoming.octets} octets received")
+                return None
+        return self._hand_over(self._transaction)
 
     def _hand_over(self, transaction: Transaction) -> Event | None:
         try:
@@ -455,8 +384,8 @@ class Conversation:
 
     def _fail(self, error: CommandError) -> None:
         self._say(error.code, error.status, error.text)
-        self._state.errors += 1
-        if self._state.errors >= MAX_ERRORS:
+        self._peer.errors += 1
+        if self._peer.errors >= MAX_ERRORS:
             self._end(421, "4.7.0", "too many errors")
 
     def _say(self, code: int, status: str, text: str) -> None:
@@ -464,6 +393,6 @@ class Conversation:
 
     def _end(self, code: int, status: str, text: str) -> None:
         self._say(code, status, text)
-        self._state.transaction = self._state.reader = self._state.chunk = None
+        self._state.transaction = self._state.incoming = None
         self._lines.take()
         self.closed = True

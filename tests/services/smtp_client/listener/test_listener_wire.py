@@ -249,6 +249,11 @@ class LineEnds(SynchronousTestCase):
         self.assertEqual(talk.codes(ENVELOPE, b"BDAT 2\r\na\r", b"BDAT 4 LAST\r\n\n.\r\nNOOP\r\n")[3:], [250, 250, 250])
         self.assertEqual(talk.messages[0].content, b"a\r\n.\r\n")
 
+    def test_an_empty_chunk(self) -> None:
+        """What is pipelined behind a chunk of no octets is looked at at once, whether the chunk is taken or not."""
+        self.assertEqual(Talk().codes(b"BDAT 0\r\nNOOP\r\n"), [503, 250])
+        self.assertEqual(Talk().codes(ENVELOPE + b"BDAT 0\r\nBDAT 0 LAST\r\nQUIT\r\n")[3:], [250, 250, 221])
+
     def test_dots(self) -> None:
         """Every line's stuffed dot goes, and nothing else does."""
         self.assertEqual(message(b"..\r\n...\r\n.a\r\na.\r\n.\r\n")[0].content, b".\r\n..\r\na\r\na.\r\n")
@@ -517,6 +522,7 @@ WORDS += [
     b"AUTH LOGIN AA==\r\n",
     b"AGEAcmlnaHQ=\r\n",
     b"STARTTLS\r\n",
+    b"BDAT 0\r\n",
     b"\r\n",
     b"\n",
     b"x",
