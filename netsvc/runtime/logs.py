@@ -19,6 +19,7 @@ import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Protocol
 
 from twisted.logger import ILogObserver, LogLevel, formatEvent
@@ -46,6 +47,9 @@ LONGEST_FIELD = 4096  # characters of one field of a JSON object
 LONGEST_TRACEBACK = 65536  # characters
 
 _INDENT = "    "
+_FORMATS = 256  # formats whose nature is remembered: netsvc has fewer, and each is used again and again
+# A format that str.format_map understands as Twisted does: names of fields and nothing that is called or looked into.
+_PLAIN_FORMAT = re.compile(r"(?:[^{}]|\{\{|\}\}|\{[A-Za-z_][A-Za-z0-9_]*(?:![rs])?\})*")
 _LEVEL_TYPE = type(LogLevel.info)
 
 # What the log of twisted.python, and its bridge between the two systems, adds to an event for its own use.
@@ -147,10 +151,15 @@ def json_observer(stream: Stream, level: str | Level = "info", on_lost: Callable
 def show_time(seconds: Any) -> str:
     """Seconds since 1970 as UTC with milliseconds; ``-`` for what is no time."""
     try:
-        moment = datetime.fromtimestamp(seconds, UTC)
+        whole, micro = divmod(round(seconds * 1e6), 1_000_000)
+        return f"{_show_second(whole)}.{micro // 1000:03}Z"
     except (TypeError, ValueError, OverflowError, OSError):
         return "-"
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+
+
+@lru_cache(maxsize=2)  # events come second by second
+def _show_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def as_text(event: dict[str, Any], level: Level) -> str:
@@ -224,8 +233,24 @@ def _is_legacy_error(event: dict[str, Any]) -> bool:
 
 
 def _message(event: dict[str, Any]) -> str:
-    text = _text(event.get("why") or "Unhandled Error") if _is_legacy_error(event) else formatEvent(event)
+    text = _text(event.get("why") or "Unhandled Error") if _is_legacy_error(event) else _formatted(event)
     return printable(_cut(text, LONGEST_MESSAGE))
+
+
+def _formatted(event: dict[str, Any]) -> str:
+    """The same as formatEvent, at a tenth of its price for the formats that nearly all events have."""
+    form = event.get("log_format")
+    if isinstance(form, str) and "log_flattened" not in event and _is_plain(form):
+        try:
+            return form.format_map(event)
+        except Exception:  # noqa: BLE001  formatEvent says what is wrong with it
+            return formatEvent(event)
+    return formatEvent(event)
+
+
+@lru_cache(maxsize=_FORMATS)
+def _is_plain(form: str) -> bool:
+    return _PLAIN_FORMAT.fullmatch(form) is not None
 
 
 def _traceback(event: dict[str, Any]) -> str:

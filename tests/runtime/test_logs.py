@@ -10,13 +10,14 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.logger import Logger, LogLevel, LogPublisher
+from twisted.logger import Logger, LogLevel, LogPublisher, formatEvent
 from twisted.logger._legacy import publishToNewObserver
 from twisted.python.failure import Failure
 from twisted.python.log import textFromEventDict
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.config.secrets import Secret
+from netsvc.errors import printable
 from netsvc.runtime.logs import (
     LONGEST_FIELD,
     LONGEST_MESSAGE,
@@ -152,6 +153,7 @@ class TextTests(LogTests):
         """Times are UTC with milliseconds; what is no time is a dash."""
         self.assertEqual(show_time(0), "1970-01-01T00:00:00.000Z")
         self.assertEqual(show_time(0.9996), "1970-01-01T00:00:00.999Z")
+        self.assertEqual(show_time(-0.001), "1969-12-31T23:59:59.999Z")
         for nothing in (None, "x", 1e30, float("nan"), float("inf")):
             self.assertEqual(show_time(nothing), "-")
 
@@ -282,6 +284,27 @@ class NeverRaisesTests(LogTests):
         self.assertLessEqual(len([line for line in out.lines if not line.startswith("    ")]), 1)
         self.assertLessEqual(len(out.json), 1)
         self.assertEqual([observer.lost for observer in out.observers], [0, 0])
+
+
+class FormatTests(SynchronousTestCase):
+    @settings(derandomize=True, deadline=None)
+    @given(
+        st.lists(
+            st.sampled_from(
+                ["a", "b", "c", "0", "{", "}", "{{", "}}", "!r", "!s", "!x", ":>5", "()", ".real", "[0]", " "]
+            )
+        ),
+        st.dictionaries(
+            st.sampled_from(["a", "b", "c"]), st.none() | st.text() | st.integers() | st.lists(st.text()) | st.just(len)
+        ),
+    )
+    def test_as_twisted(self, words: list[str], fields: dict[str, Any]) -> None:
+        """A message is what Twisted makes of the format, whatever that is: names, conversions, calls, mistakes."""
+        for form in ("".join(words), "{" + "".join(words) + "}", "{a} {b!r} {{" + "".join(words)):
+            event = {"log_format": form, **fields}
+            expected = formatEvent(event)
+            if expected:
+                self.assertEqual(as_text(event, LogLevel.info), f"- info [-] {printable(expected)}\n")
 
 
 class LevelTests(LogTests):
