@@ -142,8 +142,8 @@ class Rewriting(SynchronousTestCase):
         )
 
     def test_time(self) -> None:
-        """Any mark 100,000 times over takes time in proportion."""
+        """Any mark 100,000 times over takes processor time in proportion."""
         for mark in ("(", '"', "\\", "<", "a ", "a@", "(\\", '"\\', ",", "(" * 9 + ")" * 9, "a.", " "):
-            started = time.perf_counter()
+            started = time.process_time()
             rewrite_addresses(mark * (100_000 // len(mark)), moved)
-            self.assertLess(time.perf_counter() - started, 5, mark)
+            self.assertLess(time.process_time() - started, 5, mark)
