@@ -1,4 +1,4 @@
-"""A hundred thousand queued items: what is asked often walks an index, a few thousand steps of it, in no more memory."""
+"""A hundred thousand queued items: what is asked often walks an index, a few steps of it, in little memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from netsvc.outbox.sqlite_database import Database
 from tests.outbox.kit import START, open_database
 
 ITEMS = 100_000
-# What one step may cost at most, in instructions of SQLite's machine: a walk over one index of all items is twenty times
-# as many. A second of this machine is about 50 million of them, so that the 50 ms that a listing has are far away.
+# What one step may cost at most, in instructions of SQLite's machine: a walk over all items, even by an index, has twenty
+# times as many. A listing of 100 items has 6,000.
 INSTRUCTIONS = 20_000
 COUNTED = 10  # instructions between two counts
 MEMORY = 4 << 20  # octets that one page or one claim may need
