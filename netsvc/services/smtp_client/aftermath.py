@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from twisted.application.service import Service
@@ -20,7 +20,7 @@ from netsvc.services.smtp_client.bounce.dead_letter import keep_dead
 from netsvc.services.smtp_client.bounce.dsn import Origin
 from netsvc.services.smtp_client.bounce.facts import TargetFacts
 from netsvc.services.smtp_client.settings import SmtpClientSettings
-from netsvc.services.smtp_client.way import Way, unique_name
+from netsvc.services.smtp_client.way import unique_name
 
 DEAD = "dead"  # the Maildir of what can neither be delivered nor returned, in the state directory
 LOOK = 60.0  # seconds between looks for counted bounces that are to be told
@@ -41,17 +41,23 @@ def make_bouncer(settings: SmtpClientSettings, runtime: IRuntime, host: str) -> 
 
 
 def follow_up(
-    bouncer: Bouncer, way: Way, addressed: Callable[[Submission], Submission], runtime: IRuntime
+    bouncer: Bouncer,
+    notified: Callable[[Lease], Collection[str]],
+    host: str,
+    addressed: Callable[[Submission], Submission],
+    runtime: IRuntime,
 ) -> Callable[[Lease, Settlement, bytes], tuple[Submission, ...]]:
     """What the outbox asks with each settlement; also from the thread of a store that opens.
 
+    :param notified: see :meth:`.way.Way.notified`.
+    :param host: our name.
     :param addressed: adds to a submission where its targets go.
     """
 
     def bury(lease: Lease, dead: tuple[TargetFacts, ...], content: bytes) -> None:
-        runtime.reactor.callFromThread(_bury, runtime, way.host, lease, dead, content)
+        runtime.reactor.callFromThread(_bury, runtime, host, lease, dead, content)
 
-    ask = FollowUp(bouncer=bouncer, now=time.time, bury=bury, notified=way.notified)
+    ask = FollowUp(bouncer=bouncer, now=time.time, bury=bury, notified=notified)
 
     def follow(lease: Lease, settlement: Settlement, content: bytes) -> tuple[Submission, ...]:
         return tuple(map(addressed, ask(lease, settlement, content)))

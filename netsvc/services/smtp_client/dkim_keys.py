@@ -43,6 +43,10 @@ class DkimKey:
     def _load(self) -> RSAPrivateKey | Ed25519PrivateKey:
         return _private_key(self.secret.reveal())
 
+    def __reduce__(self) -> tuple[type[DkimKey], tuple[str, str, Secret]]:
+        """A key is pickled, for a delivery agent, as what it was read from."""
+        return DkimKey, (self.domain, self.selector, self.secret)
+
     @property
     def algorithm(self) -> str:
         """a= of the signatures."""

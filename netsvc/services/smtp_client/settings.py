@@ -14,6 +14,7 @@ from netsvc.config.options import Context, ValueType, option
 from netsvc.config.secrets import Secret, secret
 from netsvc.config.values import nearest
 from netsvc.errors import BadValue
+from netsvc.outbox.settings import database_faults
 from netsvc.services.smtp_client.auth.choice import NAMES
 from netsvc.services.smtp_client.bounce.settings import NoticeSettings
 from netsvc.services.smtp_client.endpoint.settings import EndpointSettings, endpoint_faults
@@ -117,6 +118,11 @@ class SmtpClientSettings(
         help="Where mail waits, on a disk that keeps it; without it, outbox/SECTION in the state directory.",
     )
     concurrency: int = option(values.integer(1, 1000), default=20, help="Deliveries at the same time.")
+    delivery_processes: int = option(
+        values.integer(0, 64),
+        default=1,
+        help="Processes that speak to the servers, started when there is mail for them; 0: the daemon does it itself.",
+    )
     phase_timeout: float = option(
         values.duration(1, 10 * MINUTE),
         default=10 * MINUTE,
@@ -147,6 +153,7 @@ class SmtpClientSettings(
         """What cannot stand together: (key, message) each."""
         yield from listener_faults(self)
         yield from endpoint_faults(self)
+        yield from database_faults(self)
         if self.password is not None and self.token_command:
             yield "token_command", "there is a password: one of the two"
         secret_key = "password" if self.password is not None else "token_command" if self.token_command else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -13,10 +15,14 @@ from netsvc.outbox.model import Item, Lease, Outcome
 from netsvc.services.smtp_client.delivery import PRELIMINARY, deliver
 from netsvc.services.smtp_client.departure import Departure, by_queue_name
 from netsvc.services.smtp_client.maildir import deliver_to_maildir
-from netsvc.services.smtp_client.pool import Pool
+from netsvc.services.smtp_client.pool import Keeping, Pool
+from netsvc.services.smtp_client.rewriting.settings import rewriting_of
 from netsvc.services.smtp_client.routing.answers import Decision
+from netsvc.services.smtp_client.routing.places import MAILDIR, SMTP_PORT
 from netsvc.services.smtp_client.routing.route import Local, Router
-from netsvc.services.smtp_client.terms import Envelope, Timeouts
+from netsvc.services.smtp_client.routing.service import make_router
+from netsvc.services.smtp_client.settings import SmtpClientSettings
+from netsvc.services.smtp_client.terms import Envelope, Relay, Timeouts
 from netsvc.services.smtp_client.terms import Outcome as DeliveryOutcome
 from netsvc.services.smtp_client.tokens import Tokens
 from netsvc.services.smtp_client.wishes import to_envelope
@@ -124,8 +130,43 @@ def _translated(outcome: DeliveryOutcome, where: str) -> Outcome:
 def in_words(router: Router, destination: str, tls: str) -> Mapping[str, str]:
     """Where mail goes and how, for `netsvc mail explain`, as far as that is known without a look-up."""
     place = destination or str(router.rules.default)
-    if place.startswith("maildir:"):
+    if place.startswith(MAILDIR):
         return {"way": place}
     if place.startswith(("smtp:", "smtps:")):
         return {"way": place, "TLS": f"{tls}, by the option tls, unless tls_policies says otherwise"}
     return {"way": f"the mail hosts of {place}", "TLS": "by tls_policies, DANE, MTA-STS, or if offered"}
+
+
+def make_way(settings: SmtpClientSettings, runtime: IRuntime) -> Way:
+    """The way of one section's mail. Nothing is looked up or connected before the first message."""
+    host = settings.helo_name or host_name()
+    smarthost = Relay(
+        host="",
+        port=SMTP_PORT,
+        tls=settings.tls,  # type: ignore[arg-type]  # one of the four words
+        username=settings.username,
+        password=settings.password,
+        trust_roots=settings.trust_roots,
+        auth_without_tls=settings.auth_without_tls,
+        token_command=settings.token_command,
+        mechanisms=settings.auth_mechanisms,
+    )
+    router = make_router(settings, runtime, default=settings.relay, smarthost=smarthost, names=[host, host_name()])
+    keeping = Keeping(
+        idle=settings.keep_idle, messages=settings.messages_per_connection, connections=settings.keep_connections
+    )
+    return Way(
+        router=router,
+        departure=Departure(host=host, rewriting=rewriting_of(settings), keys=settings.dkim, by_smtp=True),
+        pool=Pool(runtime.reactor, keeping),
+        tokens=Tokens(runtime.reactor, runtime.in_thread),
+        runtime=runtime,
+        host=host,
+        timeouts=Timeouts.within(settings.phase_timeout),
+    )
+
+
+def host_name() -> str:
+    """The machine's name as it calls itself; not asked of the DNS, which may be slow and is not needed."""
+    name = socket.gethostname()
+    return name if re.fullmatch(r"[A-Za-z0-9.-]{1,253}", name) else "localhost"

@@ -26,7 +26,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from netsvc.config.secrets import Secret
 from netsvc.errors import StartError
 from netsvc.outbox.model import Outcome
-from netsvc.services.smtp_client import service as service_module
 from netsvc.services.smtp_client import way as way_module
 from netsvc.services.smtp_client.routing.places import Smarthost, ToSmarthosts
 from netsvc.services.smtp_client.service import SmtpClient, make_service
@@ -104,9 +103,9 @@ class Making(SynchronousTestCase):
     def test_host_name(self) -> None:
         """Without a helo_name the machine's is taken, if it is one."""
         with mock.patch.object(socket, "gethostname", return_value="box.example"):
-            self.assertEqual(service_module._host_name(), "box.example")
+            self.assertEqual(way_module.host_name(), "box.example")
         with mock.patch.object(socket, "gethostname", return_value="a b"):
-            self.assertEqual(service_module._host_name(), "localhost")
+            self.assertEqual(way_module.host_name(), "localhost")
 
     def test_smarthost(self) -> None:
         """A smarthost gets envelope, stamped content and credentials; its outcomes come back with their way."""
@@ -126,7 +125,7 @@ class Making(SynchronousTestCase):
             return succeed((DeliveryOutcome("b@x", "delivered", 250, "2.0.0", "ok", via="smtps:mx.example:465"),))
 
         with mock.patch.object(way_module, "deliver", deliver):
-            way = service_module._way(settings, self.runtime)
+            way = way_module.make_way(settings, self.runtime)
             outcomes = self.successResultOf(way(lease("b@x"), b"\r\nhello"))
         self.assertEqual(
             outcomes,
@@ -147,7 +146,7 @@ class Making(SynchronousTestCase):
 
     def test_maildir(self) -> None:
         """A relative Maildir is in the state directory; the file's name holds the queue id."""
-        way = service_module._way(SmtpClientSettings(helo_name="h.example"), self.runtime)
+        way = way_module.make_way(SmtpClientSettings(helo_name="h.example"), self.runtime)
         (outcome,) = self.successResultOf(way(lease("b@x"), b"Subject: x\r\n\r\nhello"))  # type: ignore[misc]
         self.assertEqual((outcome.result, outcome.via), ("delivered", "maildir:mail"))
         (file,) = (self.state / "mail" / "new").iterdir()
@@ -155,7 +154,7 @@ class Making(SynchronousTestCase):
 
     def test_long_name(self) -> None:
         """A machine's name of the longest kind does not make the file's name too long."""
-        way = service_module._way(SmtpClientSettings(helo_name=".".join(["h" * 50] * 5)), self.runtime)
+        way = way_module.make_way(SmtpClientSettings(helo_name=".".join(["h" * 50] * 5)), self.runtime)
         (outcome,) = self.successResultOf(way(lease("b@x"), b"Subject: x\r\n\r\nhello"))  # type: ignore[misc]
         self.assertEqual(outcome.result, "delivered")
 

@@ -25,7 +25,8 @@ MAX_SMARTHOSTS = 16  # of one route, ours: a message must not spend its day conn
 
 HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 LOGIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_SCHEMES = ("maildir:", "smtp:", "smtps:", "mx")
+MAILDIR = "maildir:"
+_SCHEMES = (MAILDIR, "smtp:", "smtps:", "mx")
 
 
 @frozen
@@ -35,7 +36,7 @@ class ToMaildir:
     path: Path
 
     def __str__(self) -> str:
-        return f"maildir:{self.path}"
+        return f"{MAILDIR}{self.path}"
 
 
 @frozen
@@ -112,10 +113,10 @@ def _smarthost(word: str, at: int) -> Smarthost:
 
 
 def _maildir(text: str, at: int) -> ToMaildir:
-    path = text.removeprefix("maildir:").strip()
+    path = text.removeprefix(MAILDIR).strip()
     if not path or "\0" in path or "\n" in path:
         wrong = "a Maildir stands alone" if "\n" in path else "the path of the Maildir is missing"
-        raise BadValue(wrong, at=at + len("maildir:"))
+        raise BadValue(wrong, at=at + len(MAILDIR))
     return ToMaildir(Path(path))
 
 
@@ -134,7 +135,7 @@ def _smarthosts(text: str, at: int) -> ToSmarthosts:
                 hosts[-1] = evolve(hosts[-1], login=name)
             elif word.startswith(("smtp:", "smtps:")):
                 hosts.append(_smarthost(word, place))
-            elif word == "mx" or word.startswith("maildir:"):
+            elif word == "mx" or word.startswith(MAILDIR):
                 raise BadValue(f"{word.partition(':')[0]} stands alone, without other places", at=place)
             else:
                 scheme, _, rest = word.partition(":")
@@ -163,7 +164,7 @@ def place(text: str, at: int = 0) -> Place:
     """
     if text == "mx":
         return ToMX()
-    if text.startswith("maildir:"):
+    if text.startswith(MAILDIR):
         return _maildir(text, at)
     return _smarthosts(text, at)
 

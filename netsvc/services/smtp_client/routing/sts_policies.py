@@ -171,7 +171,7 @@ def save(path: Path, kept: dict[str, Kept]) -> None:
         }
         for domain, one in kept.items()
     }
-    partial = path.with_name(path.name + ".new")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.new")  # delivery agents write it as well
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "w", encoding="utf-8") as stream:
