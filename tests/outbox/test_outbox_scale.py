@@ -13,8 +13,8 @@ from netsvc.outbox.sqlite_database import Database
 from tests.outbox.kit import START, open_database
 
 ITEMS = 100_000
-# What one step may cost at most, in instructions of SQLite's machine: a walk over all items, even by an index, has twenty
-# times as many. A listing of 100 items has 6,000.
+# What one step may cost at most, in instructions of SQLite's machine: a walk over all items, by an index or not, has
+# twenty times as many. A listing of 100 items has 6,000.
 INSTRUCTIONS = 20_000
 COUNTED = 10  # instructions between two counts
 MEMORY = 4 << 20  # octets that one page or one claim may need

@@ -182,7 +182,8 @@ def _entity(entity: bytes, eight_bit_mime: bool, depth: int) -> bytes:
     if kind.startswith("text/") and encoding != "base64":
         if "Content-Type" not in fields and _is_utf8(octets) and not octets.isascii():
             head += b"Content-Type: text/plain; charset=utf-8\r\n"
-        head, body = _labelled(head, b"quoted-printable"), binascii.b2a_qp(octets, istext=True)
+        head = _labelled(head, b"quoted-printable")
+        body = canonical(binascii.b2a_qp(octets, istext=True))  # which breaks lines by LF where it saw no CRLF
     else:
         lines = (octets[at : at + BASE64_OCTETS] for at in range(0, len(octets), BASE64_OCTETS))
         head, body = _labelled(head, b"base64"), b"".join(base64.b64encode(line) + b"\r\n" for line in lines)

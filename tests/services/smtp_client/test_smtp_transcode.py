@@ -144,6 +144,17 @@ class StructureTests(SynchronousTestCase):
         self.assertEqual(read(made)["Content-Transfer-Encoding"], "7bit")
         self.assertEqual(first.get_content(), "kept =  \t\r\n")
 
+    def test_a_part_of_one_line(self) -> None:
+        """A part without a line end in it is broken into lines that end in CR LF, and stays without one at its end."""
+        part = "h\u00e4llo " * 40
+        head = HEAD + b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n--b\r\n'
+        whole = head + f"Content-Type: text/plain; charset=utf-8\r\n\r\n{part}\r\n--b--\r\n".encode()
+        content = prepare(whole, **SEVEN).content
+        self.assertEqual(content, canonical(content))
+        (made,) = read(content).iter_parts()
+        assert isinstance(made, EmailMessage)
+        self.assertEqual(made.get_content(), part)
+
     def test_messages_within_messages(self) -> None:
         """A forwarded message is mended inside."""
         inner = HEAD + "Content-Type: text/plain; charset=utf-8\r\n\r\nü\r\n".encode()
