@@ -32,6 +32,8 @@ from netsvc.services.smtp_client.wire import command
 # 500 and 502: the verb is unknown (RFC 5321 4.1.4); 501 and 504 come from servers that dislike its form
 _NO_EHLO = frozenset({500, 501, 502, 504})
 
+NOT_OFFERED = "4.7.4"  # the status where TLS is required and not to be had
+
 
 class Session(Conversation):
     """One connection's worth of SMTP.
@@ -120,6 +122,8 @@ class Session(Conversation):
         except SessionEnded as end:
             self.usable = False
             self._may_quit = not end.broken
+            if transaction.require_tls and end.enhanced == NOT_OFFERED:
+                transaction.refuse("5.7.10", end.reason, self.phase)
             self.stale = self._messages > 1 and not transaction.begun and self.phase in {"rset", "mail"}
             transaction.give_up(end, self.phase)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not lose a message
@@ -167,7 +171,7 @@ class Session(Conversation):
         if "STARTTLS" not in self._capabilities:
             if optional:
                 return
-            raise SessionEnded("TLS is required and the server does not offer STARTTLS", "4.7.4", broken=False)
+            raise SessionEnded("TLS is required and the server does not offer STARTTLS", NOT_OFFERED, broken=False)
         self.send(b"STARTTLS\r\n")
         reply = yield from self.reply("starttls")
         if reply.code == 220:

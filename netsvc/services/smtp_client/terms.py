@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -112,6 +112,19 @@ class Envelope:
     def _short(self, _: object, value: str) -> None:
         if not _PRINTABLE.match(value) or len(value) > MAX_ENVID:
             raise ValueError(f"ENVID is printable ASCII, at most {MAX_ENVID} characters")
+
+
+@frozen(kw_only=True)
+class TLSWish:
+    """What a message itself asks of TLS on its way (RFC 8689).
+
+    :param required: it came with REQUIRETLS: each server is verified, and promises the same.
+    :param waived: tells whether its header says ``TLS-Required: No``: what the recipient's domain asks for does not
+        count then. It is asked only where a domain may ask for something.
+    """
+
+    required: bool = False
+    waived: Callable[[], bool] = field(default=lambda: False)
 
 
 @frozen(kw_only=True)

@@ -25,7 +25,7 @@ from netsvc.services.smtp_client.settings import SmtpClientSettings
 from netsvc.services.smtp_client.terms import Envelope, Relay, Timeouts
 from netsvc.services.smtp_client.terms import Outcome as DeliveryOutcome
 from netsvc.services.smtp_client.tokens import Tokens
-from netsvc.services.smtp_client.wishes import to_envelope
+from netsvc.services.smtp_client.wishes import tls_wish, to_envelope
 
 MAX_HOST = 100  # characters of our name in the name of a file, which has 255 octets at most on Linux
 INLINE = 64 << 10  # octets of a message that is made ready in the reactor: a thread costs more
@@ -60,7 +60,7 @@ class Way:
     async def _go(self, lease: Lease, content: bytes) -> Iterable[Outcome]:
         item = lease.item
         waiting = [one.address for one in lease.targets]
-        found = await self.router.route(waiting[0].rpartition("@")[2], item.sender)
+        found = await self.router.route(waiting[0].rpartition("@")[2], item.sender, tls_wish(item.meta, content))
         if isinstance(found, Decision):
             return tuple(
                 Outcome(target=one, result=found.result, code=found.code, enhanced=found.enhanced, text=found.text)

@@ -1,7 +1,8 @@
 """What a sender wants to hear (DSN, RFC 3461), between the listener that is told and the delivery that passes it on.
 
 It waits in the outbox in the submission's meta: ``ret``, ``envid``, and ``notices``, which is JSON:
-{"b@example.com": [["success", "failure"], "rfc822;b@example.com"]}.
+{"b@example.com": [["success", "failure"], "rfc822;b@example.com"]}. So does ``require_tls``, when the sender asks for
+verified TLS all the way (RFC 8689); that the TLS which others ask for may be left out, the message's header says.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from netsvc.services.smtp_client.terms import Envelope, Notice
+from netsvc.services.smtp_client.terms import Envelope, Notice, TLSWish
+from netsvc.services.smtp_client.trace import split_head
+
+REQUIRE_TLS = "require_tls"  # in meta
 
 
 def to_meta(ret: str, envid: str, notices: Mapping[str, Notice]) -> dict[str, str]:
@@ -33,4 +37,26 @@ def to_envelope(sender: str, recipients: Sequence[str], meta: Mapping[str, str])
     said = json.loads(meta.get("notices", "{}"))
     notices = {one: Notice(notify=tuple(said[one][0]), orcpt=said[one][1]) for one in recipients if one in said}
     ret: Any = meta.get("ret")
-    return Envelope(sender=sender, recipients=tuple(recipients), ret=ret, envid=meta.get("envid", ""), notices=notices)
+    return Envelope(
+        sender=sender,
+        recipients=tuple(recipients),
+        ret=ret,
+        envid=meta.get("envid", ""),
+        notices=notices,
+        require_tls=REQUIRE_TLS in meta,
+    )
+
+
+def tls_wish(meta: Mapping[str, str], content: bytes) -> TLSWish:
+    """What a message asks of TLS.
+
+    :param meta: the item's.
+    :param content: the message; its header is read only if that matters.
+    """
+    return TLSWish(required=REQUIRE_TLS in meta, waived=lambda: waives_tls(content))
+
+
+def waives_tls(content: bytes) -> bool:
+    """Whether the header says ``TLS-Required: No`` (RFC 8689 3)."""
+    fields = split_head(content).fields
+    return any(name == b"tls-required" and one.partition(b":")[2].strip().lower() == b"no" for name, one in fields)

@@ -513,6 +513,11 @@ class EnvelopeFaultTests(SynchronousTestCase):
         self.assertNotIn(b"MAIL", sent)
         self.assertEqual(stage.results, ["permanent"] * 3)
         self.assertEqual((stage.outcomes[0].enhanced, stage.outcomes[0].phase), ("5.7.10", "tls"))
+        relay = evolve(PLAIN, tls="verify")
+        for required, result, status in ((True, "permanent", "5.7.10"), (False, "retry", "4.7.4")):
+            stage = Stage(relay, envelope=Envelope(sender="", recipients=("a@x",), require_tls=required))
+            stage.say(GREETING, EHLO)
+            self.assertEqual((stage.only.result, stage.only.enhanced, stage.only.phase), (result, status, "ehlo"))
 
     def test_mail_fault_32_421_at_rcpt(self) -> None:
         """421 at RCPT retries all but those already refused for good."""

@@ -1,7 +1,8 @@
 """The SMTP commands that carry something: MAIL, RCPT, AUTH, BDAT, EHLO. Octets in, frozen values out. No I/O.
 
-    MAIL FROM:<a@x> SIZE=9 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=abc AUTH=<>     RFC 5321, 1870, 6152, 6531, 3461, 4954
-    RCPT TO:<b@y> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;b@y                        RFC 5321, 3461
+    MAIL FROM:<a@x> SIZE=9 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=abc AUTH=<> REQUIRETLS
+                                                                     RFC 5321, 1870, 6152, 6531, 3461, 4954, 8689
+    RCPT TO:<b@y> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;b@y            RFC 5321, 3461
 
 Spaces behind the colon are let pass, as many programs send one. A source route is dropped (RFC 5321, appendix C).
 """
@@ -60,6 +61,7 @@ class Mail:
     :param size: octets that are announced; None without SIZE.
     :param ret: ``full``, ``hdrs``, or empty.
     :param envid: decoded, or empty.
+    :param require_tls: RFC 8689.
     """
 
     sender: str
@@ -67,6 +69,7 @@ class Mail:
     smtputf8: bool = False
     ret: str = ""
     envid: str = ""
+    require_tls: bool = False
 
 
 @frozen(kw_only=True)
@@ -96,15 +99,18 @@ def is_foreign(verb: str, line: bytes) -> bool:
     return verb in _FOREIGN or (not verb and line.partition(b" ")[0].endswith(b":"))
 
 
-def mail(arguments: bytes, *, largest: int) -> Mail:
+def mail(arguments: bytes, *, largest: int, secure: bool = False) -> Mail:
     """Read what follows MAIL.
 
     :param largest: octets that a message may have.
+    :param secure: it came under TLS: only then there is REQUIRETLS.
     :raises CommandError: it is not acceptable.
     """
-    path, given = _path(arguments, "FROM", ("SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"))
-    if "SMTPUTF8" in given and given["SMTPUTF8"] is not None:
-        raise CommandError(501, "5.5.4", "SMTPUTF8 has no value")
+    known = ("SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH")
+    path, given = _path(arguments, "FROM", (*known, "REQUIRETLS") if secure else known)
+    for name in ("SMTPUTF8", "REQUIRETLS"):
+        if given.get(name) is not None:
+            raise CommandError(501, "5.5.4", f"{name} has no value")
     size = given.get("SIZE", "0")
     if size is None or not size.isascii() or not size.isdigit() or len(size) > MAX_SIZE_DIGITS:
         raise CommandError(501, "5.5.4", "SIZE is a number of octets")
@@ -125,7 +131,8 @@ def mail(arguments: bytes, *, largest: int) -> Mail:
     if path:
         _check(path, smtputf8)
     announced = int(size) if "SIZE" in given else None
-    return Mail(sender=path, size=announced, smtputf8=smtputf8, ret=ret, envid=envid)
+    require_tls = "REQUIRETLS" in given
+    return Mail(sender=path, size=announced, smtputf8=smtputf8, ret=ret, envid=envid, require_tls=require_tls)
 
 
 def rcpt(arguments: bytes, *, smtputf8: bool, host: str) -> Rcpt:

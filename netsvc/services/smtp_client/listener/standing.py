@@ -47,6 +47,8 @@ class Standing:
             found.append("STARTTLS")
         if terms.login and self._unheard and self.user is None:
             found.append("AUTH PLAIN LOGIN")
+        if self.secure:
+            found.append("REQUIRETLS")  # RFC 8689 2: under TLS only
         return [*found, "HELP"]
 
     def protocol(self, *, smtputf8: bool) -> str:

@@ -303,7 +303,7 @@ class Conversation:
     def _mail(self, arguments: bytes) -> None:
         state, peer, largest = self._state, self._peer, self._terms.max_message
         peer.check_mail(in_transaction=state.transaction is not None)
-        found = commands.mail(arguments, largest=largest)
+        found = commands.mail(arguments, largest=largest, secure=peer.secure)
         meta = {"protocol": peer.protocol(smtputf8=found.smtputf8), "helo": peer.helo}
         state.transaction = Transaction(found, meta=meta, largest=largest)
         self._say(250, "2.1.0", "sender taken")

@@ -3,6 +3,9 @@
 For a smarthost: its line of ``tls_policies``, or else the section's ``tls``. For a mail host of a domain, in order:
 the domain's line of ``tls_policies``; DANE (RFC 7672); MTA-STS (RFC 8461), which never softens what DANE says;
 TLS where it is offered. ``dane`` in a line asks for TLSA records: without any that can be used, no mail goes there.
+
+A message may ask for more or for less (RFC 8689). With REQUIRETLS each server must be verified, and its name known for
+certain: by DNSSEC, by MTA-STS, or by a line. With ``TLS-Required: No`` what domains ask for does not count, lines do.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from netsvc.services.smtp_client.routing.dane import usable
 from netsvc.services.smtp_client.routing.mta_sts import Policy
 from netsvc.services.smtp_client.routing.mx import Exchanger, Exchangers
 from netsvc.services.smtp_client.routing.table import Line, Table
-from netsvc.services.smtp_client.terms import Relay, TLSPolicy
+from netsvc.services.smtp_client.terms import Relay, TLSPolicy, TLSWish
 
 
 @frozen
@@ -32,13 +35,18 @@ class Requirement:
 
 
 DEFAULT = Requirement("may", "no policy: TLS where it is offered")
+WAIVED = Requirement("may", "the message says TLS-Required: No: TLS where it is offered")
 
 
 @frozen
 class Avoid:
-    """The host must not be used now, and why."""
+    """The host must not be used now, and why.
+
+    :param ever: nor will it be for this message.
+    """
 
     reason: str
+    ever: bool = False
 
 
 @frozen
@@ -73,18 +81,24 @@ class Policies:
         found = Exchanger(host, answer.records, answer.name, secure=answer.secure)
         return _only_dane(await self._dane(found, port, ()), host, line)
 
-    async def mail_hosts(self, to: Exchangers) -> tuple[Relay, ...] | Decision:
+    async def mail_hosts(self, to: Exchangers, wish: TLSWish) -> tuple[Relay, ...] | Decision:
         """One relay for each address of each host that may be used, in order; or why none may be."""
         line = self.table.find(to.domain)
+        waived = line is None and not wish.required and wish.waived()
         relays: list[Relay] = []
-        avoided: list[str] = []
+        avoided: list[Avoid] = []
         for host in to.hosts:
-            must = await self._mail_host(to, host, line)
+            must = WAIVED if waived else await self._mail_host(to, host, line)
+            if wish.required and isinstance(must, Requirement):
+                must = _verified(must, to, host)
             if isinstance(must, Avoid):
-                avoided.append(must.reason)
+                avoided.append(must)
             else:
                 relays += self._relays(host, must)
-        return tuple(relays) or Decision.later("4.7.5", "; ".join(avoided))
+        reasons = "; ".join(dict.fromkeys(one.reason for one in avoided))
+        if not relays and all(one.ever for one in avoided):
+            return Decision.never("5.7.10", reasons)  # RFC 8689 4.2.1
+        return tuple(relays) or Decision.later("4.7.5", reasons)
 
     async def _mail_host(self, to: Exchangers, host: Exchanger, line: Line[str] | None) -> Requirement | Avoid:
         if line is not None and line.value != "dane":
@@ -144,6 +158,16 @@ def _only_dane(found: Requirement | Avoid | None, host: str, line: Line[str]) ->
     return Avoid(
         f"{host} has no secure TLSA records that can be used, which tls_policies, line {line.number} ({line}) asks for"
     )
+
+
+def _verified(must: Requirement, to: Exchangers, host: Exchanger) -> Requirement | Avoid:
+    """What REQUIRETLS makes of it: RFC 8689 4.2.1."""
+    if must.tls == "verify":
+        return must
+    if to.secure or to.how != "mx":  # without MX the name is the one that the sender wrote
+        return Requirement("verify", f"{must.source}; the message says REQUIRETLS")
+    reason = f"the message requires TLS, and neither DNSSEC nor MTA-STS vouches for {host.host} as mail host"
+    return Avoid(f"{reason} of {to.domain}", ever=True)
 
 
 def _by_sts(policy: Policy | None, domain: str, host: str) -> Requirement | Avoid | None:

@@ -15,7 +15,7 @@ from netsvc.services.smtp_client.routing.places import Place, Smarthost, ToMaild
 from netsvc.services.smtp_client.routing.policy import Avoid, Policies
 from netsvc.services.smtp_client.routing.settings import Login
 from netsvc.services.smtp_client.routing.table import Table, normal
-from netsvc.services.smtp_client.terms import Relay
+from netsvc.services.smtp_client.terms import Relay, TLSWish
 
 log = Logger()
 
@@ -79,21 +79,22 @@ class Router:
         place = line.value if line else self.rules.default
         return normal(domain) if isinstance(place, ToMX) else str(place)
 
-    async def route(self, destination: str, sender: str) -> Hops | Local | Decision:
+    async def route(self, destination: str, sender: str, wish: TLSWish = TLSWish()) -> Hops | Local | Decision:  # noqa: B008
         """Where mail to a domain goes.
 
         :param destination: what stands behind the @ of the recipient.
         :param sender: the reverse-path; empty for bounces.
+        :param wish: what the message asks of TLS.
         """
         try:
-            return await self._route(destination, sender)
+            return await self._route(destination, sender, wish)
         except CancelledError:
             return Decision.later("4.3.2", "the look-up of the route was stopped here")
         except Exception:  # noqa: BLE001 - a fault of ours delays mail, it does not lose it
             log.failure("a route could not be found", event="smtp-route-fault")
             return Decision.later("4.3.0", "an internal error while the route was looked up")
 
-    async def _route(self, destination: str, sender: str) -> Hops | Local | Decision:
+    async def _route(self, destination: str, sender: str, wish: TLSWish) -> Hops | Local | Decision:
         line = self.rules.routes.find(destination, sender)
         place = line.value if line else self.rules.default
         source = f"routes, line {line.number} ({line.pattern})" if line else "relay"
@@ -101,18 +102,18 @@ class Router:
             case ToMaildir():
                 return Local(place, source)
             case ToSmarthosts(hosts):
-                return await self._smarthosts(hosts, source)
+                return await self._smarthosts(hosts, source, wish)
             case _:
-                return await self._mail_hosts(destination, source)
+                return await self._mail_hosts(destination, source, wish)
 
-    async def _mail_hosts(self, destination: str, source: str) -> Hops | Decision:
+    async def _mail_hosts(self, destination: str, source: str, wish: TLSWish) -> Hops | Decision:
         found = await exchangers(destination, self.resolver, self.ourselves, self.random)
         if isinstance(found, Decision):
             return found
-        relays = await self.policies.mail_hosts(found)
+        relays = await self.policies.mail_hosts(found, wish)
         return relays if isinstance(relays, Decision) else Hops(relays, f"{source}: mx")
 
-    async def _smarthosts(self, hosts: tuple[Smarthost, ...], source: str) -> Hops | Decision:
+    async def _smarthosts(self, hosts: tuple[Smarthost, ...], source: str, wish: TLSWish) -> Hops | Decision:
         relays: list[Relay] = []
         avoided: list[str] = []
         for host in hosts:
@@ -123,6 +124,8 @@ class Router:
             tls, words = must.tls, must.source
             if host.implicit and tls in ("none", "may"):
                 tls, words = "require", f"{words}; smtps: is TLS in any case"
+            if wish.required and tls != "verify":
+                tls, words = "verify", f"{words}; the message says REQUIRETLS"
             relay = evolve(
                 self.rules.smarthost,
                 host=host.host,

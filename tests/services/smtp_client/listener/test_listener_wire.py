@@ -457,6 +457,22 @@ class Arguments(SynchronousTestCase):
         plain = to_envelope("a@x", ["b@y"], {"pid": "1"})
         self.assertEqual((plain.ret, plain.envid, plain.notices), (None, "", {}))
 
+    def test_requiretls(self) -> None:
+        """Under TLS a sender may demand TLS for the whole way, which is kept, and no notice returns the body then."""
+        talk = Talk(secure=True)
+        self.assertIn(b"250-REQUIRETLS", talk.say(b"EHLO me\r\n"))
+        lines = (b"MAIL FROM:<a@x> REQUIRETLS RET=FULL\r\n", b"RCPT TO:<b@y>\r\n", b"DATA\r\n", b"\r\nx\r\n.\r\n")
+        self.assertEqual(talk.codes(*lines), [250, 250, 354, 250])
+        envelope = to_envelope("a@x", ("b@y",), talk.messages[0].meta)
+        self.assertEqual((envelope.require_tls, envelope.ret), (True, "hdrs"))
+        self.assertEqual(talk.codes(b"MAIL FROM:<a@x> REQUIRETLS=YES\r\n"), [501])
+        talk = Talk()
+        self.assertNotIn(b"REQUIRETLS", b"".join(talk.say(b"EHLO me\r\n")))
+        self.assertEqual(talk.codes(b"MAIL FROM:<a@x> REQUIRETLS\r\n"), [555])
+        talk = Talk(WITH_LOGIN, near=False)
+        talk.say(b"EHLO me\r\n", b"STARTTLS\r\n")
+        self.assertIn(b"250-REQUIRETLS", talk.say(b"EHLO me\r\n"))
+
     def test_helo(self) -> None:
         """EHLO wants one name."""
         for name in (b"", b" ", b"a b", b"\xff", b"\x01", b"x" * 256):

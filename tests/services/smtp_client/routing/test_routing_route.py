@@ -19,7 +19,8 @@ from netsvc.services.smtp_client.routing.questions import MALFORMED
 from netsvc.services.smtp_client.routing.route import Hops, Local, Router, Rules
 from netsvc.services.smtp_client.routing.settings import Login
 from netsvc.services.smtp_client.routing.table import routes, tls_policies
-from netsvc.services.smtp_client.terms import Relay
+from netsvc.services.smtp_client.terms import Relay, TLSWish
+from netsvc.services.smtp_client.wishes import tls_wish
 from tests.services.smtp_client.certs import authority, server
 from tests.services.smtp_client.routing.authority import Authority
 from tests.services.smtp_client.routing.names import FAILED, NO_NAME, NOBODY, NOTHING, Names, found, now
@@ -78,8 +79,15 @@ class Case(SynchronousTestCase):
             random=lambda: 0.5,
         )
 
-    def route(self, names: Names, to: str = "a.example", sender: str = "me@b.example", **how: Any) -> Any:
-        return now(self.router(names, **how).route(to, sender))
+    def route(
+        self,
+        names: Names,
+        to: str = "a.example",
+        sender: str = "me@b.example",
+        wish: TLSWish = TLSWish(),  # noqa: B008
+        **how: Any,
+    ) -> Any:
+        return now(self.router(names, **how).route(to, sender, wish))
 
     def hops(self, names: Names, **how: Any) -> list[tuple[str, str, str]]:
         """Host, policy and where it comes from."""
@@ -110,6 +118,58 @@ class TLS(Case):
         self.assertEqual((one.tls, one.tlsa, one.names), ("verify", (GOOD,), ("one.mx", "a.example")))
         self.assertEqual(one.tls_source, "DANE: TLSA records of one.mx")
         self.assertEqual((two.tls, two.tlsa), ("may", ()))
+
+    def test_requiretls(self) -> None:
+        """With REQUIRETLS hosts are verified whose names are certain; where none is, there is no way, now or later."""
+        wish = TLSWish(required=True, waived=lambda: True)
+        words = "no policy: TLS where it is offered; the message says REQUIRETLS"
+        names = signed(one=found(GOOD, secure=True), two=Answer("nothing", secure=True))
+        dane = "DANE: TLSA records of one.mx"
+        self.assertEqual(self.hops(names, wish=wish), [("one.mx", "verify", dane), ("two.mx", "verify", words)])
+        answer = self.route(unsigned(), wish=wish)
+        self.assertEqual((answer.result, answer.enhanced), ("permanent", "5.7.10"))
+        self.assertIn("neither DNSSEC nor MTA-STS vouches for one.mx as mail host of a.example", answer.text)
+        sts = "MTA-STS of a.example, mode enforce"
+        self.assertEqual(self.hops(unsigned(), sts=ENFORCE, wish=wish), [("one.mx", "verify", sts)])
+        self.assertEqual(self.route(unsigned(), sts=TESTING, wish=wish).enhanced, "5.7.10")
+        self.assertEqual({tls for _, tls, _ in self.hops(unsigned(), policies="* verify", wish=wish)}, {"verify"})
+        names = unsigned()
+        names.address_answers["b.example"], names.mx_answers["b.example"] = found("192.0.2.9"), NOTHING
+        self.assertEqual(self.hops(names, to="b.example", wish=wish), [("b.example", "verify", words)])
+        names = unsigned()
+        names.address_answers["two.mx"] = FAILED
+        names.address_answers["one.mx"] = FAILED
+        self.assertEqual(self.route(names, wish=wish).result, "retry")
+
+    def test_requiretls_and_smarthosts(self) -> None:
+        """A smarthost, too, is verified for such a message, whatever it is for others."""
+        wish = TLSWish(required=True)
+        for policy in ("none", "may", "require"):
+            ((host, tls, source),) = self.hops(
+                unsigned(), default=place("smtp:s.example"), policies=f"s.example {policy}", wish=wish
+            )
+            self.assertEqual((host, tls), ("s.example", "verify"))
+            self.assertIn("; the message says REQUIRETLS", source)
+
+    def test_tls_required_no(self) -> None:
+        """With TLS-Required: No neither DANE nor MTA-STS counts, nor are they asked; the own table does."""
+        for field, waived in (
+            (b"TLS-Required: No\r\n", True),
+            (b"tls-required:\tno \n", True),
+            (b"TLS-Required: Yes\n", False),
+        ):
+            wish = tls_wish({}, b"Subject: x\r\n" + field + b"\r\n")
+            names = signed(one=found(GOOD, secure=True), two=FAILED)
+            found_tls = [tls for _, tls, _ in self.hops(names, sts=ENFORCE, wish=wish)]
+            self.assertEqual(found_tls, ["may", "may"] if waived else ["verify"])
+            self.assertEqual("_25._tcp.one.mx" in names.asked, not waived)
+            self.assertEqual(len(self.hops(unsigned(), sts=ENFORCE, wish=wish)), 2 if waived else 1)
+            self.assertEqual(bool(self.sts_asked), not waived)
+        wish = tls_wish({}, b"TLS-Required: No\r\n\r\n")
+        self.assertEqual({tls for _, tls, _ in self.hops(unsigned(), policies="* verify", wish=wish)}, {"verify"})
+        wish = tls_wish({"require_tls": "yes"}, b"TLS-Required: No\r\n\r\n")
+        self.assertEqual(self.route(unsigned(), wish=wish).enhanced, "5.7.10")
+        self.assertFalse(tls_wish({}, b"Subject: x\r\n\r\nTLS-Required: No\r\n").waived())
 
     def test_dane_needs_dnssec(self) -> None:
         """TLSA records count only if the hosts, their addresses and the records themselves are secure."""
