@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -74,12 +74,16 @@ class Ended:
     at_once: bool
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Flight:
-    """One attempt under way; `delivery` is what may be cut."""
+    """One attempt under way; `delivery` is what may be cut.
+
+    :param cut: it must not begin any more, if it has not.
+    """
 
     lease: Lease
     delivery: list[Deferred[Any]] = field(factory=list)
+    cut: bool = False
 
 
 class Courier:
@@ -105,6 +109,8 @@ class Courier:
         """
         self._cut = for_good
         pauses = list(self._pauses) if for_good else []
+        for flight in self.flights:
+            flight.cut = True
         for one in (*(one for flight in self.flights for one in flight.delivery), *pauses):
             one.cancel()
 
@@ -138,9 +144,10 @@ class Courier:
                 reason = str(octets)
                 outcomes = [Outcome(target=one.address, result="permanent", text=reason) for one in lease.targets]
                 octets = b""
-            elif octets is not None:
+            elif octets is not None and not flight.cut:
                 outcomes, reached = await self._outcomes(flight, octets)
             else:
+                octets = None
                 await self._insist(lambda: self._hands.store().release(lease))
         finally:
             self.flights.discard(flight)

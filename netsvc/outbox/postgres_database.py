@@ -67,11 +67,22 @@ class PostgresDatabase(Operations, Queries):
             )
         self.beaten = True
 
+    def release_of(self, transaction: str) -> int:
+        """Give back what one transaction of ours leased; how many parcels."""
+        return self._do(
+            "UPDATE parcel SET state = 'waiting', owner = NULL WHERE state = 'leased' AND owner = ANY(?)"
+            " AND xmin::text = (?::bigint & 4294967295)::text",  # xmin: who wrote the row, without the epoch
+            *(list(self.owners), transaction),
+        )
+
     def leases_of_the_dead(self, timeout: float) -> tuple[Lease, ...]:
-        """Leases whose owners have been silent for so many seconds, some at once; they are locked for us."""
+        """Leases whose owners have been silent for so many seconds, some at once; they are locked for us.
+
+        Nobody could be heard while the server was away: silence counts since it is there again.
+        """
         rows = self._all(
             "SELECT item, n FROM parcel LEFT JOIN runner ON runner.owner = parcel.owner WHERE state = 'leased'"
-            " AND (seen_at IS NULL OR seen_at < clock_timestamp() - make_interval(secs => ?)) LIMIT ?"
+            " AND greatest(seen_at, pg_postmaster_start_time()) < clock_timestamp() - make_interval(secs => ?) LIMIT ?"
             " FOR UPDATE OF parcel SKIP LOCKED",
             *(timeout, RECOVERED_AT_ONCE),
         )

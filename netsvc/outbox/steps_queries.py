@@ -76,8 +76,13 @@ class Queries(Rows, abc.ABC):
 
     def audit(self) -> Audit:
         """The books: what was ever accepted, and where it is."""
-        totals = {name: int(n) for name, n in self._all("SELECT name, sum(n) FROM total GROUP BY name")}
-        counted = dict(self._all("SELECT state, count(*) FROM target GROUP BY state"))
+        # One statement: what another machine does between two of them would unbalance the books.
+        rows = self._all(
+            "SELECT 'total', name, sum(n) FROM total GROUP BY name"
+            " UNION ALL SELECT 'target', state, count(*) FROM target GROUP BY state"
+        )
+        totals = {name: int(n) for table, name, n in rows if table == "total"}
+        counted = {state: int(n) for table, state, n in rows if table == "target"}
         states = {state: counted.get(state, 0) + totals.get(f"purged_{state}", 0) for state in TARGET_STATES}
         return Audit(accepted=totals.get("accepted", 0), unknown_attempts=totals.get("unknown_attempts", 0), **states)
 
@@ -88,7 +93,7 @@ class Queries(Rows, abc.ABC):
         """
         old = self._all(
             "SELECT id FROM item WHERE finished_at < ? AND NOT EXISTS"
-            " (SELECT 1 FROM target WHERE item = id AND state = 'ambiguous') LIMIT ?",
+            f" (SELECT 1 FROM target WHERE item = id AND state = 'ambiguous') LIMIT ?{self.for_update}",
             *(before, PURGE_AT_ONCE),
         )
         for (queue_id,) in old:

@@ -90,5 +90,5 @@ def open_postgres(case: SynchronousTestCase, schema: str | None = None) -> Postg
     schema = schema or new_schema()
     connection: Any = wait_until(lambda: connect(shared().conninfo, schema))
     case.addCleanup(connection.close)
-    set_up(connection, schema)
+    set_up(connection, schema, "test")
     return PostgresDatabase(connection, random.Random(1).random, "test")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -14,16 +16,19 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from netsvc.config.secrets import Secret
 from netsvc.errors import StartError
-from netsvc.outbox import postgres_store
+from netsvc.outbox import postgres_session
 from netsvc.outbox.custody import Custody
 from netsvc.outbox.model import Lease, LeaseLostError, Outcome, Settlement, StoreFailedError
+from netsvc.outbox.postgres_session import seconds
 from netsvc.outbox.postgres_store import PostgresStore
 from netsvc.outbox.runner import Limits, Runner
 from netsvc.outbox.store import IOutboxStore
 from tests.fakes import FakeMetrics
 from tests.outbox.cluster import Cluster, new_schema, shared
 from tests.outbox.kit import START, submission
+from tests.outbox.proxy import Proxy
 from tests.outbox.test_outbox_store import Reactor
 from tests.waiting import wait_until
 
@@ -44,12 +49,14 @@ class PostgresCase(SynchronousTestCase):
 
     def open(self, lease_timeout: float = 60.0) -> PostgresStore:
         store = PostgresStore.open(
-            self.conninfo,
+            Secret("literal", self.conninfo),
+            queue="test",
             schema=self.schema,
             call_from_thread=self.reactor.callFromThread,
             custody=Custody(),
             now=lambda: START,
             lease_timeout=lease_timeout,
+            allow_volatile=True,
         )
         self.addCleanup(self.close, store)
         return store
@@ -57,6 +64,18 @@ class PostgresCase(SynchronousTestCase):
     def close(self, store: PostgresStore) -> None:
         if store._closed is None:
             self.reactor.wait(store.close())
+
+    def insist(self, ask: Callable[[], Any]) -> Any:
+        """Ask until the store is there again."""
+        answers: list[Any] = []
+
+        def answered() -> bool:
+            with contextlib.suppress(StoreFailedError):
+                answers.append(self.reactor.wait(ask()))
+            return bool(answers)
+
+        wait_until(answered)
+        return answers[0]
 
     def turn(self) -> bool:
         """Do what threads have sent to the reactor."""
@@ -83,6 +102,16 @@ class Stores(PostgresCase):
         with self.assertRaisesRegex(StartError, "cannot be opened: .*") as caught:
             self.open()
         self.assertNotIn("\n", str(caught.exception))
+
+    def test_not_readable(self) -> None:
+        """What is no connection string is not repeated: it may hold a password."""
+        for one in ("postgresql://me:p%zz@host/x", "host=h secret"):
+            self.conninfo = one
+            with self.assertRaises(StartError) as caught:
+                self.open()
+            self.assertEqual(
+                str(caught.exception), "queue_database is neither a connection string nor a URL of PostgreSQL"
+            )
 
     def test_same_key_on_two_machines(self) -> None:
         """A key that two machines take in the same moment is one item: the second finds the first's."""
@@ -220,7 +249,7 @@ class Restarts(PostgresCase):
         self.assertRaises(StoreFailedError, wait, store.accept(submission(), START))
         self.assertRaises(StoreFailedError, wait, store.settle(lease, settlement(lease), START))
         self.cluster.start()
-        wait(store.settle(lease, settlement(lease), START))
+        self.insist(lambda: store.settle(lease, settlement(lease), START))
         audit = wait(store.audit())
         self.assertEqual((audit.accepted, audit.delivered), (1, 1))
 
@@ -267,10 +296,80 @@ class Restarts(PostgresCase):
         self.addCleanup(other.close)
         row = other.execute("SELECT pg_current_xact_id()::text").fetchone()
         assert row is not None
-        with mock.patch.object(postgres_store, "RESOLVE", 0.0):
-            asked = store._submit(lambda _: store._did_commit(row[0]))
+        with mock.patch.object(postgres_session, "RESOLVE", 0.0):
+            asked = store._submit(lambda _: store._session.did_commit(row[0]))
             self.assertRaises(StoreFailedError, self.reactor.wait, asked)
         answers: list[bool] = []
-        asked = store._submit(lambda _: answers.append(store._did_commit("999999999")))
+        asked = store._submit(lambda _: answers.append(store._session.did_commit("999999999")))
         self.assertRaises(StoreFailedError, self.reactor.wait, asked)  # its own transaction went with the connection
         self.assertEqual(answers, [False])
+
+    def test_mail_fault_61_lease_of_a_commit_that_nobody_knew_of(self) -> None:
+        """A claim that was refused, and yet was committed, keeps nothing: its parcels wait again."""
+        store, wait = self.open(IMPATIENT), self.reactor.wait
+        wait(store.accept(submission(), START))
+        commit = store._session.commit
+
+        def lost(*, tell: bool) -> None:
+            row = store._database.connection.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
+            commit(tell=tell)
+            if row is not None and row[0] is not None:
+                store._session._doubtful.add(row[0])
+                raise psycopg.OperationalError("nobody knows whether the transaction was committed")
+
+        with mock.patch.object(store._session, "commit", lost):
+            self.assertRaises(StoreFailedError, wait, store.claim("me", 9, 10**6, START))
+        self.assertEqual(len(wait(store.listing("", 9))), 1)
+        wait_until(lambda: wait(store.next_due(START)) == START)
+        (lease,) = wait(store.claim("me", 9, 10**6, START))
+        wait(store.settle(lease, settlement(lease), START))
+
+
+class Stalls(PostgresCase):
+    """A server that is connected and says nothing."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.proxy = Proxy(shared().directory)
+        self.addCleanup(self.proxy.close)
+        self.conninfo = self.proxy.conninfo
+
+    def test_silence(self) -> None:
+        """Who asks is refused in time; the leases are known to have lapsed; it goes on when the server speaks again."""
+        store, wait = self.open(IMPATIENT), self.reactor.wait
+        lapsed: list[None] = []
+        store.watch(lambda: None, lambda: lapsed.append(None))
+        wait(store.accept(submission(), START, "me"))
+        self.proxy.hold()
+        self.assertRaises(StoreFailedError, wait, store.accept(submission(), START))
+        wait_until(lambda: self.turn() and lapsed)
+        self.assertRaises(StoreFailedError, wait, store.audit())
+        self.proxy.go_on()
+        self.assertTrue(self.insist(lambda: store.accept(submission(), START)).queue_id)
+        self.assertTrue(wait(store.audit()).balanced)
+
+    def test_late_lease(self) -> None:
+        """A lease that comes when it may be another's already is not begun with; its item waits for the next claim."""
+        store, wait = self.open(3.0), self.reactor.wait
+        wait(store.audit())
+        slow = threading.Event()
+        self.addCleanup(slow.set)
+        store._submit(lambda _: slow.wait(2.5))
+        receipt = store.accept(submission(), START, "me")
+        claimed = store.claim("me", 9, 10**6, START)
+        accepted = wait(receipt)
+        self.assertEqual((accepted.lease, wait(claimed)), (None, ()))
+        leases: list[Lease] = []
+        wait_until(lambda: leases.extend(wait(store.claim("me", 9, 10**6, START))) or leases)
+        self.assertEqual(leases[0].item.queue_id, accepted.queue_id)
+
+    def test_sleep(self) -> None:
+        """A process that slept longer than its leases last ends its attempts when it wakes."""
+        store, wait = self.open(), self.reactor.wait
+        lapsed: list[None] = []
+        store.watch(lambda: None, lambda: lapsed.append(None))
+        wait(store.accept(submission(), START, "me"))
+        with mock.patch.object(postgres_session, "seconds", side_effect=lambda: seconds() + 50):
+            wait(store.claim("me", 9, 10**6, START))
+        self.turn()
+        self.assertEqual(len(lapsed), 1)

@@ -586,6 +586,20 @@ class Lapse(RunnerCase):
         self.accept()
         self.assertEqual(self.store.database.audit().delivered, 1)
 
+    def test_cut_before_it_began(self) -> None:
+        """An attempt whose content comes when the lease may be another's is not made; the lease is given back."""
+        self.runner.startService()
+        held: Deferred[None] = Deferred()
+        self.store.failures["content"] = [held]
+        self.store.database.accept(submission(), START)
+        self.store.hint()
+        self.store.lapsed()
+        self.answers = ["delivered"]
+        held.callback(None)
+        self.assertEqual(self.store.calls.count("release"), 1)
+        self.assertEqual(len(self.asked), 1)  # by a lease of its own
+        self.assertEqual(self.store.database.audit().unknown_attempts, 0)
+
     def test_hint(self) -> None:
         """What another process put there is looked for when the store says so."""
         self.answers = ["delivered"]

@@ -7,7 +7,6 @@ import random
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import Logger
 
 from netsvc.config.listen import UnixAddress
 from netsvc.config.server import ServerSettings
@@ -15,18 +14,16 @@ from netsvc.errors import StartError
 from netsvc.interfaces import IRuntime
 from netsvc.outbox.custody import Custody
 from netsvc.outbox.destinations import Pace
+from netsvc.outbox.opening import open_store
 from netsvc.outbox.retry import RetryPolicy
 from netsvc.outbox.runner import Limits as RunnerLimits
 from netsvc.outbox.runner import Runner
-from netsvc.outbox.sqlite_store import SqliteStore
 from netsvc.services.sms.delivery import Account, Courier, zone
 from netsvc.services.sms.desk import Desk, Rules
 from netsvc.services.sms.http_client import Phases
 from netsvc.services.sms.limits import Limits
 from netsvc.services.sms.settings import MAX_SOCKET_PATH, SmsSettings, queue_path, socket_path
 from netsvc.services.sms.submission import SubmissionFactory
-
-log = Logger()
 
 
 class Sms(MultiService):
@@ -100,22 +97,17 @@ def _runner(settings: SmsSettings, runtime: IRuntime) -> Runner:
         ambiguous="retry" if settings.idempotent else "hold",
     )
 
-    def open_store() -> SqliteStore:
-        directory = queue_path(settings, runtime.state_directory, runtime.name)
-        store, recovered = SqliteStore.open(directory, call_from_thread=runtime.reactor.callFromThread, custody=custody)
-        if recovered:
-            log.warn(
-                "{queue}: {count} attempts had died with the daemon; their results are unknown",
-                event="outbox-recovered",
-                queue=runtime.name,
-                count=recovered,
-            )
-        return store
-
     return Runner(
         queue=runtime.name,
         reactor=runtime.reactor,
-        open_store=open_store,
+        open_store=lambda: open_store(
+            settings,
+            queue=runtime.name,
+            directory=queue_path(settings, runtime.state_directory, runtime.name),
+            allow_volatile=True,
+            call_from_thread=runtime.reactor.callFromThread,
+            custody=custody,
+        ),
         deliver=Courier(
             gateway=settings.gateway(),
             account=Account(

@@ -15,6 +15,7 @@ from netsvc.config.options import Context, ValueType, option
 from netsvc.config.secrets import Secret, secret
 from netsvc.config.values import Rate
 from netsvc.errors import BadValue
+from netsvc.outbox.settings import DatabaseSettings, database_faults
 from netsvc.services.sms.gateway import Entry, Gateway, check_url, parse_entries
 from netsvc.services.sms.numbers import Numbering
 from netsvc.services.sms.presets import PRESETS
@@ -141,7 +142,7 @@ _GATEWAY: Mapping[str, ValueType[Any]] = {
 
 
 @frozen(kw_only=True)
-class SmsSettings:
+class SmsSettings(DatabaseSettings):
     """Options of the text message service."""
 
     preset: str = option(
@@ -281,6 +282,7 @@ class SmsSettings:
             yield "retry_longest", "it is shorter than retry_first"
         if self.socket is not None and len(bytes(self.socket)) > MAX_SOCKET_PATH:
             yield "socket", f"the path {str(self.socket)!r} is longer than {MAX_SOCKET_PATH} octets"
+        yield from database_faults(self)
 
     def numbering(self) -> Numbering:
         """How numbers are written."""

@@ -7,12 +7,13 @@ from attrs import frozen
 from netsvc.config import values
 from netsvc.config.options import option
 from netsvc.config.values import Rate
+from netsvc.outbox.settings import DatabaseSettings
 
 HOUR = 3600.0
 
 
 @frozen(kw_only=True, slots=False)  # so that a class can inherit it beside others
-class QueueSettings:
+class QueueSettings(DatabaseSettings):
     """The queue, and what one destination is spared."""
 
     allow_volatile: bool = option(

@@ -67,6 +67,12 @@ class Together(SynchronousTestCase):
         self.assertEqual(self.keys(helo_name="[192.0.2.1]"), [])
         self.assertEqual(self.keys(socket=Path("/" + "x" * 107)), ["socket"])
 
+    def test_queue_in_one_place(self) -> None:
+        """The queue is in a directory or in a database."""
+        where = Secret("literal", "dbname=x")
+        self.assertEqual(self.keys(queue_database=where, queue_directory=Path("/q")), ["queue_directory"])
+        self.assertEqual(self.keys(queue_database=where), [])
+
     def test_phase_timeout(self) -> None:
         """It shortens limits and lengthens none; the default leaves those of RFC 5321 as they are."""
         self.assertEqual(Timeouts.within(SmtpClientSettings().phase_timeout), Timeouts())
