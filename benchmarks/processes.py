@@ -151,6 +151,17 @@ class Server:
             total += sum(int(kib) * 1024 for kib in re.findall(r"^Pss:\s+(\d+) kB$", text, re.MULTILINE))
         return total
 
+    def family_peak(self) -> int:
+        """The greatest resident memory of it and of each descendant that lives, together; shared pages count often."""
+        total = 0
+        for pid in self.family():
+            try:
+                text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+            except OSError:
+                continue  # it has ended
+            total += sum(int(kib) * 1024 for kib in re.findall(r"^VmHWM:\s+(\d+) kB$", text, re.MULTILINE))
+        return total
+
     def _status(self, key: str) -> int:
         match = re.search(rf"^{key}:\s+(\d+) kB$", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
         if match is None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.contestants import Running, started, twistd
@@ -21,6 +22,17 @@ state_directory = {directory}/state
 relay = smtp:{host}:{sink}
 tls = none
 submission_listen = tcp:{smtp}:interface={host}
+"""
+
+# What was put off is tried again after at most 1 s, then 2 s, then 4 s.
+EAGER_INI = """\
+retry_first = 1s
+retry_longest = 4s
+"""
+EAGER_MAIN = """\
+minimal_backoff_time = 1s
+maximal_backoff_time = 4s
+queue_run_delay = 1s
 """
 
 MAIN = """\
@@ -54,38 +66,60 @@ error     unix  - - n -     - error
 retry     unix  - - n -     - error
 anvil     unix  - - n -     1 anvil
 scache    unix  - - n -     1 scache
+showq     unix  n - n -     - showq
 tlsmgr    unix  - - n 1000? 1 tlsmgr
 postlog   unix-dgram n - n - 1 postlogd
 """
 
 
-def netsvc(sink: int) -> Running:
-    """netsvc with its SMTP listener."""
+def netsvc(sink: int, *, eager: bool = False, prefix: Sequence[str] = (), queue: Path | None = None) -> Running:
+    """netsvc with its SMTP listener.
+
+    :param sink: port to which all mail goes.
+    :param eager: put off for a second only.
+    :param prefix: a command that runs the daemon in its own place, with arguments.
+    :param queue: where its queue is; None: with the rest of it.
+    """
 
     def command(ports: dict[str, int], directory: Path) -> list[str]:
         text = NETSVC_INI.format(directory=directory, host=LOOPBACK, sink=sink, **ports)
+        text += (EAGER_INI if eager else "") + (f"queue_directory = {queue}\n" if queue else "")
         (directory / "netsvc.ini").write_text(text)
-        return [twistd(), "-n", "--pidfile=", "netsvc", "--config", "netsvc.ini"]
+        return [*prefix, twistd(), "-n", "--pidfile=", "netsvc", "--config", "netsvc.ini"]
 
     return started("netsvc", command, ("smtp",))
 
 
-def postfix(sink: int) -> Running:
-    """Postfix; only root can run one."""
+def postfix(sink: int, *, eager: bool = False, prefix: Sequence[str] = ()) -> Running:
+    """Postfix; only root can run one. The parameters are those of netsvc."""
 
     def command(ports: dict[str, int], directory: Path) -> list[str]:
         directory.chmod(0o755)
         for name in ("queue", "data"):
             (directory / name).mkdir()
         shutil.chown(directory / "data", "postfix")
-        (directory / "main.cf").write_text(MAIN.format(directory=directory, host=LOOPBACK, sink=sink))
+        text = MAIN.format(directory=directory, host=LOOPBACK, sink=sink)
+        (directory / "main.cf").write_text(text + (EAGER_MAIN if eager else ""))
         (directory / "master.cf").write_text(MASTER.format(host=LOOPBACK, **ports))
         subprocess.run(["postfix", "-c", str(directory), "check"], capture_output=True, check=True)
         where = subprocess.run(["postconf", "-dh", "daemon_directory"], capture_output=True, text=True, check=True)
         # What `postfix start-fg` runs, without the shell around it that would not pass a signal on.
-        return [f"{where.stdout.strip()}/master", "-c", str(directory), "-s"]
+        return [*prefix, f"{where.stdout.strip()}/master", "-c", str(directory), "-s"]
 
     return started("postfix", command, ("smtp",))
 
 
-ALL: dict[str, Callable[[int], Running]] = {"netsvc": netsvc, "postfix": postfix}
+def mail_command(peer: Running, *words: str) -> list[str]:
+    """`netsvc mail`, as the operator of this netsvc types it."""
+    program = str(Path(sys.executable).parent / "netsvc")
+    return [program, "mail", *words, "--socket", str(peer.directory / "state" / "mail.sock")]
+
+
+def flush(peer: Running) -> None:
+    """Tell a peer to try everything now, as its operator would."""
+    postqueue = ["postqueue", "-c", str(peer.directory), "-f"]
+    command = mail_command(peer, "flush", "--all") if peer.name == "netsvc" else postqueue
+    subprocess.run(command, capture_output=True, check=True)
+
+
+ALL: dict[str, Callable[..., Running]] = {"netsvc": netsvc, "postfix": postfix}

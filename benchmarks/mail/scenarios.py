@@ -1,99 +1,129 @@
-"""What is measured of mail, and the ratios that netsvc must reach: messages of 4 KiB from the first to the last octet.
+"""What is measured of mail, and the ratios that netsvc must reach.
 
-smtp-source hands messages in; the clock stops when smtp-sink has the last of them. Rounds go from peer to peer.
+smtp-source hands messages in; the clock stops when the sink has the last of them. Rounds go from peer to peer.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from statistics import median
 
 from benchmarks.contestants import Running
-from benchmarks.mail import contestants
-from benchmarks.processes import LOOPBACK, PATIENCE, Server, free_ports
-from benchmarks.result import Effort, Result, Target
+from benchmarks.mail import backlog, contestants, deferred, fsyncs
+from benchmarks.mail.loads import Load, acceptance, through
+from benchmarks.mail.sinks import CountingSink, Distant, Sink, SmtpSink
+from benchmarks.result import MIB, Effort, Result, Target
 
-SIZE = 4096  # octets
-RATE = 300  # messages of a round for each second that it is to last
-LOOK = 0.002  # seconds between two looks at the sink
-BACKLOG = 200
-
-
-class Sink:
-    """An smtp-sink that counts."""
-
-    def __init__(self) -> None:
-        self.directory = tempfile.TemporaryDirectory(prefix="netsvc-bench-sink-")
-        (self.port,) = free_ports(1)
-        as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
-        command = ["smtp-sink", "-c", *as_nobody, f"{LOOPBACK}:{self.port}", str(BACKLOG)]
-        self.server = Server(command, [self.port], Path(self.directory.name))
-
-    def taken(self) -> int:
-        """How many messages it has taken."""
-        with self.server.log.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - 200))
-            found = re.findall(rb"mesg=(\d+)\s*\r", log.read())
-        return int(found[-1]) if found else 0
-
-    def stop(self) -> None:
-        """End it."""
-        self.server.stop()
-        self.directory.cleanup()
+MANY = 1000  # recipients of one message
+TRANSACTIONS = 10.0  # in which it is to be delivered: 100 recipients each
 
 
-def _measured(peer: Running, sink: Sink, sessions: int, count: int) -> tuple[float, float]:
-    """Messages a second: through to the sink, and taken in."""
-    before, began = sink.taken(), time.monotonic()
-    subprocess.run(
-        [
-            *("smtp-source", "-s", str(sessions), "-m", str(count), "-l", str(SIZE)),
-            *("-f", "a@example.com", "-t", "b@example.org", f"{LOOPBACK}:{peer.ports['smtp']}"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    accepted = time.monotonic()
-    while sink.taken() < before + count:
-        if time.monotonic() - accepted > PATIENCE + count / 10:
-            raise TimeoutError(f"{peer.name}: {sink.taken() - before} of {count} messages came to the sink")
-        time.sleep(LOOK)
-    return count / (time.monotonic() - began), count / (accepted - began)
+@dataclass(frozen=True)
+class Plan:
+    """A scenario that hands messages in and waits for the last of them.
+
+    :param rate: messages of a round for each second that it is to last, about.
+    :param eager: both try again after at most a second what was put off.
+    """
+
+    load: Load
+    sink: Callable[[], Sink] = SmtpSink
+    targets: tuple[Target, ...] = ()
+    rate: int = 300
+    eager: bool = False
 
 
-def _through(name: str, sessions: int, least: float) -> Callable[[Effort, list[str]], Result]:
+@dataclass
+class Seen:
+    """What the rounds of one peer found, beside the value of the scenario."""
+
+    taken: list[float] = field(default_factory=list)  # messages/s
+    late: list[float] = field(default_factory=list)  # ms
+    memory: int = 0  # octets
+
+    def note(self, peer: Running) -> str:
+        """For the table."""
+        rates = f"taken in at {median(self.taken):,.0f}/s, p99 of acceptance {median(self.late):,.1f} ms"
+        return f"{rates}, peak RSS {peer.server.family_peak() / MIB:,.0f} MiB"
+
+
+@contextmanager
+def _running(plan: Plan, names: list[str]) -> Iterator[tuple[Sink, list[Running]]]:
+    """The sink, and the peers, each warm."""
+    with ExitStack() as stack:
+        sink = plan.sink()
+        stack.callback(sink.stop)
+        peers = []
+        for one in names:
+            peer = contestants.ALL[one](sink.port, eager=plan.eager)
+            stack.callback(peer.stop)
+            peers.append(peer)
+            # Processes, connections, the first of the disk.
+            through(peer, sink, plan.load, max(1, plan.load.sessions * min(5, plan.rate // 30)))
+        yield sink, peers
+
+
+def _through(name: str, plan: Plan) -> Callable[[Effort, list[str]], Result]:
     def scenario(effort: Effort, names: list[str]) -> Result:
-        result = Result(name, "messages/s", (Target("postfix", least=least),))
-        count = max(sessions, int(RATE * effort.seconds))
-        with ExitStack() as stack:
-            sink = Sink()
-            stack.callback(sink.stop)
-            peers = []
-            for one in names:
-                peer = contestants.ALL[one](sink.port)
-                stack.callback(peer.stop)
-                peers.append(peer)
-                _measured(peer, sink, sessions, sessions * 5)  # warm-up: processes, connections, the first of the disk
-            for _ in range(effort.rounds):
+        result = Result(name, "messages/s", plan.targets)
+        count = max(plan.load.sessions, int(plan.rate * effort.seconds))
+        # The last of what is put off comes seconds later, and makes each round so much longer.
+        rounds = max(1, effort.rounds // 2) if plan.eager else effort.rounds
+        with _running(plan, names) as (sink, peers):
+            seen = {peer.name: Seen() for peer in peers}
+            for _ in range(rounds):
                 for peer in peers:
                     before = peer.server.processor_seconds()
-                    through, taken = _measured(peer, sink, sessions, count)
-                    result.add(peer.name, through)
+                    passed, taken = through(peer, sink, plan.load, count)
+                    result.add(peer.name, passed)
                     spent = (peer.server.processor_seconds() - before) / count
                     result.processor.setdefault(peer.name, []).append(spent * 1e6)
-                    result.notes[peer.name] = f"taken in at {taken:.0f}/s"
+                    seen[peer.name].taken.append(taken)
+                    seen[peer.name].memory = max(seen[peer.name].memory, peer.server.proportional())
+                for peer in peers:
+                    seen[peer.name].late.append(acceptance(peer, sink, plan.load, count))
+            for peer in peers:
+                result.memory[peer.name] = seen[peer.name].memory / MIB
+                result.notes[peer.name] = seen[peer.name].note(peer)
         return result
 
     return scenario
 
 
-ALL: dict[str, Callable[[Effort, list[str]], Result]] = {
-    "mail-20-sessions": _through("mail-20-sessions", 20, 2.0),
-    "mail-1-session": _through("mail-1-session", 1, 1.2),
+def _many_recipients(effort: Effort, names: list[str]) -> Result:
+    """In how many transactions a message to very many goes out."""
+    name, load = "mail-1000-recipients", Load(sessions=1, recipients=MANY)
+    result = Result(name, "transactions", (Target(most=TRANSACTIONS),))
+    count = max(2, int(4 * effort.seconds))
+    with ExitStack() as stack:
+        sink = CountingSink()
+        stack.callback(sink.stop)
+        for one in names:
+            peer = contestants.ALL[one](sink.port)
+            stack.callback(peer.stop)
+            through(peer, sink, load, 1)
+            before = sink.transactions()
+            passed, _ = through(peer, sink, load, count)
+            result.add(one, (sink.transactions() - before) / count)
+            result.notes[one] = f"recipients served at {passed * MANY:,.0f}/s"
+    return result
+
+
+PLANS = {
+    "mail-20-sessions": Plan(Load(), targets=(Target("postfix", least=2.0),)),
+    "mail-1-session": Plan(Load(sessions=1), targets=(Target("postfix", least=1.2),)),
+    "mail-100-sessions": Plan(Load(sessions=100)),
+    "mail-1mib": Plan(Load(size=MIB), rate=30),
+    "mail-50-recipients": Plan(Load(recipients=50), CountingSink, rate=60),
+    "mail-20ms": Plan(Load(), lambda: Distant(SmtpSink(), round_trip=20), rate=150),
+    "mail-tempfail": Plan(Load(), lambda: CountingSink(tempfail=50), eager=True),
+}
+ALL: dict[str, Callable[[Effort, list[str]], Result | list[Result]]] = {
+    **{name: _through(name, plan) for name, plan in PLANS.items()},
+    "mail-1000-recipients": _many_recipients,
+    "mail-deferred": deferred.scenario,
+    "mail-queue": backlog.scenario,
+    "mail-fsyncs": fsyncs.scenario,
 }
