@@ -1,7 +1,7 @@
 """What the outcomes of an attempt mean: the next state of each target, and when the parcel is due again. Pure.
 
 This is the whole of the custody rules: a target leaves `waiting` only by delivery, a permanent refusal, its age
-after a failed attempt, or (policy `hold`) an unknown result.
+after a failed attempt, (policy `hold`) an unknown result, or because it need not go any more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import attrs
 from attrs import field, frozen
 
 from netsvc.outbox.model import Lease, Outcome, Settlement, TargetState
-from netsvc.outbox.retry import RetryPolicy, lived
+from netsvc.outbox.retry import SHORTEST, RetryPolicy, lived
 
 AmbiguousPolicy = Literal["retry", "hold"]
 
@@ -26,10 +26,13 @@ class Custody:
     """The rules that one outbox keeps.
 
     :param ambiguous: after an unknown result ``retry`` (twice rather than never) or ``hold`` (for an operator).
+    :param redact: an item of which nothing waits and nothing is unknown any more loses its content, whatever became of
+        it, and the digest of that, for a short text can be guessed from a digest. It cannot be requeued.
     """
 
     retry: RetryPolicy = field(factory=RetryPolicy)
     ambiguous: AmbiguousPolicy = "retry"
+    redact: bool = False
 
     def settle(
         self, lease: Lease, outcomes: Iterable[Outcome], *, now: float, random: Callable[[], float]
@@ -49,12 +52,18 @@ class Custody:
             outcome = by_target.get(target.address) or unknown(target.address, "the delivery gave no result for it")
             outcome = attrs.evolve(outcome, text=one_line(outcome.text))
             settled.append((outcome, self._state(outcome, waited, lease.item.give_up_after)))
-        waits = any(state == "waiting" for _, state in settled)
-        return Settlement(
-            outcomes=tuple(settled),
-            next_at=now + self.retry.delay(lease.item.attempts + 1, random) if waits else None,
-            waited=waited,
-        )
+        waiting = [outcome for outcome, state in settled if state == "waiting"]
+        next_at = None
+        if waiting:
+            due = now + self.retry.delay(lease.item.attempts + 1, random)
+            next_at = max(due, self._asked_for(lease, waiting, waited=waited, now=now))
+        return Settlement(outcomes=tuple(settled), next_at=next_at, waited=waited)
+
+    def _asked_for(self, lease: Lease, waiting: Iterable[Outcome], *, waited: float, now: float) -> float:
+        """When peers want to be asked again, within the life of the item; wall clock."""
+        latest = max((one.not_before for one in waiting if one.not_before is not None), default=now)
+        life = self.retry.give_up if lease.item.give_up_after is None else lease.item.give_up_after
+        return min(latest, now + max(SHORTEST, life - waited))
 
     def recover(self, lease: Lease, *, now: float, random: Callable[[], float]) -> Settlement:
         """Decide what becomes of an attempt whose process died in the middle of it: nobody knows its result.
@@ -73,6 +82,8 @@ class Custody:
             return "delivered"
         if outcome.result == "permanent":
             return "bounced"
+        if outcome.result == "withdrawn":
+            return "removed"
         if outcome.result == "ambiguous" and self.ambiguous == "hold":
             return "ambiguous"
         return "expired" if self.retry.expired(waited, give_up) else "waiting"

@@ -11,7 +11,8 @@ from attrs import field, frozen
 TargetState = Literal["waiting", "delivered", "bounced", "expired", "removed", "ambiguous"]
 ItemState = Literal["waiting", "leased", "held", "done"]
 Operation = Literal["hold", "release", "requeue", "remove", "flush"]
-Result = Literal["delivered", "retry", "permanent", "ambiguous"]
+Result = Literal["delivered", "retry", "permanent", "ambiguous", "withdrawn"]
+ToldResult = Literal["delivered", "failed", "unknown"]
 
 TARGET_STATES: tuple[TargetState, ...] = ("waiting", "delivered", "bounced", "expired", "removed", "ambiguous")
 
@@ -68,6 +69,10 @@ class SuppressedError(OutboxError):
     def __init__(self, refused: Mapping[str, str]) -> None:
         super().__init__("; ".join(f"{address}: {reason}" for address, reason in list(refused.items())[:10]))
         self.refused = refused
+
+
+class RedactedError(DamagedError):
+    """The content was redacted when the item was final, so it cannot be sent again."""
 
 
 class NoSuchItemError(OutboxError):
@@ -225,13 +230,18 @@ class Outcome:
     """What one attempt meant for one target.
 
     :param target: its address.
-    :param result: ``delivered``; ``retry``: later; ``permanent``: never; ``ambiguous``: nobody knows.
+    :param result: ``delivered``; ``retry``: later; ``permanent``: never; ``ambiguous``: nobody knows; ``withdrawn``: it
+        need not go any more.
     :param code: the peer's reply code, or None when the decision is ours.
     :param enhanced: RFC 3463 status, or None.
     :param text: the peer's words or our reason, one line.
     :param via: where the attempt went, such as ``smtp:mail.example.com:587``.
     :param unreachable: the destination failed before a word was said about this item; enough of these in a row make
         the whole destination wait.
+    :param not_before: the peer wants to be asked no earlier, wall clock; None: it did not say. The item's life is not
+        made longer by it: the last attempt comes when that is over.
+    :param reference: the peer's name for what it took, by which it may tell more of it later; empty: none.
+    :param ask_at: when it shall be asked for, wall clock; None: never. See :mod:`netsvc.outbox.steps_tracking`.
     """
 
     target: str
@@ -241,6 +251,9 @@ class Outcome:
     text: str = ""
     via: str = ""
     unreachable: bool = False
+    not_before: float | None = None
+    reference: str = ""
+    ask_at: float | None = None
 
     @property
     def reason(self) -> str:
@@ -253,7 +266,7 @@ class Attempt:
     """One line of the ledger: what was tried for one target, and how it went.
 
     :param result: an outcome's result, or ``held``, ``released``, ``requeued``, ``removed``, ``flushed`` for what a
-        named operator did, or ``suppressed``.
+        named operator did, ``suppressed``, or ``receipt-`` and what the peer told later (see :class:`Told`).
     """
 
     at: float
@@ -263,6 +276,37 @@ class Attempt:
     enhanced: str | None
     text: str
     via: str
+
+
+@frozen(kw_only=True)
+class Told:
+    """What a peer told later of something that it had taken.
+
+    :param result: ``delivered``, ``failed``, or ``unknown``: nobody will ever know.
+    :param text: its words, one line.
+    """
+
+    result: ToldResult
+    text: str = ""
+    via: str = ""
+
+
+@frozen(kw_only=True)
+class Tracked:
+    """Something that a peer took, and of which it may tell more.
+
+    :param index: of the target.
+    :param sent_at: wall clock, seconds.
+    :param asked: how often it was asked for.
+    :param told: the last that was told, or nothing.
+    """
+
+    queue_id: str
+    index: int
+    reference: str
+    sent_at: float
+    asked: int
+    told: str
 
 
 @frozen(kw_only=True)

@@ -16,6 +16,7 @@ _LEVELS = {
     "unknown": (LogLevel.warn, "outbox-ambiguous", "{queue_id} to {target} deferred, its result is unknown: {reason}"),
     "ambiguous": (LogLevel.warn, "outbox-held", "{queue_id} to {target} held, its result is unknown: {reason}"),
     "bounced": (LogLevel.error, "outbox-bounced", "{queue_id} from {sender} to {target} bounced: {reason}"),
+    "removed": (LogLevel.info, "outbox-withdrawn", "{queue_id} to {target} need not go: {reason}"),
     "expired": (LogLevel.error, "outbox-expired", "{queue_id} from {sender} to {target} given up: {reason}"),
 }
 

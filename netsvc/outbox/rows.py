@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from netsvc.outbox.model import Item, ItemState, Parcel, Target
 
+# ruff: noqa: S608 - what is put into SQL text here are constants; values are always bound
+
 ITEM: Final = "id, submitter, sender, key, meta, size, sha256, accepted_at, not_before, give_up_after"
 PARCEL: Final = "n, destination, state, attempts, recoveries, waited, scheduled_at, next_at"
 TARGET: Final = "n, address, state, code, enhanced, text, ambiguous, changed_at"
@@ -23,6 +25,8 @@ class Rows(abc.ABC):
     """
 
     for_update = ""  # what a SELECT ends with that takes the rows for its transaction; nothing where only one writes
+    redacts = False  # whether what is final loses its content and digest: see Custody.redact
+    redacted = False  # whether it was done since the store last looked
     part = ""  # whose part of the totals this connection adds to
 
     def __init__(self, connection: Any, random: Callable[[], float]) -> None:
@@ -68,12 +72,16 @@ class Rows(abc.ABC):
         )
 
     def _drop_content(self, queue_id: str) -> None:
-        """Forget the octets once nobody can need them; those of a bounce stay until the purge."""
-        self._do(
+        """Forget the octets once nobody can need them; those of a bounce stay until the purge, unless we redact."""
+        final = "'delivered', 'removed'" + (", 'bounced', 'expired'" if self.redacts else "")
+        dropped = self._do(
             "DELETE FROM content WHERE item = ? AND NOT EXISTS"
-            " (SELECT 1 FROM target WHERE item = ? AND state NOT IN ('delivered', 'removed'))",
+            f" (SELECT 1 FROM target WHERE item = ? AND state NOT IN ({final}))",
             *(queue_id, queue_id),
         )
+        if dropped and self.redacts:
+            self._do("UPDATE item SET sha256 = '' WHERE id = ?", queue_id)
+            self.redacted = True
 
     def _finish(self, queue_id: str, now: float) -> None:
         """After a parcel was done: so is the item, when it was the last."""

@@ -31,6 +31,7 @@ CHECKPOINT = 1000  # pages of 4 KiB in the log, after which they go into the dat
 RESERVE = 8 << 20  # octets that submissions leave free: the log between two checkpoints, twice
 SOON = 0.05  # seconds until what need not last at once is on the disk all the same
 AGAIN = 5.0  # seconds until that is tried again on a disk that fails
+SCRUB = 1.0  # seconds that what was redacted may stay in the log
 
 _RANDOM = random_module.SystemRandom().random
 
@@ -50,6 +51,7 @@ class SqliteStore(ThreadedStore[Database]):
         self._changes = 0  # of the connection, when the transaction began
         self._sync_at: float | None = None  # monotonic: when what was committed without a sync has one; None: it has
         self._doubtful = False  # a sync failed that was also for what had none yet
+        self._scrub_at: float | None = None  # monotonic: when the log loses what was redacted
         super().__init__(database, call_from_thread)
 
     @classmethod
@@ -78,11 +80,17 @@ class SqliteStore(ThreadedStore[Database]):
             raise StartError(f"the queue {directory} cannot be used: {error.strerror}") from None
         try:
             database = Database(connect(directory), random)
+            database.redacts = custody.redact
         except BaseException:
             os.close(descriptor)
             raise
         try:
+            if custody.redact:
+                # What is deleted is overwritten; and no log stays of a predecessor that died with something in it.
+                database.connection.execute("PRAGMA secure_delete = ON")
             recovered = _recover(database, custody, settled, time.time() if now is None else now, random)
+            if custody.redact:
+                database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except BaseException as error:
             database.connection.close()
             os.close(descriptor)
@@ -140,10 +148,14 @@ class SqliteStore(ThreadedStore[Database]):
         self._doubtful, self._sync_at = False, None
 
     def _patience(self) -> float | None:
-        return None if self._sync_at is None else max(0.0, self._sync_at - time.monotonic())
+        due = [one for one in (self._sync_at, self._scrub_at) if one is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _tick(self) -> None:
-        """Bring to the disk what need not last at once, when nothing came that took it along."""
+        """Bring to the disk what need not last at once, when nothing came that took it along; empty the log of what
+        was redacted.
+        """
+        self._scrub()
         if self._sync_at is None or time.monotonic() < self._sync_at:
             return
         try:
@@ -153,6 +165,19 @@ class SqliteStore(ThreadedStore[Database]):
         except sqlite3.Error:
             self._abort()
             self._sync_at = time.monotonic() + AGAIN
+
+    def _scrub(self) -> None:
+        """The database has overwritten what was redacted; the log still has it, as it has what came before."""
+        if self._database.redacted and self._scrub_at is None:
+            self._scrub_at = time.monotonic() + SCRUB
+        if self._scrub_at is None or time.monotonic() < self._scrub_at:
+            return
+        try:
+            self._database.redacted = False
+            self._empty_the_log()
+            self._scrub_at = None
+        except sqlite3.Error:
+            self._scrub_at = time.monotonic() + AGAIN
 
     def _in_transaction(self) -> bool:
         return self._database.connection.in_transaction

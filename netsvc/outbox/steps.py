@@ -20,6 +20,7 @@ from netsvc.outbox.model import (
     Lease,
     LeaseLostError,
     NoSuchItemError,
+    RedactedError,
     Settlement,
     Submission,
     SuppressedError,
@@ -28,7 +29,8 @@ from netsvc.outbox.model import (
 )
 from netsvc.outbox.parcels import divide
 from netsvc.outbox.retry import CLOCK_STEP
-from netsvc.outbox.rows import ITEM, PARCEL, TARGET, Rows, make_item, make_parcel, make_target
+from netsvc.outbox.rows import ITEM, PARCEL, TARGET, make_item, make_parcel, make_target
+from netsvc.outbox.steps_tracking import Tracking
 
 # ruff: noqa: S608 - what is put into SQL text here are constants; values are always bound
 
@@ -40,7 +42,7 @@ Settled = Callable[[Lease, Settlement, bytes], Iterable[Submission]]
 _HELD = "item = ? AND n = ? AND state = 'leased' AND owner = ? AND fence = ?"
 
 
-class Steps(Rows, abc.ABC):
+class Steps(Tracking, abc.ABC):
     """Acceptance, claims and settlements."""
 
     def accept(self, submission: Submission, now: float, owner: str | None = None) -> Accepted:
@@ -261,10 +263,13 @@ class Steps(Rows, abc.ABC):
     def content(self, queue_id: str) -> bytes:
         """The octets of an item, checked.
 
+        :raises RedactedError: they were redacted, because the item was final.
         :raises DamagedError: they are gone or not what was accepted.
         """
         row = self._one("SELECT octets, sha256 FROM content JOIN item ON item = id WHERE id = ?", queue_id)
         if row is None:
+            if self._one("SELECT 1 FROM item WHERE id = ? AND sha256 = ''", queue_id) is not None:
+                raise RedactedError(f"{queue_id} is finished and was redacted: what it held is not known any more")
             raise DamagedError(f"the content of {queue_id} is not in the store")
         octets, digest = row
         if not isinstance(octets, bytes) or hashlib.sha256(octets).hexdigest() != digest:
@@ -314,6 +319,8 @@ class Steps(Rows, abc.ABC):
             self._write_ledger(item.queue_id, index, now, *note)
             if unknown:
                 self._count("unknown_attempts", 1)
+            if outcome.reference and self.tracks:
+                self._track(item.queue_id, index, outcome, now)
         if settlement.next_at is None:
             self._finish(item.queue_id, now)
         else:

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from netsvc.outbox.model import TARGET_STATES, Attempt, Audit, NoSuchItemError, Parcel, Summary, Target
-from netsvc.outbox.rows import ITEM, PARCEL, TARGET, Rows, make_item, make_parcel, make_target
+from netsvc.outbox.rows import ITEM, PARCEL, TARGET, make_item, make_parcel, make_target
+from netsvc.outbox.steps_tracking import Tracking
 
 # ruff: noqa: S608 - what is put into SQL text here are constants; values are always bound
 
 PURGE_AT_ONCE = 500  # items in one transaction, so that submissions need not wait long for a purge
 
 
-class Queries(Rows, abc.ABC):
+class Queries(Tracking, abc.ABC):
     """The steps that look."""
 
     @abc.abstractmethod
@@ -102,4 +103,5 @@ class Queries(Rows, abc.ABC):
             for table in ("attempt", "content", "target", "parcel"):
                 self._do(f"DELETE FROM {table} WHERE item = ?", queue_id)
             self._do("DELETE FROM item WHERE id = ?", queue_id)
+            self._forget_tracked(queue_id)
         return len(old)

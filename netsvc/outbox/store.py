@@ -20,6 +20,8 @@ from netsvc.outbox.model import (
     Submission,
     Summary,
     Suppressed,
+    Told,
+    Tracked,
 )
 
 # ruff: noqa: N805 - zope's interfaces describe methods without self
@@ -94,6 +96,21 @@ class IOutboxStore(Interface):
 
     def purge(before: float) -> Deferred[int]:
         """Forget what was finished before a time, some items at once; how many."""
+
+    def prepare() -> Deferred[None]:
+        """Be ready for `tracked`, `tell`, `to_ask` and `ask_later`, which know nothing before."""
+
+    def tracked(reference: str) -> Deferred[tuple[Tracked, ...]]:
+        """What a peer took under a name of its own; a tuple of Tracked."""
+
+    def to_ask(now: float, limit: int) -> Deferred[tuple[Tracked, ...]]:
+        """What it is time to ask a peer for; a tuple of Tracked."""
+
+    def ask_later(queue_id: str, n: int, ask_at: float | None) -> Deferred[None]:
+        """A peer was asked in vain; when again."""
+
+    def tell(queue_id: str, n: int, told: Told, now: float) -> Deferred[bool]:
+        """Write down what a peer told of what it had taken; whether it was new."""
 
     def watch(hint: Callable[[], None], lapsed: Callable[[], None]) -> None:
         """Have functions called in the reactor's thread.

@@ -34,6 +34,8 @@ from netsvc.outbox.model import (
     Submission,
     Summary,
     Suppressed,
+    Told,
+    Tracked,
 )
 from netsvc.outbox.steps import ANY
 from netsvc.outbox.store import IOutboxStore
@@ -216,6 +218,26 @@ class ThreadedStore(abc.ABC, Generic[D]):
     def purge(self, before: float) -> Deferred[int]:
         """See :meth:`netsvc.outbox.steps_queries.Queries.purge`."""
         return self._submit(lambda database: database.purge(before))
+
+    def prepare(self) -> Deferred[None]:
+        """See :meth:`netsvc.outbox.steps_tracking.Tracking.prepare`."""
+        return self._submit(lambda database: database.prepare())
+
+    def tracked(self, reference: str) -> Deferred[tuple[Tracked, ...]]:
+        """See :meth:`netsvc.outbox.steps_tracking.Tracking.tracked`."""
+        return self._submit(lambda database: database.tracked(reference), lasting=False)
+
+    def to_ask(self, now: float, limit: int) -> Deferred[tuple[Tracked, ...]]:
+        """See :meth:`netsvc.outbox.steps_tracking.Tracking.to_ask`."""
+        return self._submit(lambda database: database.to_ask(now, limit), lasting=False)
+
+    def ask_later(self, queue_id: str, n: int, ask_at: float | None) -> Deferred[None]:
+        """See :meth:`netsvc.outbox.steps_tracking.Tracking.ask_later`."""
+        return self._submit(lambda database: database.ask_later(queue_id, n, ask_at))
+
+    def tell(self, queue_id: str, n: int, told: Told, now: float) -> Deferred[bool]:
+        """See :meth:`netsvc.outbox.steps_tracking.Tracking.tell`."""
+        return self._submit(lambda database: database.tell(queue_id, n, told, now))
 
     def watch(self, hint: Callable[[], None], lapsed: Callable[[], None]) -> None:
         """See :meth:`netsvc.outbox.store.IOutboxStore.watch`."""
