@@ -13,7 +13,7 @@ from attrs import frozen
 from netsvc.services.smtp_client.aliases import MAX_TARGETS, Aliases, TooManyTargetsError
 from netsvc.services.smtp_client.rewriting.rules import Rewriting
 from netsvc.services.smtp_client.submission_wire import Refusal
-from netsvc.services.smtp_client.terms import Envelope, Notice
+from netsvc.services.smtp_client.terms import NO_WISHES, Envelope, Notice
 
 
 @frozen(kw_only=True)
@@ -36,7 +36,7 @@ class Arrival:
         """
         found: dict[str, Notice] = {}
         for recipient in recipients:
-            notice = notices.get(recipient, Notice())
+            notice = notices.get(recipient, NO_WISHES)
             try:
                 ends = self.aliases.expand([recipient], self.local_domains)
             except TooManyTargetsError as error:
@@ -48,5 +48,5 @@ class Arrival:
         return Envelope(
             sender=self.rewriting.accepted(sender, "envelope_sender"),
             recipients=tuple(found),
-            notices={address: notice for address, notice in found.items() if notice != Notice()},
+            notices={address: notice for address, notice in found.items() if notice != NO_WISHES},
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 from twisted.logger import Logger
@@ -66,14 +66,19 @@ def nowhere(_domain: str, _sender: str) -> str:
     return ""
 
 
-def addressed(submission: Submission, destination: Callable[[str, str], str]) -> Submission:
-    """The submission with the word for where each of its targets goes.
+def destinations(targets: Iterable[str], sender: str, destination: Callable[[str, str], str]) -> tuple[str, ...]:
+    """The word for where each of the targets goes.
 
     :param destination: of a domain and a sender: see :meth:`.routing.route.Router.destination`.
     """
-    domains = [target.rpartition("@")[2] for target in submission.targets]
-    words = {domain: destination(domain, submission.sender) for domain in dict.fromkeys(domains)}
-    return attrs.evolve(submission, destinations=tuple(words[domain] for domain in domains))
+    domains = [target.rpartition("@")[2] for target in targets]
+    words = {domain: destination(domain, sender) for domain in dict.fromkeys(domains)}
+    return tuple([words[domain] for domain in domains])
+
+
+def addressed(submission: Submission, destination: Callable[[str, str], str]) -> Submission:
+    """The submission with the word for where each of its targets goes."""
+    return attrs.evolve(submission, destinations=destinations(submission.targets, submission.sender, destination))
 
 
 class Intake:
@@ -121,16 +126,14 @@ class Intake:
                 check_address(address)
             kept = {name: value for name, value in meta.items() if name != "notices"}
             accepted = await self._runner.accept(
-                addressed(
-                    Submission(
-                        submitter=submitter,
-                        sender=envelope.sender,
-                        targets=envelope.recipients,
-                        content=content,
-                        key=key,
-                        meta={**kept, **to_meta(said.ret or "", said.envid, envelope.notices)},
-                    ),
-                    self._destination,
+                Submission(
+                    submitter=submitter,
+                    sender=envelope.sender,
+                    targets=envelope.recipients,
+                    content=content,
+                    key=key,
+                    meta={**kept, **to_meta(said.ret or "", said.envid, envelope.notices)},
+                    destinations=destinations(envelope.recipients, envelope.sender, self._destination),
                 )
             )
         except Refusal as refusal:

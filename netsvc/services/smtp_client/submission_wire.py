@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ MAX_KEY = 200  # characters of an idempotency key: a UUID, a URL, a Message-ID
 MAX_SHOWN_ID = 64  # characters of what is no queue id that are said back
 MAX_PAGE = 1000  # items in one answer to queue
 MAX_REASON = 500  # characters of why an address is suppressed
+_REMEMBERED = 1024  # addresses that were found to be good, each of MAX_ADDRESS octets at most
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]|[^\x00-\x7f]"  # atext, RFC 5321 4.1.2, with dots anywhere, and RFC 6531 3.3
 _LOCAL = re.compile(rf'(?:{_ATOM})+|"(?:[ !#-\[\]-~]|[^\x00-\x7f]|\\[ -~])*"')
@@ -104,6 +106,7 @@ _QUERIES = {
 _SEND = frozenset({"sender", "recipients", "length", "key", "ret", "envid", "notices"})
 
 
+@lru_cache(maxsize=_REMEMBERED)  # one address is looked at three times on its way in, and many come again
 def check_address(address: str) -> str:
     """The address, if it may stand between angle brackets in SMTP: ``local@domain``, RFC 5321 4.1.2 and RFC 6531 3.3.
 

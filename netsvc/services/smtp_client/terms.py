@@ -89,6 +89,9 @@ class Notice:
             raise ValueError("ORCPT is TYPE;ADDRESS, at most 500 octets long")
 
 
+NO_WISHES = Notice()
+
+
 @frozen(kw_only=True)
 class Envelope:
     """RFC 5321 3.3: who sends and who receives, apart from what the header fields say.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from attrs import frozen
 
@@ -18,7 +19,8 @@ from netsvc.services.smtp_client.wire import canonical
 MAX_HEAD = 1 << 20  # octets of a header section (ours): it is looked at line by line, in the reactor's thread
 MAX_RECEIVED = 100  # fields, RFC 5321 6.3: more is taken for a loop
 
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")  # a name is printable ASCII but the colon, RFC 5322 2.2; obsolete space 4.5
+# A field with what is folded behind it. A name is printable ASCII but the colon, RFC 5322 2.2; obsolete space 4.5.
+_FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?")
 _BLIND = frozenset({b"bcc", b"resent-bcc"})
 _NO_COMMENT = re.compile(r"[^ !-'*-\[\]-~]")  # what cannot stand in a comment as it is, RFC 5322 3.2.2
 
@@ -39,11 +41,6 @@ class Head:
     separated: bool
 
 
-def _line_end(content: bytes, start: int) -> int:
-    found = content.find(b"\n", start)
-    return len(content) if found < 0 else found + 1
-
-
 def split_head(content: bytes) -> Head:
     """Find the header section; one that begins with no field is empty, and all is body.
 
@@ -51,18 +48,12 @@ def split_head(content: bytes) -> Head:
     """
     first = content.find(b"\n")
     newline = b"\n" if first >= 0 and content[max(0, first - 1) : first] != b"\r" else b"\r\n"
-    position = _line_end(content, 0) if content.startswith(b"From ") else 0  # an mbox line, as mail(1) may leave it
+    # An mbox line, as mail(1) may leave it, is none of them.
+    position = (first + 1 or len(content)) if content.startswith(b"From ") else 0
     fields: list[tuple[bytes, bytes]] = []
-    limit = min(len(content) - 1, MAX_HEAD)
-    while position <= limit:
-        match = _FIELD.match(content, position)
-        if match is None:
-            break
-        end = _line_end(content, position)
-        while end <= limit and content[end : end + 1] in (b" ", b"\t"):
-            end = _line_end(content, end)
-        fields.append((match[1].lower(), content[position:end]))
-        position = end
+    while position <= MAX_HEAD and (match := _FIELD.match(content, position)):
+        fields.append((match[1].lower(), match[0]))
+        position = match.end()
     rest = content[position : position + 2]
     return Head(tuple(fields), position, newline, not rest or rest.startswith(b"\n") or rest == b"\r\n")
 
@@ -81,6 +72,11 @@ def examine(content: bytes) -> None:
         raise Refusal("5.6.0", f"the header section is larger than {MAX_HEAD} octets")
     if sum(name == b"received" for name, _ in head.fields) > MAX_RECEIVED:
         raise Refusal("5.4.6", f"the message has more than {MAX_RECEIVED} Received fields; it goes in circles")
+
+
+@lru_cache(maxsize=2)  # messages of one time leave together
+def _date(seconds: int) -> str:
+    return format_datetime(datetime.fromtimestamp(seconds, UTC))
 
 
 def stamp(
@@ -105,7 +101,7 @@ def stamp(
         # A lone CR ends a line on its way out. It must here too, or a Bcc behind one would be removed by nobody.
         content = canonical(content)
     head = split_head(content)
-    date = format_datetime(datetime.fromtimestamp(accepted_at, UTC))
+    date = _date(int(accepted_at))
     names = {name for name, _ in head.fields}
     way = f" with {protocol}" if protocol else ""
     whose = _NO_COMMENT.sub("?", submitter.replace(":", " "))

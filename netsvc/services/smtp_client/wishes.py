@@ -34,7 +34,7 @@ def to_envelope(sender: str, recipients: Sequence[str], meta: Mapping[str, str])
     :param recipients: those of the item that still wait.
     :param meta: the item's.
     """
-    said = json.loads(meta.get("notices", "{}"))
+    said = json.loads(meta["notices"]) if "notices" in meta else {}
     notices = {one: Notice(notify=tuple(said[one][0]), orcpt=said[one][1]) for one in recipients if one in said}
     ret: Any = meta.get("ret")
     return Envelope(

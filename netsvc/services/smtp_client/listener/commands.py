@@ -12,11 +12,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Mapping
 
 from attrs import frozen
 
 from netsvc.services.smtp_client.submission_wire import Refusal, check_address
-from netsvc.services.smtp_client.terms import Notice
+from netsvc.services.smtp_client.terms import NO_WISHES, Notice
 
 MAX_COMMAND = 2048  # octets: 512 of RFC 5321 4.5.3.1.4, and what each extension adds, ORCPT's 500 the most
 MAX_AUTH_LINE = 12_288  # octets, RFC 4954 4
@@ -34,7 +35,6 @@ _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010fff
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")  # RFC 3461 4
 _ORCPT = re.compile(r"([A-Za-z0-9-]{1,50});([!-~\u00a0-\ud7ff\ue000-\U0010ffff]+)")
 _WISHES = frozenset(("never", "success", "failure", "delay"))
-_NO_WISHES = Notice()
 _CHUNK = re.compile(r"([0-9]{1,20})( LAST)?", re.IGNORECASE)  # RFC 3030 2
 
 
@@ -77,7 +77,7 @@ class Rcpt:
     """What RCPT says."""
 
     recipient: str
-    notice: Notice = _NO_WISHES
+    notice: Notice = NO_WISHES
 
 
 @frozen
@@ -143,14 +143,7 @@ def rcpt(arguments: bytes, *, smtputf8: bool, host: str) -> Rcpt:
     :raises CommandError: it is not acceptable.
     """
     path, given = _path(arguments, "TO", ("NOTIFY", "ORCPT"))
-    words = (given["NOTIFY"] or "").lower().split(",") if "NOTIFY" in given else []
-    if not set(words) <= _WISHES:
-        raise CommandError(501, "5.5.4", "NOTIFY is NEVER, or some of SUCCESS,FAILURE,DELAY")
-    orcpt = _original(given["ORCPT"] or "", smtputf8) if "ORCPT" in given else ""
-    try:
-        notice = Notice(notify=tuple(words), orcpt=orcpt)  # type: ignore[arg-type]  # the words were looked at
-    except ValueError as error:
-        raise CommandError(501, "5.5.4", str(error)) from None
+    notice = _notice(given, smtputf8) if given else NO_WISHES
     if not path:
         raise CommandError(501, "5.1.3", "a recipient has an address")
     if path.lower() == "postmaster":
@@ -217,6 +210,18 @@ def _decoded(xtext: str, name: str) -> str:
     if not _XTEXT.fullmatch(xtext) or not decoded.isascii() or not decoded.isprintable():
         raise CommandError(501, "5.5.4", f"{name} is not xtext")
     return decoded
+
+
+def _notice(given: Mapping[str, str | None], smtputf8: bool) -> Notice:
+    """What the sender wants to hear about a recipient."""
+    words = (given["NOTIFY"] or "").lower().split(",") if "NOTIFY" in given else []
+    if not set(words) <= _WISHES:
+        raise CommandError(501, "5.5.4", "NOTIFY is NEVER, or some of SUCCESS,FAILURE,DELAY")
+    orcpt = _original(given["ORCPT"] or "", smtputf8) if "ORCPT" in given else ""
+    try:
+        return Notice(notify=tuple(words), orcpt=orcpt)  # type: ignore[arg-type]  # the words were looked at
+    except ValueError as error:
+        raise CommandError(501, "5.5.4", str(error)) from None
 
 
 def _original(given: str, smtputf8: bool) -> str:

@@ -30,5 +30,6 @@ def final_code(status: str) -> int:
 
 
 def _clean(text: str) -> bytes:
-    shown = "".join(one if one.isprintable() else "?" for one in text)
-    return shown.encode("ascii", "backslashreplace")[:MAX_TEXT]
+    if not text.isprintable():
+        text = "".join(one if one.isprintable() else "?" for one in text)
+    return text.encode("ascii", "backslashreplace")[:MAX_TEXT]

@@ -36,6 +36,8 @@ class Masquerade:
 
     def apply(self, address: str) -> str:
         """The address without its host part, if that is to be stripped."""
+        if not self.domains:
+            return address
         local, _, domain = address.rpartition("@")
         lower = domain.lower()
         best = ""

@@ -46,6 +46,8 @@ class Table:
         :param address: with its domain.
         :param origin: the domain in which names without one are.
         """
+        if not self.entries:
+            return address
         local, _, domain = address.rpartition("@")
         keys = [address.lower(), f"@{domain.lower()}"]
         if domain.lower() == origin.lower():
