@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from twisted.application.service import Service
@@ -54,10 +54,10 @@ def follow_up(
     :param addressed: adds to a submission where its targets go.
     """
 
-    def bury(lease: Lease, dead: tuple[TargetFacts, ...], content: bytes) -> None:
-        runtime.reactor.callFromThread(_bury, runtime, host, lease, dead, content)
+    def bury_here(lease: Lease, dead: tuple[TargetFacts, ...], content: bytes) -> None:
+        bury(runtime, host, lease, dead, content)
 
-    ask = FollowUp(bouncer=bouncer, now=time.time, bury=bury, notified=notified)
+    ask = FollowUp(bouncer=bouncer, now=time.time, bury=bury_here, notified=notified)
 
     def follow(lease: Lease, settlement: Settlement, content: bytes) -> tuple[Submission, ...]:
         return tuple(map(addressed, ask(lease, settlement, content)))
@@ -65,24 +65,23 @@ def follow_up(
     return follow
 
 
-def _bury(runtime: IRuntime, host: str, lease: Lease, dead: tuple[TargetFacts, ...], content: bytes) -> None:
-    root = runtime.state_directory / DEAD
-    done: Any = runtime.in_thread(keep_dead, root, dead, content, unique=unique_name(lease.item, host))
-
-    def kept(outcomes: Iterable[Any]) -> None:
-        for one in outcomes:
-            if one.result != "delivered":
-                log.error(
-                    "{queue_id} to {target}: its dead letter could not be kept: {reason}",
-                    event="mail-dead-letter-lost",
-                    queue=runtime.name,
-                    queue_id=lease.item.queue_id,
-                    target=one.recipient,
-                    reason=one.text,
-                )
-
-    done.addCallback(kept)
-    done.addErrback(lambda failure: log.failure("a dead letter met a fault", failure, event="mail-dead-letter-fault"))
+def bury(runtime: IRuntime, host: str, lease: Lease, dead: tuple[TargetFacts, ...], content: bytes) -> None:
+    """Keep dead letters. Blocks until they are on the disk: the settlement that comes next ends all custody of them."""
+    try:
+        outcomes = keep_dead(runtime.state_directory / DEAD, dead, content, unique=unique_name(lease.item, host))
+    except Exception:  # noqa: BLE001 - what happened to the targets must be written all the same
+        log.failure("a dead letter met a fault", event="mail-dead-letter-fault")
+        return
+    for one in outcomes:
+        if one.result != "delivered":
+            log.error(
+                "{queue_id} to {target}: its dead letter could not be kept: {reason}",
+                event="mail-dead-letter-lost",
+                queue=runtime.name,
+                queue_id=lease.item.queue_id,
+                target=one.recipient,
+                reason=one.text,
+            )
 
 
 class Summaries(Service):
