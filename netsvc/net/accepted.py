@@ -52,12 +52,6 @@ class AcceptedConnection(tcp.Server):
         """For people who debug."""
         return f"<{type(self.protocol).__name__} with {self.hostname}>"
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing waits to be written, and the connection is not ending."""
-        ending = self.disconnecting or self._writeDisconnecting or self._writeDisconnected or not self.connected
-        return not (ending or self.dataBuffer or self._tempDataBuffer)
-
     def doRead(self) -> Any:
         """Read once and hand it on."""
         try:

@@ -59,7 +59,12 @@ class StartTls:
 
 @frozen
 class End:
-    """Send what is to be sent and close."""
+    """Send what is to be sent and close.
+
+    :param said_all: the peer took its leave, and sent nothing behind that.
+    """
+
+    said_all: bool = False
 
 
 Event = Login | Room | Message | StartTls | End

@@ -1,8 +1,9 @@
 """The submission listener on a transport: deadlines, memory, flow control, TLS, and the outbox behind the final dot.
 
-While an event of the conversation is worked on, nothing more is read from that peer; while the peer does not read its
-replies, no further command is obeyed. At the end what the peer still sends is read and thrown away for a moment, since
-a close with unread input is a reset, which may cost it the last reply.
+While an event of the conversation is worked on, or the peer does not read its replies, no further command is obeyed,
+and nothing is read from that peer but what one read brings. At the end what the peer still sends is read and thrown
+away for a moment, since a close with unread input is a reset, which may cost it the last reply; a peer that said QUIT
+sends nothing more.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netsvc.net.accepted import AcceptedConnection
 from netsvc.net.addresses import canonical
+from netsvc.net.fast_write import fast_write
 from netsvc.services.smtp_client.allowance import Allowance
 from netsvc.services.smtp_client.intake import Intake, take_key
+from netsvc.services.smtp_client.listener.deadline import Deadline
 from netsvc.services.smtp_client.listener.events import End, Event, Login, Message, Room, StartTls, Terms
 from netsvc.services.smtp_client.listener.login import Logins
 from netsvc.services.smtp_client.listener.wire import Conversation
@@ -63,8 +65,9 @@ class ListenerProtocol(Protocol):
         self._host = host
         self._wire: Any = None
         self._allowance = Allowance(factory.budget)
-        self._timer: Any = None
+        self._deadline = Deadline(factory.reactor, self._too_slow)
         self._working = False  # an event waits for its answer
+        self._paused = False  # nothing is read
         self._peer_reads = True
         self._half_closed = False
         self._handshaking = False
@@ -106,7 +109,7 @@ class ListenerProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closed = True
         self._home.connections.discard(self)
-        self._stop_timer()
+        self._deadline.end()
         self._allowance.give_back()
 
     def pauseProducing(self) -> None:
@@ -129,7 +132,10 @@ class ListenerProtocol(Protocol):
         self._go_on()
 
     def _go_on(self) -> None:
-        if self._closed or self._ending or self._working or not self._peer_reads or self._handshaking:
+        if self._closed or self._ending or self._handshaking:
+            return
+        if self._working or not self._peer_reads:
+            self._read_no_more()
             return
         event = self._wire.next()
         if event is None:
@@ -140,31 +146,42 @@ class ListenerProtocol(Protocol):
         elif self._half_closed:
             self._close()
         else:
-            self._wait(self._home.rules.deadline)
+            self._wait()
 
     def _work(self, event: Event) -> None:
-        transport: Any = self.transport
         if isinstance(event, End):
-            self._end()
+            if event.said_all:
+                self._close()
+            else:
+                self._end()
             return
         if isinstance(event, StartTls):
             self._begin_tls()
             return
-        self._stop_timer()
         self._working = True
-        transport.pauseProducing()
         if isinstance(event, Room):
             if self._allowance.ask(event.octets, self._room_is_there):
                 self._room_is_there()
             else:
-                self._wait(self._home.rules.deadline, restart=True)
-        elif isinstance(event, Login):
-            self._answer_with(self._log_in(event))
-        else:
-            self._answer_with(self._take(event))
+                self._deadline.begin(self._home.rules.deadline)
+                self._read_no_more()
+            return
+        self._deadline.stop()
+        self._read_no_more()
+        Deferred.fromCoroutine(self._log_in(event) if isinstance(event, Login) else self._take(event))
 
-    def _answer_with(self, answer: Any) -> None:
-        Deferred.fromCoroutine(answer).addCallback(lambda _: self._answered())
+    def _read_no_more(self) -> None:
+        """What is read has to wait: so has all that the peer still sends."""
+        if self._wire.unread and not self._paused:
+            self._paused = True
+            transport: Any = self.transport
+            transport.pauseProducing()
+
+    def _read_on(self) -> None:
+        if self._paused:
+            self._paused = False
+            transport: Any = self.transport
+            transport.resumeProducing()
 
     def _room_is_there(self) -> None:
         self._wire.go_ahead()
@@ -178,6 +195,7 @@ class ListenerProtocol(Protocol):
             self._wire.logged_in(event.user)
         else:
             self._wire.login_refused(*_LOGIN_REFUSALS[verdict])
+        self._answered()
 
     async def _take(self, event: Message) -> None:
         try:
@@ -199,6 +217,7 @@ class ListenerProtocol(Protocol):
             self._wire.taken(accepted.queue_id, repeated=accepted.repeated, suppressed=accepted.refused)
         finally:
             self._allowance.give_back()
+        self._answered()
 
     @property
     def _submitter(self) -> str:
@@ -206,25 +225,24 @@ class ListenerProtocol(Protocol):
         return f"smtp:{host}" if user is None else f"smtp:{user}@{host}"
 
     def _answered(self) -> None:
-        transport: Any = self.transport
         self._working = False
-        self._stop_timer()
+        self._deadline.stop()
         if self._closed:
             return
-        transport.resumeProducing()
         # From a new turn of the reactor, so that one peer with many messages does not keep the others waiting.
         self._say()
         if self._wire.unread or self._wire.closed or self._half_closed or self._home.draining:
             self._home.reactor.callLater(0, self._go_on)
         else:
-            self._wait(self._home.rules.deadline)
+            self._wait()
 
     def _begin_tls(self) -> None:
         start_tls = self._home.rules.start_tls
         assert start_tls is not None  # noqa: S101 - the terms say whether there is a certificate
         self._wire.secured()
         self._handshaking = True
-        self._wait(HANDSHAKE, restart=True)
+        self._read_on()
+        self._deadline.begin(HANDSHAKE)
         start_tls(self.transport)
 
     def _look_at_memory(self) -> None:
@@ -237,18 +255,19 @@ class ListenerProtocol(Protocol):
     def _say(self) -> None:
         octets = self._wire.output()
         if octets:
-            transport: Any = self.transport
-            self._stop_timer()  # what was asked for in time is answered; the time for the next begins
-            transport.write(_sent(transport, octets))
+            self._deadline.stop()  # what was asked for in time is answered; the time for the next begins
+            fast_write(self.transport, octets)
 
-    def _wait(self, seconds: float, restart: bool = False) -> None:
-        if restart:
-            self._stop_timer()
-        if self._timer is None:
-            self._timer = self._home.reactor.callLater(seconds, self._too_slow)
+    def _wait(self) -> None:
+        """For more of the peer."""
+        self._read_on()
+        if not self._deadline.runs:
+            self._deadline.begin(self._home.rules.deadline)
 
     def _too_slow(self) -> None:
-        self._timer = None
+        if self._ending:
+            self._close()
+            return
         if self._handshaking:
             transport: Any = self.transport
             transport.abortConnection()
@@ -265,40 +284,22 @@ class ListenerProtocol(Protocol):
             self._close()
             return
         self._ending = True
-        self._stop_timer()
         self._allowance.give_back()
         transport.unregisterProducer()
-        transport.resumeProducing()
+        self._read_on()
         transport.loseWriteConnection()
-        self._timer = self._home.reactor.callLater(LINGER, self._close)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            if self._timer.active():
-                self._timer.cancel()
-            self._timer = None
+        self._deadline.begin(LINGER)
 
     def _close(self) -> None:
         if self._closed:
             return
         self._closed = True
-        self._stop_timer()
+        self._deadline.end()
         self._allowance.give_back()
         transport: Any = self.transport
         if not self._ending:
             transport.unregisterProducer()
         transport.loseConnection()
-
-
-def _sent(transport: Any, octets: bytes) -> bytes:
-    """What is left of a reply after as much as goes at once has gone: the peer waits, and so would a turn of the loop.
-
-    An error is left for the loop to find.
-    """
-    if not isinstance(transport, AcceptedConnection) or transport.TLS or not transport.idle:
-        return octets
-    sent = transport.writeSomeData(octets)
-    return octets[sent:] if isinstance(sent, int) else octets
 
 
 class ListenerFactory(Factory):

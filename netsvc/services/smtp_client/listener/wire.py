@@ -62,7 +62,7 @@ class Conversation:
         self._state = _State()
         self._waiting = False
         self._draining = False
-        self.closed = False
+        self.closed: End | None = None
         if terms.login or near:
             self._say(220, "", f"{terms.host} ESMTP netsvc")
         else:
@@ -107,7 +107,7 @@ class Conversation:
         while not self._waiting:
             if self.closed:
                 self._waiting = True
-                return End()
+                return self.closed
             state = self._state
             if self._draining and state.transaction is None:
                 self._end(421, "4.3.2", f"{self._terms.host} shuts down")
@@ -394,5 +394,4 @@ class Conversation:
     def _end(self, code: int, status: str, text: str) -> None:
         self._say(code, status, text)
         self._state.transaction = self._state.incoming = None
-        self._lines.take()
-        self.closed = True
+        self.closed = End(said_all=not self._lines.take() and code == 221)

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -26,6 +26,7 @@ from netsvc.net.passwords.users import UserFile
 from netsvc.outbox.model import StoreFullError, SuppressedError
 from netsvc.services.smtp_client.intake import Intake, take_key
 from netsvc.services.smtp_client.listener import protocol as module
+from netsvc.services.smtp_client.listener.deadline import Deadline
 from netsvc.services.smtp_client.listener.events import Terms
 from netsvc.services.smtp_client.listener.login import FAILURES, Logins
 from netsvc.services.smtp_client.listener.protocol import ListenerFactory, ListenerProtocol, ListenerRules
@@ -360,37 +361,96 @@ class Settings(SynchronousTestCase):
             self.assertRaises(BadValue, kind.parse, wrong, context)
 
 
-class AtOnce(SynchronousTestCase):
+class Reading(ListenerCase):
+    def test_while_the_outbox_works(self) -> None:
+        """A peer that sends while its message is worked on is read once, and then when that has been looked at."""
+        slow: Deferred[Any] = Deferred()
+        self.store.failures["accept"] = [slow]
+        protocol, transport = self.open()
+        protocol.dataReceived(MAIL)
+        self.assertEqual(transport.producerState, "producing")
+        protocol.dataReceived(b"NOOP\r\n")
+        self.assertEqual(transport.producerState, "paused")
+        self.assertEqual(self.codes(transport), [250, 250, 250, 354])
+        slow.callback(None)
+        self.assertEqual(self.codes(transport), [250, 250])
+        self.assertEqual(transport.producerState, "producing")
+
+    def test_while_the_peer_does_not_read(self) -> None:
+        """A peer that sends and does not read its replies is not read either, until it does."""
+        protocol, transport = self.open()
+        protocol.pauseProducing()
+        protocol.dataReceived(b"NOOP\r\n")
+        self.assertEqual(transport.producerState, "paused")
+        protocol.resumeProducing()
+        self.assertEqual(transport.producerState, "producing")
+
+    def test_gone_while_the_outbox_works(self) -> None:
+        """A peer that leaves before its message is kept costs nothing more, and the message is kept."""
+        slow: Deferred[Any] = Deferred()
+        self.store.failures["accept"] = [slow]
+        protocol, transport = self.open()
+        protocol.dataReceived(MAIL)
+        self.codes(transport)
+        protocol.connectionLost()
+        slow.callback(None)
+        self.assertEqual((self.codes(transport), self.store.database.audit().accepted), ([], 1))
+        self.assertEqual(self.listener.budget._used, 0)
+
+
+class Ending(ListenerCase):
+    def test_quit(self) -> None:
+        """A peer that took its leave has nothing more to say: the connection closes behind the reply."""
+        protocol, transport = self.open()
+        protocol.dataReceived(b"QUIT\r\n")
+        self.assertTrue(transport.disconnecting)
+        self.assertEqual(self.codes(transport), [221])
+        protocol.connectionLost()
+        self.assertEqual([one for one in self.clock.getDelayedCalls() if one.func == protocol._deadline._look], [])
+
+
+class AtOnce(ListenerCase):
     def test_reply(self) -> None:
-        """A reply leaves before the next turn of the loop; what the kernel does not take of it, and what comes behind
-        that, waits in its order.
-        """
+        """A reply leaves before the next turn of the loop; an error of the socket is left for the loop to find."""
         near, far = socket.socketpair()
         self.addCleanup(near.close)
         self.addCleanup(far.close)
-        transport = AcceptedConnection(near, Protocol(), ("peer", 0), None, 0, MemoryReactor())
-        self.assertEqual(module._sent(transport, b"250 ok\r\n"), b"")
-        self.assertEqual(far.recv(100), b"250 ok\r\n")
-        left = module._sent(transport, b"x" * (8 << 20))
-        self.assertTrue(0 < len(left) < 8 << 20)
-        transport.write(left)
-        self.assertEqual(module._sent(transport, b"y"), b"y")
-
-    def test_at_the_end(self) -> None:
-        """Nothing is sent past a connection that is ending or was lost."""
-        for end in ("loseConnection", "loseWriteConnection"):
-            near, far = socket.socketpair()
-            self.addCleanup(near.close)
-            self.addCleanup(far.close)
-            transport = AcceptedConnection(near, Protocol(), ("peer", 0), None, 0, MemoryReactor())
-            transport.write(b"first")
-            getattr(transport, end)()
-            self.assertEqual(module._sent(transport, b"second"), b"second")
-
-    def test_lost(self) -> None:
-        """An error is left for the loop to find."""
-        near, far = socket.socketpair()
-        self.addCleanup(near.close)
+        protocol = self.listener.buildProtocol(HERE)
+        transport = AcceptedConnection(near, protocol, ("peer", 0), None, 0, MemoryReactor())
+        protocol.makeConnection(transport)
+        self.assertEqual(far.recv(100), b"220 h ESMTP netsvc\r\n")
+        protocol.dataReceived(b"NOOP\r\n")
+        self.assertEqual(far.recv(100), b"250 2.0.0 so be it\r\n")
         far.close()
-        transport = AcceptedConnection(near, Protocol(), ("peer", 0), None, 0, MemoryReactor())
-        self.assertEqual(module._sent(transport, b"250 ok\r\n"), b"250 ok\r\n")
+        protocol.dataReceived(b"NOOP\r\n")
+        self.assertEqual(transport._tempDataBuffer, [b"250 2.0.0 so be it\r\n"])
+
+
+class Deadlines(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.passed: list[float] = []
+        self.deadline = Deadline(self.clock, lambda: self.passed.append(self.clock.seconds()))
+
+    def test_moved(self) -> None:
+        """It passes once, so long after it began last, be that sooner or later than before."""
+        self.deadline.begin(10.0)
+        self.clock.advance(9)
+        self.deadline.begin(10.0)
+        self.clock.pump([9, 1, 100])
+        self.assertEqual(self.passed, [19.0])
+        self.deadline.begin(10.0)
+        self.deadline.begin(1.0)
+        self.clock.pump([1, 100])
+        self.assertEqual(self.passed, [19.0, 120.0])
+
+    def test_stopped(self) -> None:
+        """It does not pass once it is stopped, and can begin anew; ended, it leaves nothing behind."""
+        self.deadline.begin(10.0)
+        self.deadline.stop()
+        self.clock.advance(20)
+        self.assertEqual((self.passed, self.deadline.runs), ([], False))
+        self.deadline.begin(10.0)
+        self.deadline.end()
+        self.deadline.end()
+        self.assertEqual((self.passed, self.clock.getDelayedCalls()), ([], []))
