@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
@@ -17,10 +18,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.cli import main
+from netsvc.cli.mail_socket import instance_of
 from netsvc.cli.torture.content import digest, mark_of
 from netsvc.cli.torture.faults import FAULTS
+from netsvc.cli.torture.options import KEPT, LEFT, PLAYED, SET, Own, own
 from netsvc.cli.torture.peer import Over, Peer, flaws
-from netsvc.cli.torture.report import as_json, catalogue, summary, table
+from netsvc.cli.torture.report import as_json, catalogue, notes, summary, table
 from netsvc.cli.torture.server import Server
 from netsvc.cli.torture.stage import HOST, Stage, Taken
 from netsvc.cli.torture.terms import Fault, Message, Way, as_given
@@ -35,6 +38,8 @@ from netsvc.cli.torture.verdict import (
     Verdict,
     judge,
 )
+from netsvc.config.options import options
+from netsvc.services.smtp_client.settings import SmtpClientSettings
 
 TO = "one@torture.example"
 LATER = Fault(4, "busy", "is busy", Server, (Message(),), False, as_given)
@@ -177,6 +182,14 @@ class Peers(SynchronousTestCase):
             self.assertEqual(peer.line(), b"QUIT")
             thread.join()
 
+    def test_octets(self) -> None:
+        """A chunk is counted, not looked at; what follows it stays."""
+        with pair() as (ours, peer):
+            ours.sendall(b"BDAT 5\r\n.\r\nQU")
+            self.assertEqual(peer.line(), b"BDAT 5")
+            ours.sendall(b"IT\r\n")
+            self.assertEqual((peer.octets(5), peer.line(), peer.octets(0)), (b".\r\nQU", b"IT", b""))
+
     def test_empty(self) -> None:
         """A dot at once is an empty message."""
         with pair() as (ours, peer):
@@ -212,6 +225,26 @@ class Stages(SynchronousTestCase):
                     self.assertTrue(client.recv(1000).startswith(b"220 "))
             self.assertEqual(stage.closed, frozenset())
 
+    def test_chunks(self) -> None:
+        """A message comes in chunks, each answered; what refuses DATA refuses the first, and the last is the dot."""
+        refuses, late = (next(one for one in FAULTS if one.number == number) for number in (34, 40))
+        chunks = (b"BDAT 27\r\nX-Netsvc-Torture: m\r\n\r\nhell", b"DATA\r\n", b"BDAT 3 LAST\r\no\r\n")
+        for fault, codes in ((LATER, (250, 503, 250)), (refuses, (554, 503, 503)), (late, (250, 503, 451))):
+            with Stage([fault], Way(), password="", contexts={}, patience=PATIENCE) as stage:
+                scene = stage.scenes[fault.number]
+                with socket.create_connection((HOST, scene.port), PATIENCE) as client, client.makefile("rwb") as stream:
+                    stream.readline()
+                    for line in (b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<never@torture.example>\r\n"):
+                        stream.write(line)
+                        stream.flush()
+                        self.assertTrue(stream.readline().startswith(b"250"))
+                    for chunk, code in zip(chunks, codes, strict=True):
+                        stream.write(chunk)
+                        stream.flush()
+                        self.assertEqual(int(stream.readline()[:3]), code, (fault.name, chunk))
+                expected = [digest(b"\n\nhello\n")] if codes[-1] == 250 else []
+                self.assertEqual([one.digest for one in scene.ledger], expected)
+
     def test_server(self) -> None:
         """The server without a fault takes a message, with its envelope, and says what it offers."""
         with Stage([LATER], Way(), password="", contexts={}, patience=PATIENCE) as stage:
@@ -231,9 +264,46 @@ class Stages(SynchronousTestCase):
             codes = [int(line[:3]) for line in said if line[3:4] == b" "]
             self.assertEqual(codes, [220, 503, 250, 503, 250, 250, 354, 250, 500, 221])
             self.assertIn(b"250-PIPELINING\r\n", said)
+            self.assertIn(b"250-CHUNKING\r\n", said)
             (taken,) = scene.ledger
             self.assertEqual((taken.mark, taken.recipients, taken.problems), ("m", ("one@x",), ()))
             self.assertEqual(taken.digest, digest(b"\n\nhello\n"))
+
+
+class Options(SynchronousTestCase):
+    def own(self, section: str) -> Own:
+        """What a section of the user's means for the play."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        config = directory / "netsvc.ini"
+        config.write_text(f"[netsvc]\nstate_directory = {directory}/state\n[smtp_client]\n{section}")
+        return own(instance_of(str(config), None)[1].settings)
+
+    def test_each_is_decided(self) -> None:
+        """Every option goes along, is played in the user's way, is the play's own, or is left out for a reason."""
+        decided = sorted([*KEPT, *PLAYED, *SET, *(one for names in LEFT.values() for one in names)])
+        self.assertEqual(decided, sorted(one.key for one in options(SmtpClientSettings)))
+
+    def test_own(self) -> None:
+        """What is set and decides how servers are spoken to goes along; what is left out is named, with the reason."""
+        found = self.own("ambiguous = hold\nkeep_idle = 9s\nconcurrency = 20\norigin = x.example\nmta_sts = no\n")
+        self.assertEqual(found.kept, {"ambiguous": "hold", "keep_idle": "9s"})
+        self.assertEqual((str(found.way), found.left), ("plain SMTP", ("mta_sts", "origin")))
+        self.assertIn("mta_sts: left out, as the adversary is the one server there is.", list(notes(found.left)))
+        self.assertEqual(list(notes(())), [])
+
+    def test_way(self) -> None:
+        """The way is that to the first server, with its own rule of TLS and its own login, if it has them."""
+        smarthost = "relay = smtp:a.example login=joe\ncredentials = joe joe literal:x\n"
+        for section, way in (
+            ("relay = mx", "STARTTLS (may)"),
+            ("relay = maildir:mail", "plain SMTP"),
+            ("relay = smtp:a.example\ntls = none", "plain SMTP"),
+            ("relay = smtps:a.example", "TLS from the first octet (verify)"),
+            (smarthost, "STARTTLS (verify) with login"),
+            (f"{smarthost}tls = none\ntls_policies = a.example require\n", "STARTTLS (require) with login"),
+        ):
+            self.assertEqual(str(self.own(f"{section}\n").way), way, section)
 
 
 class Command(SynchronousTestCase):

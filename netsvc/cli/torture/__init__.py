@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from netsvc.cli.torture.terms import Fault, Way
+    from netsvc.cli.torture.options import Own
+    from netsvc.cli.torture.terms import Fault
 
 PATIENCE = 60.0  # seconds until a message that waits is called stuck
-# Options of the user's section that go with every adversary. What names other servers, places or people does not.
-KEPT = ("ambiguous", "concurrency", "helo_name", "max_recipients")
 EX_FAILED = 1
 
 
@@ -57,11 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             print("\n".join(report.catalogue(faults)))
         return 0
-    way, options = _own(arguments)
+    mine = _own(arguments)
     directory = Path(tempfile.mkdtemp(prefix="netsvc-torture-"))
     passed = False
     try:
-        verdicts = torture(directory, faults, way, options, patience=PATIENCE)
+        verdicts = torture(directory, faults, mine.way, mine.kept, patience=PATIENCE)
         passed = all(one.kind == PASSED for one in verdicts)
     finally:
         if passed:
@@ -69,9 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             print(f"The daemon's log and queues are in {directory}", file=sys.stderr)
     if arguments.json:
-        print(json.dumps(report.as_json(verdicts, way)))
+        print(json.dumps({**report.as_json(verdicts, mine.way), "left_out": mine.left}))
     else:
-        print("\n".join((*report.table(verdicts), "", *report.summary(verdicts, way))))
+        print("\n".join((*report.table(verdicts), "", *report.summary(verdicts, mine.way), *report.notes(mine.left))))
     return 0 if passed else EX_FAILED
 
 
@@ -94,23 +93,13 @@ def _chosen(numbers: frozenset[int] | None) -> tuple[Fault, ...]:
     return tuple(one for one in FAULTS if one.number in numbers)
 
 
-def _own(arguments: argparse.Namespace) -> tuple[Way, dict[str, str]]:
+def _own(arguments: argparse.Namespace) -> Own:
     """The user's way and options; without a configuration plain SMTP and the defaults."""
-    from netsvc.cli.torture.terms import Way
+    from netsvc.cli.torture.options import Own, own
 
     config = arguments.config or os.environ.get("NETSVC_CONFIG")
     if not config:
-        return Way(), {}
+        return Own()
     from netsvc.cli.mail_socket import instance_of
-    from netsvc.config.options import options
-    from netsvc.services.smtp_client.routing.places import ToSmarthosts
-    from netsvc.services.smtp_client.settings import SmtpClientSettings
 
-    settings = instance_of(config, arguments.service)[1].settings
-    shown = {
-        one.key: one.value.show(getattr(settings, one.key)) for one in options(SmtpClientSettings) if one.key in KEPT
-    }
-    way = Way()
-    if isinstance(settings.relay, ToSmarthosts):
-        way = Way(settings.tls, settings.relay.hosts[0].implicit, settings.username is not None)
-    return way, {key: text for key, text in shown.items() if text}
+    return own(instance_of(config, arguments.service)[1].settings)

@@ -42,6 +42,7 @@ def configuration(directory: Path, scenes: Iterable[FaultScene], options: Mappin
     for scene in scenes:
         number, way = scene.fault.number, scene.way
         section = {
+            "delivery_processes": "0",
             **options,
             "relay": f"{'smtps' if way.implicit else 'smtp'}:{HOST}:{scene.port}",
             "tls": way.tls,
@@ -49,6 +50,9 @@ def configuration(directory: Path, scenes: Iterable[FaultScene], options: Mappin
             "socket": str(socket_of(directory, number)),
             "retry_first": RETRY,
             "retry_longest": RETRY,
+            "destination_retry_first": RETRY,
+            "destination_retry_longest": RETRY,
+            "allow_volatile": "yes",  # /tmp is in memory on many machines; what dies here is no mail
             "phase_timeout": f"{PHASE_TIMEOUT}s",
         }
         if way.login:

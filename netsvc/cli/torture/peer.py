@@ -75,6 +75,15 @@ class Peer:
         self._buffer += data[end + 5 :]
         return bytes(data[2 : end + 2]).replace(b"\r\n.", b"\r\n").removeprefix(b".")
 
+    def octets(self, count: int) -> bytes:
+        """So many octets, as they are."""
+        found = self._buffer[:]
+        self._buffer.clear()
+        while len(found) < count:
+            found += self.receive()
+        self._buffer += found[count:]
+        return bytes(found[:count])
+
     def encrypt(self, context: ssl.SSLContext) -> None:
         """Do the handshake."""
         if self._buffer:

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from netsvc.cli.torture.options import reasons
 from netsvc.cli.torture.terms import Fault, Way
 from netsvc.cli.torture.verdict import ALTERED, LOST, PASSED, Verdict
 from netsvc.errors import printable
@@ -55,6 +56,12 @@ def summary(verdicts: Sequence[Verdict], way: Way) -> Iterator[str]:
             "none arrived twice but where its books say that this could not be known."
         )
     yield from textwrap.wrap(text, WIDTH)
+
+
+def notes(left: tuple[str, ...]) -> Iterator[str]:
+    """What of the user's options was not played."""
+    for sentence in reasons(left):
+        yield from textwrap.wrap(sentence, WIDTH)
 
 
 def as_json(verdicts: Sequence[Verdict], way: Way) -> dict[str, Any]:
