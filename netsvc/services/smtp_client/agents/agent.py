@@ -92,7 +92,8 @@ class Agent(Protocol):
         self.ended = False
         self._start(settings)
 
-    def __len__(self) -> int:
+    @property
+    def busy(self) -> int:
         """How many attempts it has."""
         return len(self._asked)
 

@@ -76,9 +76,10 @@ class Agents:
 
     def _choose(self) -> Agent | None:
         """The agent that has least to do, perhaps a new one; None when there is none and none can be had now."""
-        least = min(self._agents, key=len, default=None)
-        if (least is None or len(least) >= BUSY) and len(self._agents) < self._most:
-            return self._begin() or least
+        least = min(self._agents, key=lambda one: one.busy, default=None)
+        if (least is None or least.busy >= BUSY) and len(self._agents) < self._most:
+            another = self._begin()
+            return least if another is None else another
         return least
 
     def _begin(self) -> Agent | None:
@@ -118,7 +119,7 @@ class Agents:
 
     def _retire(self) -> None:
         made, self._made = self._made, False
-        if made or any(map(len, self._agents)):
+        if made or any(one.busy for one in self._agents):
             return
         self._look.stop()
         agents, self._agents = self._agents, []

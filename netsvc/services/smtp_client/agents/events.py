@@ -37,8 +37,20 @@ def tell(head: Any) -> None:
     except Exception:  # noqa: BLE001 - whatever it is, it is no event
         raise BrokenFrameError("an event that is none") from None
     if trace:
-        kept["log_failure"] = str(trace)
+        kept["log_failure"] = _Told(str(trace))
     logger.emit(level, str(text).replace("{", "{{").replace("}", "}}"), **kept)
+
+
+class _Told(Failure):
+    """A failure of which only its traceback is left, as text."""
+
+    def __init__(self, trace: str) -> None:
+        super().__init__(RuntimeError("a fault in a delivery agent"))
+        self._trace = trace
+
+    def getTraceback(self, *_: Any, **__: Any) -> str:
+        """The agent's."""
+        return self._trace
 
 
 def _plain(value: Any) -> Any:
