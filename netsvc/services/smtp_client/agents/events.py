@@ -45,7 +45,7 @@ class _Told(Failure):
     """A failure of which only its traceback is left, as text."""
 
     def __init__(self, trace: str) -> None:
-        super().__init__(RuntimeError("a fault in a delivery agent"))
+        super().__init__(RuntimeError("a fault in a delivery agent"))  # type: ignore[no-untyped-call]
         self._trace = trace
 
     def getTraceback(self, *_: Any, **__: Any) -> str:
