@@ -63,19 +63,29 @@ def _explain(item: dict[str, Any], now: float) -> Iterator[tuple[str, str]]:
     waiting = [one for one in item["targets"] if one["state"] == "waiting"]
     if not waiting:
         yield "state", "nothing of it waits"
+    several = len(item["parcels"]) > 1
     for parcel in item["parcels"]:
-        if parcel["state"] != "done":
-            where = f"to {parcel['destination']}: " if parcel["destination"] else ""
-            yield "state", where + _state(parcel, now)
+        if parcel["state"] == "done":
+            continue
+        number = f"parcel {parcel['index'] + 1} " if several else ""
+        where = f"to {parcel['destination']}" if parcel["destination"] else ""
+        label = (number + where).strip()
+        yield "state", (f"{label}: " if label else "") + _state(parcel, now)
+        together = [one for one in waiting if one["parcel"] == parcel["index"]]
+        for one in together:
+            yield "recipient", f"{one['address']}: {mail_text.reason(one) or 'not tried yet'}"
+        if len(together) > 1:
+            yield "", f"these {len(together)} are tried together"
     for way in item["ways"]:
-        name = f"{way['destination']}: " if way["destination"] else ""
+        name = f"{way['destination']}: " if len(item["ways"]) > 1 else ""
         if way["closed"]:
             yield "left alone", f"{name}for {mail_text.span(way['opens_in'])} more, because {way['reason']}"
-        for word, text in way["way"].items():
-            yield word, name + text
+        for word, lines in way["way"].items():
+            for text in lines:
+                yield word, name + text
     for one in item["targets"]:
-        if one["state"] not in ("delivered", "removed"):
-            yield "recipient", f"{one['address']}: {one['state']}, {mail_text.reason(one) or 'not tried yet'}"
+        if one["state"] not in ("waiting", "delivered", "removed"):
+            yield "recipient", f"{one['address']}: {one['state']}, {mail_text.reason(one)}"
 
 
 def _state(parcel: dict[str, Any], now: float) -> str:

@@ -139,6 +139,7 @@ class Target:
     :param index: its place in the submission, from 0.
     :param ambiguous: how many attempts ended with an unknown result.
     :param changed_at: wall clock, seconds.
+    :param parcel: the number of its parcel in the item.
     """
 
     index: int
@@ -149,6 +150,7 @@ class Target:
     text: str = ""
     ambiguous: int = 0
     changed_at: float = 0.0
+    parcel: int = 0
 
 
 @frozen(kw_only=True)

@@ -14,7 +14,7 @@ from netsvc.outbox.model import Item, ItemState, Parcel, Target
 
 ITEM: Final = "id, submitter, sender, key, meta, size, sha256, accepted_at, not_before, give_up_after"
 PARCEL: Final = "n, destination, state, attempts, recoveries, waited, scheduled_at, next_at"
-TARGET: Final = "n, address, state, code, enhanced, text, ambiguous, changed_at"
+TARGET: Final = "n, address, state, code, enhanced, text, ambiguous, changed_at, parcel"
 AT_ONCE: Final = 500  # values in one IN list
 
 
@@ -134,7 +134,7 @@ def make_parcel(row: Sequence[Any]) -> Parcel:
 
 def make_target(row: Sequence[Any]) -> Target:
     """A target from the columns of TARGET."""
-    names = ("index", "address", "state", "code", "enhanced", "text", "ambiguous", "changed_at")
+    names = ("index", "address", "state", "code", "enhanced", "text", "ambiguous", "changed_at", "parcel")
     return Target(**dict(zip(names, row, strict=True)))
 
 

@@ -409,29 +409,36 @@ class Asking(CommandCase):
 
     def test_explain(self) -> None:
         """Why a message waits: its schedule, its last reply, its destination, and how mail goes there."""
-        parcel = {"destination": "x", "state": "waiting", "attempts": 1, "next_at": 1.7e9 + 300}
-        way = {"destination": "x", "closed": True, "opens_in": 90.0, "reason": "refused", "way": {"tls": "verify"}}
+        parcel = {"index": 0, "destination": "x", "state": "waiting", "attempts": 1, "next_at": 1.7e9 + 300}
+        words = {"rule": ["relay: mx"], "server": ["one.mx, TLS: verify", "two.mx, TLS: may"]}
+        way = {"destination": "x", "closed": True, "opens_in": 90.0, "reason": "refused", "way": words}
         target = {"address": "b@x", "state": "waiting", "code": 451, "enhanced": "4.7.1", "text": "later " * 30}
+        target["parcel"] = 0
         fresh = {**target, "address": "c@x", "code": None, "enhanced": None, "text": ""}
         item = {
             **self.item,
-            "parcels": [parcel, {**parcel, "state": "held"}, {**parcel, "state": "leased", "destination": ""}],
+            "parcels": [
+                parcel,
+                {**parcel, "index": 1, "state": "held"},
+                {**parcel, "index": 2, "state": "leased", "destination": ""},
+            ],
             "ways": [way],
-            "targets": [target, fresh, {**target, "state": "delivered", "address": "d@x"}],
+            "targets": [target, fresh, {**target, "state": "delivered", "address": "d@x"}, {**fresh, "parcel": 1}],
         }
         done = {**item, "parcels": [], "ways": [], "targets": [{**target, "state": "bounced"}]}
         service = self.serve({"ok": True, "item": item}, {"ok": True, "item": done})
         out = self.run_mail("explain", ID)[1]
         for words in (
             "accepted 1m ago",
-            "state      to x: waits after 1 try; next try 20",
-            "(in 4m)",
-            "to x: held by an operator",
-            "state      in delivery right now",
-            "left alone x: for 1m 30s more, because refused",
-            "tls        x: verify",
-            "recipient  b@x: waiting, 451 4.7.1 later",
-            "c@x: waiting, not tried yet",
+            "state      parcel 1 to x: waits after 1 try; next try 20",
+            " (in\n           4m)",
+            "parcel 2 to x: held by an operator",
+            "state      parcel 3: in delivery right now",
+            "left alone for 1m 30s more, because refused",
+            "rule       relay: mx",
+            "server     one.mx, TLS: verify\nserver     two.mx, TLS: may",
+            "recipient  b@x: 451 4.7.1 later",
+            "recipient  c@x: not tried yet\n           these 2 are tried together",
         ):
             self.assertIn(words, out)
         self.assertNotIn("d@x", out)

@@ -261,7 +261,7 @@ class Programs(SynchronousTestCase):
 
         queue_id = self.run_program(SENDMAIL, "-v", "b@x.example", "c@y.example", stdin=b"\n").decode().split()[-1]
         wait_until(lambda: "refused" in mail("explain", queue_id))
-        self.assertIn("none, by the option tls", mail("explain", queue_id))
+        self.assertIn("TLS: none, by tls of the section", " ".join(mail("explain", queue_id).split()))
         self.assertIn("2 recipients", mail("hold", queue_id))
         self.assertEqual(json.loads(mail("queue", "--json"))["state"], "held")
         self.assertIn(f"{queue_id}! ", self.run_program(SENDMAIL, "-bp").decode())
@@ -272,4 +272,13 @@ class Programs(SynchronousTestCase):
         mail("suppress", "d@x.example", "--reason", "gone")
         done = subprocess.run([SENDMAIL, "d@x.example"], input=b"\n", env=self.environ, capture_output=True)
         self.assertEqual((done.returncode, b"gone" in done.stderr), (77, True))
+        done = subprocess.run([SENDMAIL, "-bv", "d@x.example", "e@x.example"], env=self.environ, capture_output=True)
+        self.assertEqual(done.returncode, 67)
+        self.assertEqual(
+            done.stdout.decode().splitlines(),
+            [
+                "d@x.example... the address is suppressed: gone",
+                "e@x.example... deliverable: mailer smtp, host 127.0.0.1, user e@x.example",
+            ],
+        )
         self.assertIn("The books balance.", mail("audit"))

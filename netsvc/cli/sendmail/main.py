@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 from netsvc.cli.mail_connection import (
     EX_DATAERR,
     EX_IOERR,
-    EX_NOUSER,
     EX_OK,
     EX_TEMPFAIL,
     EX_USAGE,
@@ -186,19 +185,12 @@ def _smtp() -> int:
 
 
 def _verify(options: Options) -> int:
-    """Look at the form of addresses; whether there is such a person only their own server knows."""
-    from netsvc.services.smtp_client.submission_wire import Refusal, check_address
+    from netsvc.cli.sendmail.verify import verify
 
     if not options.recipients:
         raise UsageError("-bv needs addresses")
-    status = EX_OK
-    for word in options.recipients:
-        try:
-            for one in addresses(word):
-                qualified = check_address(_qualified(one))
-                print(printable(f"{qualified}... deliverable: mailer netsvc, user {qualified}"))
-        except (AddressError, Refusal) as error:
-            print(printable(f"{word}... {error}"))
-            status = EX_NOUSER
+    sender = _sender(options.sender)
+    with submit.connect(os.environ) as connection:
+        status = verify(connection, options.recipients, _qualified, sender, sys.stdout)
     sys.stdout.flush()
     return status

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
 
 from netsvc.outbox.model import Attempt, Audit, NoSuchItemError, Selection, Summary, Target
 from netsvc.outbox.runner import Runner
+from netsvc.services.smtp_client.guide import MOST, Asked, Guide, Told
+from netsvc.services.smtp_client.routing.answers import Decision
 from netsvc.services.smtp_client.submission_wire import Query, Refusal
+from netsvc.services.smtp_client.terms import TLSWish
+from netsvc.services.smtp_client.wishes import REQUIRE_TLS
 
 SHOWN_TARGETS = 3  # recipients in a listing's line; show has all
 PAGE_TARGETS = 5000  # recipients in a page of whole lines, and those of one item more
@@ -34,15 +38,13 @@ def line(summary: Summary) -> dict[str, Any]:
 class Questions:
     """Answers, as JSON will have them.
 
-    :param ways: tells for a destination where mail for it goes and how, in words.
+    :param guide: tells where mail goes and how.
     :param now: the wall clock.
     """
 
-    def __init__(
-        self, runner: Runner, ways: Callable[[str], Mapping[str, str]], now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, runner: Runner, guide: Guide, now: Callable[[], float] = time.time) -> None:
         self._runner = runner
-        self._ways = ways
+        self._guide = guide
         self._now = now
 
     async def answer(self, query: Query, peer: str, *, is_operator: bool) -> dict[str, Any]:
@@ -65,18 +67,39 @@ class Questions:
                 if not is_operator and summary.item.submitter != peer:
                     raise NoSuchItemError(f"there is no item {query.id}")
                 item = whole(summary, attempts)
-                return {"ok": True, "item": item if query.command == "show" else {**item, "ways": self._where(summary)}}
+                if query.command == "explain":
+                    item["ways"] = await self._where(summary)
+                return {"ok": True, "item": item}
+            case "route":
+                return {"ok": True, "recipients": await self._route(query)}
         if not is_operator:
             raise Refusal("5.7.1", f"only the daemon's user and root may {query.command}")
         return {"ok": True, **await self._operate(query, peer)}
 
-    def _where(self, summary: Summary) -> list[dict[str, Any]]:
-        """For each destination that something waits for: how it stands, and how mail goes there."""
-        destinations = dict.fromkeys(one.destination for one in summary.parcels if one.state != "done")
+    async def _where(self, summary: Summary) -> list[dict[str, Any]]:
+        """For each destination that something waits for: how it stands, and how mail goes there now."""
+        open_ones = {one.index: one.destination for one in summary.parcels if one.state != "done"}
+        wish = TLSWish(required=REQUIRE_TLS in summary.item.meta)
+        asked: dict[str, Asked] = {}
+        for one in summary.targets:
+            if one.state == "waiting" and one.parcel in open_ones:
+                domain = one.address.rpartition("@")[2]
+                asked.setdefault(open_ones[one.parcel], Asked(domain, summary.item.sender, wish))
+        told = await self._guide.ways(list(asked.values())[:MOST])
+        ways = {destination: way.words() for destination, way in zip(asked, told, strict=False)}
         return [
-            {**attrs.asdict(self._runner.destinations.standing(one)), "way": dict(self._ways(one))}
-            for one in destinations
+            {**attrs.asdict(self._runner.destinations.standing(one)), "way": ways.get(one, {})}
+            for one in dict.fromkeys(open_ones.values())
         ]
+
+    async def _route(self, query: Query) -> list[dict[str, Any]]:
+        """What would become of a message to a name: for each recipient whether it is taken, and how it goes on."""
+        sender, recipients = self._guide.recipients(query.address, query.sender)
+        suppressed = await self._runner.store.suppressed(recipients)
+        asked = {one: Asked(one.rpartition("@")[2], sender) for one in recipients if one not in suppressed}
+        told = await self._guide.ways(list(asked.values())[:MOST])
+        ways = dict(zip(asked, told, strict=False))
+        return [_verdict(one, suppressed.get(one), ways.get(one)) for one in recipients]
 
     async def _operate(self, query: Query, operator: str) -> dict[str, Any]:
         store = self._runner.store
@@ -92,6 +115,18 @@ class Questions:
                 return {"found": await store.unsuppress(query.address)}
         listed = await store.suppressions(query.after, query.limit)
         return {"addresses": [attrs.asdict(one) for one in listed], "more": len(listed) == query.limit}
+
+
+def _verdict(address: str, suppressed: str | None, told: Told | None) -> dict[str, Any]:
+    if suppressed is not None:
+        return {"address": address, "result": "suppressed", "text": suppressed}
+    if told is None:
+        return {"address": address, "result": "unknown", "text": f"no more than {MOST} ways are looked up at once"}
+    verdict = {"address": address, "result": "deliverable", "text": "", "hosts": told.hosts, "way": told.words()}
+    if isinstance(told.found, Decision):
+        text = f"{told.found.code} {told.found.enhanced} {told.found.text}"
+        verdict.update(result=told.found.result, text=text)
+    return verdict
 
 
 def page(summaries: Sequence[Summary], *, whole: bool) -> tuple[list[dict[str, Any]], bool]:

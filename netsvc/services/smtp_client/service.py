@@ -25,13 +25,13 @@ from netsvc.services.smtp_client.aftermath import Summaries, follow_up, make_bou
 from netsvc.services.smtp_client.agents.agents import Agents
 from netsvc.services.smtp_client.arrival import Arrival
 from netsvc.services.smtp_client.endpoint.protocol import EndpointFactory, EndpointRules
+from netsvc.services.smtp_client.guide import Guide
 from netsvc.services.smtp_client.intake import Intake, addressed
 from netsvc.services.smtp_client.listener.service import make_listener
 from netsvc.services.smtp_client.pool import Pool
-from netsvc.services.smtp_client.routing.route import Router
 from netsvc.services.smtp_client.settings import MAX_SOCKET_PATH, SmtpClientSettings, queue_path, socket_path
 from netsvc.services.smtp_client.submission import Desk, SubmissionFactory, SubmissionRules
-from netsvc.services.smtp_client.way import host_name, in_words, make_way
+from netsvc.services.smtp_client.way import host_name, make_way
 
 
 class SmtpClient(MultiService):
@@ -80,7 +80,7 @@ def make_service(settings: SmtpClientSettings, runtime: IRuntime) -> IService:
         local_domains={*settings.local_domains, way.host.lower(), "localhost"},
     )
     intake = Intake(runner, runtime.metrics, arrival, way.router.destination)
-    ways_in = _ways_in(settings, runtime, runner, intake, way.router)
+    ways_in = _ways_in(settings, runtime, runner, intake, Guide(way.router, arrival, runtime.reactor))
     ways_in.addService(Summaries(bouncer, runner, address, runtime.reactor))
     return SmtpClient(runner, ways_in, agents, way.pool)
 
@@ -125,7 +125,7 @@ def _make_runner(settings: SmtpClientSettings, runtime: IRuntime, deliver: Deliv
 
 
 def _ways_in(
-    settings: SmtpClientSettings, runtime: IRuntime, runner: Runner, intake: Intake, router: Router
+    settings: SmtpClientSettings, runtime: IRuntime, runner: Runner, intake: Intake, guide: Guide
 ) -> MultiService:
     """The socket of the commands; and, where they are configured, the SMTP listener and the HTTP endpoint."""
     rules = SubmissionRules(
@@ -134,7 +134,7 @@ def _ways_in(
         deadline=settings.submission_timeout,
         operators=_operators,
     )
-    desk = Desk(runner, rules, intake, lambda destination: in_words(router, destination, settings.tls))
+    desk = Desk(runner, rules, intake, guide)
     ways_in = MultiService()
     path = socket_path(settings, runtime.state_directory, runtime.name)
     here = (UnixAddress(path=path, mode=settings.socket_mode),)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, get_args
 
 from attrs import field, frozen
@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from netsvc.outbox.model import NoSuchItemError, OutboxError
 from netsvc.outbox.runner import Runner
+from netsvc.services.smtp_client.guide import Guide
 from netsvc.services.smtp_client.intake import Intake
 from netsvc.services.smtp_client.memory import Budget, Share
 from netsvc.services.smtp_client.queries import Questions
@@ -87,7 +88,7 @@ class Desk:
 
     :param runner: the outbox.
     :param intake: where messages are handed in.
-    :param ways: tells for a destination where mail for it goes and how, for people: (what, how) in words.
+    :param guide: tells where mail goes and how.
     """
 
     def __init__(
@@ -95,9 +96,9 @@ class Desk:
         runner: Runner,
         rules: SubmissionRules,
         intake: Intake,
-        ways: Callable[[str], Mapping[str, str]] = lambda _: {},
+        guide: Guide,
     ) -> None:
-        self._questions = Questions(runner, ways)
+        self._questions = Questions(runner, guide)
         self._rules = rules
         self._intake = intake
         self._log = Logger(namespace=__name__)

@@ -11,6 +11,7 @@ recipient when to tell, and how he was first written). The other commands are
     queue (after, limit, done, whole)        what waits; with done what is finished, too; with whole each recipient
     show (id), explain (id), audit
     hold, release, requeue, remove, flush    one of: id, domain, all (true)
+    route (address, sender)                  what would become of a message to an address or a name without a domain
     suppress (address, reason), unsuppress (address), suppressed (after, limit)
 
 Requests follow each other on one connection; each is answered before the next is looked at. What is malformed
@@ -89,6 +90,7 @@ class Query(NamedTuple):
     domain: str = ""
     all: bool = False
     address: str = ""
+    sender: str = ""
     reason: str = ""
 
 
@@ -98,6 +100,7 @@ _QUERIES = {
     "show": frozenset({"id"}),
     "explain": frozenset({"id"}),
     "audit": frozenset[str](),
+    "route": frozenset({"address", "sender"}),
     "suppress": frozenset({"address", "reason"}),
     "unsuppress": frozenset({"address"}),
     "suppressed": frozenset({"after", "limit"}),
@@ -232,7 +235,8 @@ def _parse_query(command: str, head: dict[str, Any], known: frozenset[str]) -> Q
     query = Query(command, **{name: value for name, value in head.items() if name in known})
     if not (
         head.keys() <= known
-        and all(isinstance(one, str) for one in (query.id, query.after, query.domain, query.address, query.reason))
+        and all(isinstance(one, str) for one in (query.id, query.after, query.domain, query.reason))
+        and all(isinstance(one, str) for one in (query.address, query.sender))
         and type(query.limit) is int
         and 1 <= query.limit <= MAX_PAGE
         and type(query.done) is bool
@@ -251,7 +255,9 @@ def _parse_query(command: str, head: dict[str, Any], known: frozenset[str]) -> Q
             raise MalformedError(f"{one[:MAX_SHOWN_ID]!a} is not a queue id")
     if "address" in known:
         try:
-            check_address(query.address)
+            check_name(query.address) if command == "route" else check_address(query.address)
+            if query.sender:
+                check_name(query.sender)
         except Refusal as refusal:
             raise MalformedError(refusal.text, refusal.code) from None
     if not query.reason.isprintable() or len(query.reason) > MAX_REASON:

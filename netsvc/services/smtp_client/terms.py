@@ -41,6 +41,7 @@ class Relay:
     :param tlsa: with ``verify``: the certificate must match one of these records (RFC 7672), and no CA is asked.
     :param names: with ``verify``: other names than the host that the certificate may bear instead.
     :param tls_source: where the policy comes from, in words, for people.
+    :param login_source: where name and secret come from, in words, for people.
     :param token_command: a program and its arguments that print an OAuth 2.0 access token for the name; it takes the
         place of the password.
     :param mechanisms: names of the only SASL mechanisms to use, best first; empty: all that are known here.
@@ -58,6 +59,7 @@ class Relay:
     tlsa: tuple[TLSA, ...] = ()
     names: tuple[str, ...] = ()
     tls_source: str = ""
+    login_source: str = ""
     token_command: tuple[str, ...] = ()
     mechanisms: tuple[str, ...] = ()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from attrs import define, evolve, field
@@ -18,7 +18,7 @@ from netsvc.services.smtp_client.maildir import deliver_to_maildir
 from netsvc.services.smtp_client.pool import Keeping, Pool
 from netsvc.services.smtp_client.rewriting.settings import rewriting_of
 from netsvc.services.smtp_client.routing.answers import Decision
-from netsvc.services.smtp_client.routing.places import MAILDIR, SMTP_PORT
+from netsvc.services.smtp_client.routing.places import SMTP_PORT
 from netsvc.services.smtp_client.routing.route import Local, Router
 from netsvc.services.smtp_client.routing.service import make_router
 from netsvc.services.smtp_client.settings import SmtpClientSettings
@@ -127,16 +127,6 @@ def _translated(outcome: DeliveryOutcome, where: str) -> Outcome:
     )
 
 
-def in_words(router: Router, destination: str, tls: str) -> Mapping[str, str]:
-    """Where mail goes and how, for `netsvc mail explain`, as far as that is known without a look-up."""
-    place = destination or str(router.rules.default)
-    if place.startswith(MAILDIR):
-        return {"way": place}
-    if place.startswith(("smtp:", "smtps:")):
-        return {"way": place, "TLS": f"{tls}, by the option tls, unless tls_policies says otherwise"}
-    return {"way": f"the mail hosts of {place}", "TLS": "by tls_policies, DANE, MTA-STS, or if offered"}
-
-
 def make_way(settings: SmtpClientSettings, runtime: IRuntime) -> Way:
     """The way of one section's mail. Nothing is looked up or connected before the first message."""
     host = settings.helo_name or host_name()
@@ -145,6 +135,7 @@ def make_way(settings: SmtpClientSettings, runtime: IRuntime) -> Way:
         port=SMTP_PORT,
         tls=settings.tls,  # type: ignore[arg-type]  # one of the four words
         username=settings.username,
+        login_source="username",
         password=settings.password,
         trust_roots=settings.trust_roots,
         auth_without_tls=settings.auth_without_tls,

@@ -20,6 +20,7 @@ from netsvc.cli import mail_connection
 from netsvc.cli.mail_connection import (
     EX_DATAERR,
     EX_IOERR,
+    EX_NOHOST,
     EX_NOPERM,
     EX_NOUSER,
     EX_OK,
@@ -199,7 +200,8 @@ class Delivering(SendmailCase):
         """A terminal that cannot show a character is no failure."""
         out = io.TextIOWrapper(io.BytesIO(), "ascii")
         with contextlib.redirect_stdout(out):
-            self.assertEqual(main.main(["sendmail", "-bv", "用户@x"]), EX_OK)
+            self.serve({"ok": True, "recipients": [{"address": "用户@x", "result": "unknown", "text": ""}]})
+            self.assertEqual(main.main(["sendmail", "-bv", "用户@x"]), EX_TEMPFAIL)
         self.assertIn(b"\\u7528", out.buffer.getvalue())  # type: ignore[attr-defined]
 
     def test_interrupted(self) -> None:
@@ -314,13 +316,53 @@ class Others(SendmailCase):
         )
 
     def test_verify(self) -> None:
-        """-bv looks at the form of addresses, and asks nobody; 67 if one is none."""
-        status, out, _ = self.run_sendmail("-bv", "root", "A <a@x>, b@x")
-        self.assertEqual((status, len(out.splitlines())), (EX_OK, 3))
-        self.assertIn("root@box.example... deliverable", out)
-        status, out, _ = self.run_sendmail("-bv", "a@-", "b c")
-        self.assertEqual((status, out.count("deliverable")), (EX_NOUSER, 0))
+        """-bv asks the daemon whom a message would reach, and how: a line for each recipient, the worst status."""
+        by_smtp = {"result": "deliverable", "text": "", "hosts": ["mx.x [::1]", "my.x"], "way": {"server": []}}
+        local = {"result": "deliverable", "text": "", "hosts": ["maildir:m"], "way": {"kept in": ["maildir:m"]}}
+        service = self.serve(
+            {"ok": True, "recipients": [{"address": "jo@x", **by_smtp}, {"address": "ed@box.example", **local}]},
+            {"ok": True, "recipients": [{"address": "a@x", **by_smtp}]},
+        )
+        status, out, _ = self.run_sendmail("-bv", "-f", "me@y", "root", "A <a@x>")
+        self.assertEqual(status, EX_OK)
+        self.assertEqual(
+            out.splitlines(),
+            [
+                "jo@x... deliverable: mailer smtp, host mx.x [::1], user jo@x",
+                "ed@box.example... deliverable: mailer local, user ed@box.example",
+                "a@x... deliverable: mailer smtp, host mx.x [::1], user a@x",
+            ],
+        )
+        heads = [(head["command"], head["address"], head["sender"]) for head, _ in service.asked]
+        self.assertEqual(heads, [("route", "root@box.example", "me@y"), ("route", "a@x", "me@y")])
         self.assertEqual(self.run_sendmail("-bv")[0], EX_USAGE)
+
+    def test_verify_failures(self) -> None:
+        """-bv ends with 67 for what is no address or suppressed, 68 for domains without mail, 75 for perhaps later."""
+        refused = {"ok": False, "code": "5.1.3", "text": "the address is none"}
+
+        def told(result: str) -> dict[str, Any]:
+            return {"ok": True, "recipients": [{"address": "b@x", "result": result, "text": f"{result}\x1b"}]}
+
+        for answers, expected in (
+            ([refused], EX_NOUSER),
+            ([told("suppressed")], EX_NOUSER),
+            ([told("permanent")], EX_NOHOST),
+            ([told("retry")], EX_TEMPFAIL),
+            ([told("unknown")], EX_TEMPFAIL),
+            ([told("retry"), told("permanent"), refused], EX_NOUSER),
+            ([{"ok": False, "code": "4.3.0", "text": "x"}], EX_TEMPFAIL),
+        ):
+            with contextlib.suppress(FileNotFoundError):
+                self.path.unlink()
+            self.serve(*answers)
+            status, out, _ = self.run_sendmail("-bv", *["b@x"] * len(answers))
+            self.assertEqual((status, "deliverable" in out, "\x1b" in out), (expected, False, False))
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+        self.serve()
+        status, out, _ = self.run_sendmail("-bv", "b c")
+        self.assertEqual((status, "a comma is missing" in out), (EX_NOUSER, True))
 
     def test_newaliases(self) -> None:
         """There is nothing to do for newaliases, and it succeeds: scripts of packages call it."""

@@ -31,6 +31,7 @@ from netsvc.services.smtp_client.terms import Notice
 from netsvc.services.smtp_client.wishes import to_envelope
 from tests.fakes import FakeMetrics
 from tests.outbox.kit import START, ImmediateStore, open_database
+from tests.services.smtp_client.guides import make_guide
 
 MESSAGE = b"Subject: x\r\n\r\nhello\r\n"
 
@@ -83,7 +84,7 @@ class SubmissionCase(SynchronousTestCase):
     def make(self, **rules: Any) -> SubmissionFactory:
         values: dict[str, Any] = {"max_message": 1000, "max_recipients": 10, "deadline": 30.0, **rules}
         made = SubmissionRules(**values)
-        desk = Desk(self.runner, made, Intake(self.runner, self.metrics))
+        desk = Desk(self.runner, made, Intake(self.runner, self.metrics), make_guide(self.clock))
         return SubmissionFactory(desk, made, self.clock, lambda transport: transport.peer)
 
     def connect(self, uid: int | None = 1000) -> tuple[SubmissionProtocol, Transport]:
@@ -370,8 +371,22 @@ class Asking(SubmissionCase):
         """Why a message waits is told with how its destinations stand and how mail goes there."""
         (reply,) = self.exchange(ask("explain", id=self.mine))
         (way,) = reply["item"]["ways"]
-        self.assertEqual((way["in_flight"], way["closed"], way["way"]), (2, False, {}))
+        words = {"rule": ["relay: maildir:m"], "kept in": ["maildir:m"]}
+        self.assertEqual((way["in_flight"], way["closed"], way["way"]), (2, False, words))
         self.assertFalse(self.exchange(ask("explain", id=self.theirs))[0]["ok"])
+
+    def test_route(self) -> None:
+        """What would become of a message: aliases are followed, the suppressed are named; anybody may ask."""
+        self.exchange(ask("suppress", address="jo@far.example", reason="gone"), uid=0)
+        (reply,) = self.exchange(ask("route", address="root", sender="me"))
+        one, two = reply["recipients"]
+        self.assertEqual((one["address"], one["result"]), ("jo@far.example", "suppressed"))
+        self.assertIn("gone", one["text"])
+        self.assertEqual(
+            (two["address"], two["result"], two["hosts"]), ("ed@here.example", "deliverable", ["maildir:m"])
+        )
+        self.assertEqual(self.exchange(ask("route", address="a b"))[0]["code"], "5.1.3")
+        self.assertEqual(self.exchange(ask("route", address="a", sender="b@-"))[0]["code"], "5.1.3")
 
     def test_operate_on_many(self) -> None:
         """What goes to a domain, or everything, is held, released and flushed; only by operators."""

@@ -79,6 +79,13 @@ class Router:
         place = line.value if line else self.rules.default
         return normal(domain) if isinstance(place, ToMX) else str(place)
 
+    def rule(self, domain: str, sender: str) -> tuple[Place, str]:
+        """What the configuration says of mail to a domain, and which option says so, in words. Looks nothing up."""
+        line = self.rules.routes.find(domain, sender)
+        if line is None:
+            return self.rules.default, "relay"
+        return line.value, f"routes, line {line.number} ({line.pattern})"
+
     async def route(self, destination: str, sender: str, wish: TLSWish = TLSWish()) -> Hops | Local | Decision:  # noqa: B008
         """Where mail to a domain goes.
 
@@ -95,9 +102,7 @@ class Router:
             return Decision.later("4.3.0", "an internal error while the route was looked up")
 
     async def _route(self, destination: str, sender: str, wish: TLSWish) -> Hops | Local | Decision:
-        line = self.rules.routes.find(destination, sender)
-        place = line.value if line else self.rules.default
-        source = f"routes, line {line.number} ({line.pattern})" if line else "relay"
+        place, source = self.rule(destination, sender)
         match place:
             case ToMaildir():
                 return Local(place, source)
@@ -138,6 +143,11 @@ class Router:
             )
             if host.login is not None:
                 login = self.rules.logins[host.login]
-                relay = evolve(relay, username=login.username, password=login.password)
+                relay = evolve(
+                    relay,
+                    username=login.username,
+                    password=login.password,
+                    login_source=f"credentials, {login.name}",
+                )
             relays.append(relay)
         return Hops(tuple(relays), source) if relays else Decision.later("4.7.5", "; ".join(avoided))
