@@ -1,12 +1,14 @@
 """What every kind promises, checked without any kind being named here.
 
-The sample file has a section of every kind: it gives the settings.
+The sample file has a section of every kind: it gives the settings. The sample of mail has the listeners that the first
+leaves out.
 """
 
 from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -37,7 +39,9 @@ from tests.shared import SharedCase
 
 PACKAGE = Path(netsvc.__file__).parent
 SAMPLE = PACKAGE.parent / "etc" / "netsvc.ini"
+SAMPLES = (SAMPLE, SAMPLE.with_name("mail.ini"))
 PEER = IPv4Address("TCP", "192.0.2.1", 40000)
+NEAR = IPv4Address("TCP", "127.0.0.1", 40000)  # whom some listeners trust with more
 
 # What peers might send to anything: nothing much, lines, requests, dialogues, binary rubbish, headers without end.
 INPUTS = (
@@ -49,6 +53,10 @@ INPUTS = (
     b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     b'{"version": 1}\n',
     b"EHLO there\r\nMAIL FROM:<a@example.com>\r\n",
+    b"EHLO there\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nA: b\r\n\r\n..\n.\r\n" + b"c" * 500,
+    b"EHLO there\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.com>\r\nBDAT 0\r\nBDAT 99999999999999999999 LAST\r\nQUIT\r\n",
+    b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer change-me-in-any-case\r\n"
+    b'Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{"from": "a@example.com", "to": [',
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)),
     bytes(range(256)) * 8,
     b"\0" * 3000,
@@ -61,8 +69,8 @@ INPUTS = (
 class Transport(StringTransportWithDisconnection):
     """A transport that can be cut, and half-closed."""
 
-    def __init__(self, protocol: Any) -> None:
-        super().__init__(peerAddress=PEER)
+    def __init__(self, protocol: Any, peer: IPv4Address) -> None:
+        super().__init__(peerAddress=peer)
         self.protocol = protocol
 
     def abortConnection(self) -> None:
@@ -77,11 +85,16 @@ class Transport(StringTransportWithDisconnection):
 class ContractTests(SharedCase):
     """Every kind that comes with netsvc."""
 
-    plan: Plan
+    plans: tuple[Plan, ...]
 
     @classmethod
     def set_up_shared(cls) -> None:
-        cls.plan = load(str(SAMPLE), kinds())
+        cls.plans = tuple(load(str(one), kinds()) for one in SAMPLES)
+
+    @property
+    def instances(self) -> list[Instance]:
+        """Those of both samples."""
+        return [instance for plan in self.plans for instance in plan.instances]
 
     def setUp(self) -> None:
         super().setUp()
@@ -101,13 +114,28 @@ class ContractTests(SharedCase):
 
     def test_the_sample_shows_every_kind(self) -> None:
         """etc/netsvc.ini has a section of every kind that comes with netsvc, and no fault."""
-        shown = {instance.kind.word for instance in self.plan.instances}
+        shown = {instance.kind.word for instance in self.plans[0].instances}
         self.assertEqual(shown, {candidate.word for candidate in built_in()})
 
-    def test_the_sample_is_for_loopback(self) -> None:
-        """Every port of etc/netsvc.ini is on 127.0.0.1 and needs no privilege."""
-        for instance in self.plan.instances:
-            for address in getattr(instance.settings, "listen", ()):
+    def test_the_samples_show_what_there_is(self) -> None:
+        """Every option that a sample shows in a comment is one of its section."""
+        for sample in SAMPLES:
+            section = ""
+            for line in sample.read_text().splitlines():
+                if match := re.fullmatch(r"(?:# )?\[([a-z_]+)[^]]*\]", line):
+                    section = match[1]
+                elif (match := re.fullmatch(r"# ([a-z_]+) =(?: .*)?", line)) and section in kinds():
+                    known = {one.key for one in options(kinds()[section].load_settings())}
+                    self.assertIn(match[1], known, f"{sample}: [{section}]")
+
+    def test_the_samples_are_for_loopback(self) -> None:
+        """Every port of the samples is on 127.0.0.1 and needs no privilege; the sample of mail has all its ways in."""
+        for instance in self.instances:
+            settings = instance.settings
+            ways = [getattr(settings, name, ()) for name in ("listen", "submission_listen", "http_listen")]
+            if instance in self.plans[1].instances:
+                self.assertTrue(all(ways[1:]), instance.name)
+            for address in (one for way in ways for one in way):
                 self.assertIsInstance(address, TcpAddress | UdpAddress)
                 self.assertEqual(address.interface, "127.0.0.1", instance.name)
                 self.assertGreater(address.port, 1023)
@@ -121,7 +149,7 @@ class ContractTests(SharedCase):
 
     def test_settings_are_frozen(self) -> None:
         """Nobody changes a setting: a reload compares them with ==."""
-        for instance in self.plan.instances:
+        for instance in self.instances:
             first = attrs.fields(type(instance.settings))[0].name
             with self.assertRaises(attrs.exceptions.FrozenInstanceError):
                 setattr(instance.settings, first, None)
@@ -167,7 +195,7 @@ class ContractTests(SharedCase):
     def test_making_has_no_side_effects(self) -> None:
         """make_service gives an IService, and opens, binds and writes nothing."""
         before = set(os.listdir("/proc/self/fd"))
-        for instance in self.plan.instances:
+        for instance in self.instances:
             service, runtime = self.made(instance)
             self.assertTrue(IService.providedBy(service), instance.name)
             self.assertEqual(list(runtime.state_directory.iterdir()), [], instance.name)
@@ -177,19 +205,22 @@ class ContractTests(SharedCase):
 
     def test_every_split_of_the_input(self) -> None:
         """Whatever a peer sends, whole or octet by octet, and wherever it leaves: nothing but that connection ends."""
-        for instance in self.plan.instances:
+        for instance in self.instances:
             _, runtime = self.made(instance)
             for _, factory, _ in runtime.served:
                 if factory is None:
                     continue
                 for data in INPUTS:
                     for size in (len(data), 1) if len(data) < 1500 else (len(data), 999):
-                        self.feed(factory, [data[at : at + size] for at in range(0, len(data), size)], runtime)
+                        for peer in (PEER, NEAR):
+                            self.feed(
+                                factory, [data[at : at + size] for at in range(0, len(data), size)], runtime, peer
+                            )
         self.assertEqual([str(one.value) for one in self.flushLoggedErrors()], [])
 
-    def feed(self, factory: Any, pieces: list[bytes], runtime: FakeRuntime) -> None:
-        protocol = factory.buildProtocol(PEER)
-        transport = Transport(protocol)
+    def feed(self, factory: Any, pieces: list[bytes], runtime: FakeRuntime, peer: IPv4Address) -> None:
+        protocol = factory.buildProtocol(peer)
+        transport = Transport(protocol, peer)
         protocol.makeConnection(transport)
         for piece in pieces:
             if not transport.connected:
@@ -203,7 +234,7 @@ class ContractTests(SharedCase):
 
     def test_datagrams(self) -> None:
         """A responder answers anything at once, within its limit, with octets or silence."""
-        for instance in self.plan.instances:
+        for instance in self.instances:
             _, runtime = self.made(instance)
             for _, _, responder in runtime.served:
                 if responder is None:
