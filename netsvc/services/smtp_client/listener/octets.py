@@ -128,15 +128,14 @@ class DotReader:
         """The message, whose end has come, without the dots that were stuffed; empty when nothing was kept."""
         if not self._kept:
             return b""
-        octets = bytes(self._octets)
-        self._octets = bytearray()
+        octets, self._octets = self._octets, bytearray()
         if b"\r\n." in octets:
             octets = octets.replace(b"\r\n.", b"\r\n")
-        octets = octets[2:]
-        if len(octets) > self._largest:
+        if len(octets) - 2 > self._largest:
             self.too_large = True
             return b""
-        return octets
+        with memoryview(octets) as all_of_it:  # one copy, of what may be large
+            return bytes(all_of_it[2:])
 
     def _check(self, end: int, at: int) -> None:
         octets = self._octets
