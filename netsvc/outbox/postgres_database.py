@@ -15,9 +15,12 @@ import psycopg
 from netsvc.outbox.destinations import Allowance
 from netsvc.outbox.model import Accepted, Lease, Submission
 from netsvc.outbox.retry import CLOCK_STEP
+from netsvc.outbox.rows import CLAIMABLE
 from netsvc.outbox.steps import ANY
 from netsvc.outbox.steps_operations import Operations
 from netsvc.outbox.steps_queries import Queries
+
+# ruff: noqa: S608 - what is put into SQL text here are constants; values are always bound
 
 RECOVERED_AT_ONCE = 200  # leases of the dead in one transaction
 
@@ -104,15 +107,15 @@ class PostgresDatabase(Operations, Queries):
             return now
         return None if row is None else max(now, float(row[0]))
 
-    def _due(self, limit: int, now: float, allowance: Allowance) -> list[tuple[str, int, int, str]]:
-        found: list[tuple[str, int, int, str]] = []
+    def _due(self, limit: int, now: float, allowance: Allowance) -> list[Sequence[Any]]:
+        found: list[Sequence[Any]] = []
         full = {name for name in allowance.room if allowance.of(name) <= 0}
         taken: dict[str, int] = {}
         for later in (set(allowance.busy), set[str]()):  # those with nothing under way first
             while len(found) < limit:
                 asked = limit - len(found)
                 rows = self._all(
-                    "SELECT item, n, size, destination FROM parcel JOIN item ON item = id WHERE state = 'waiting'"
+                    f"SELECT {CLAIMABLE} FROM parcel JOIN item ON item = id WHERE state = 'waiting'"
                     " AND next_at <= ? AND NOT destination = ANY(?) AND NOT (item, n) = ANY"
                     " (SELECT * FROM unnest(?::text[], ?::int[])) ORDER BY next_at LIMIT ? FOR UPDATE OF parcel"
                     " SKIP LOCKED",
@@ -128,9 +131,9 @@ class PostgresDatabase(Operations, Queries):
                     break
         return found
 
-    def _due_to(self, destination: str, before: float, limit: int) -> list[tuple[str, int, int, str]]:
+    def _due_to(self, destination: str, before: float, limit: int) -> list[Sequence[Any]]:
         return self._all(
-            "SELECT item, n, size, destination FROM parcel JOIN item ON item = id WHERE destination = ?"
+            f"SELECT {CLAIMABLE} FROM parcel JOIN item ON item = id WHERE destination = ?"
             " AND next_at <= ? AND state = 'waiting' ORDER BY next_at LIMIT ? FOR UPDATE OF parcel SKIP LOCKED",
             *(destination, before, limit),
         )

@@ -32,3 +32,4 @@ def recover(
                 content = b""
             following = tuple(settled(lease, settlement, content))
         database.settle(lease, settlement, now, following, recovered=True)
+    database.flush()

@@ -15,6 +15,9 @@ from netsvc.outbox.model import Item, ItemState, Parcel, Target
 ITEM: Final = "id, submitter, sender, key, meta, size, sha256, accepted_at, not_before, give_up_after"
 PARCEL: Final = "n, destination, state, attempts, recoveries, waited, scheduled_at, next_at"
 TARGET: Final = "n, address, state, code, enhanced, text, ambiguous, changed_at, parcel"
+# Of a parcel and its item, for a claim.
+CLAIMABLE: Final = f"item, parcel.n, size, destination, fence, {PARCEL}, {ITEM}"
+LEDGER: Final = "INSERT INTO attempt (item, n, at, result, code, enhanced, text, via) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 AT_ONCE: Final = 500  # values in one IN list
 
 
@@ -32,6 +35,7 @@ class Rows(abc.ABC):
     def __init__(self, connection: Any, random: Callable[[], float]) -> None:
         self.connection = connection
         self._random = random
+        self._counted: dict[str, int] = {}  # in this transaction, not yet added to the totals
 
     @abc.abstractmethod
     def _do(self, sql: str, *values: Any) -> int:
@@ -59,17 +63,28 @@ class Rows(abc.ABC):
         return found
 
     def _count(self, name: str, amount: int) -> None:
-        self._do(
-            "INSERT INTO total (name, part, n) VALUES (?, ?, ?)"
-            " ON CONFLICT (name, part) DO UPDATE SET n = total.n + excluded.n",
-            *(name, self.part, amount),
-        )
+        self._counted[name] = self._counted.get(name, 0) + amount
+
+    def flush(self) -> None:
+        """Add to the totals what was counted: once for a transaction, before its commit."""
+        for name, amount in self._counted.items():
+            self._do(
+                "INSERT INTO total (name, part, n) VALUES (?, ?, ?)"
+                " ON CONFLICT (name, part) DO UPDATE SET n = total.n + excluded.n",
+                *(name, self.part, amount),
+            )
+        self._counted.clear()
+
+    def mark(self) -> Mapping[str, int]:
+        """What `undone` needs to know when a savepoint that begins here is rolled back."""
+        return dict(self._counted)
+
+    def undone(self, mark: Mapping[str, int] = MappingProxyType({})) -> None:
+        """What was done since a mark was rolled back; without one, the whole transaction."""
+        self._counted = dict(mark)
 
     def _write_ledger(self, queue_id: str, n: int, at: float, result: str, *note: int | str | None) -> None:
-        self._do(
-            "INSERT INTO attempt (item, n, at, result, code, enhanced, text, via) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            *(queue_id, n, at, result, *note),
-        )
+        self._do(LEDGER, queue_id, n, at, result, *note)
 
     def _drop_content(self, queue_id: str) -> None:
         """Forget the octets once nobody can need them; those of a bounce stay until the purge, unless we redact."""
@@ -101,11 +116,13 @@ class Rows(abc.ABC):
         """Parcels to these destinations wait no more, or at another time."""
 
 
+_ORDER: Final[Mapping[ItemState, int]] = {"leased": 0, "waiting": 1, "held": 2, "done": 3}
+
+
 def make_item(row: Sequence[Any], parcels: Sequence[Parcel]) -> Item:
     """An item with the progress of the one of these parcels that is due first."""
     queue_id, submitter, sender, key, meta, size, sha256, accepted_at, not_before, give_up_after = row
-    order: dict[ItemState, int] = {"leased": 0, "waiting": 1, "held": 2, "done": 3}
-    first = min(parcels, key=lambda one: (order[one.state], one.next_at))
+    first = min(parcels, key=lambda one: (_ORDER[one.state], one.next_at)) if len(parcels) > 1 else parcels[0]
     return Item(
         queue_id=queue_id,
         submitter=submitter,
@@ -128,14 +145,33 @@ def make_item(row: Sequence[Any], parcels: Sequence[Parcel]) -> Item:
 
 def make_parcel(row: Sequence[Any]) -> Parcel:
     """A parcel from the columns of PARCEL."""
-    names = ("index", "destination", "state", "attempts", "recoveries", "waited", "scheduled_at", "next_at")
-    return Parcel(**dict(zip(names, row, strict=True)))
+    index, destination, state, attempts, recoveries, waited, scheduled_at, next_at = row
+    return Parcel(
+        index=index,
+        destination=destination,
+        state=state,
+        attempts=attempts,
+        recoveries=recoveries,
+        waited=waited,
+        scheduled_at=scheduled_at,
+        next_at=next_at,
+    )
 
 
 def make_target(row: Sequence[Any]) -> Target:
     """A target from the columns of TARGET."""
-    names = ("index", "address", "state", "code", "enhanced", "text", "ambiguous", "changed_at", "parcel")
-    return Target(**dict(zip(names, row, strict=True)))
+    index, address, state, code, enhanced, text, ambiguous, changed_at, parcel = row
+    return Target(
+        index=index,
+        address=address,
+        state=state,
+        code=code,
+        enhanced=enhanced,
+        text=text,
+        ambiguous=ambiguous,
+        changed_at=changed_at,
+        parcel=parcel,
+    )
 
 
 def _meta(text: str) -> Mapping[str, str]:

@@ -8,19 +8,73 @@ takes and not as much as waits: ten thousand parcels to a destination that is do
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from netsvc.outbox.destinations import Allowance
+from netsvc.outbox.model import Lease, Outcome, TargetState
 from netsvc.outbox.retry import CLOCK_STEP
+from netsvc.outbox.rows import CLAIMABLE
+from netsvc.outbox.sqlite_strokes import ARRIVE, LOST, RECORD
 from netsvc.outbox.steps_operations import Operations
 from netsvc.outbox.steps_queries import Queries
+
+# ruff: noqa: S608 - what is put into SQL text here are constants; values are always bound
+
+REMEMBERED = 1000  # destinations
 
 
 class Database(Operations, Queries):
     """The steps on one connection, from :func:`netsvc.outbox.sqlite_schema.connect`."""
 
     connection: sqlite3.Connection
+
+    def __init__(self, connection: sqlite3.Connection, random: Callable[[], float]) -> None:
+        super().__init__(connection, random)
+        # What the tables are known to hold, as nobody else writes them.
+        self._earliest: dict[str, float] = {}  # rows of `destination`
+        self._none_suppressed = False
+
+    def undone(self, mark: Mapping[str, int] = MappingProxyType({})) -> None:
+        super().undone(mark)
+        self._earliest.clear()
+        self._none_suppressed = False
+
+    def suppressed(self, addresses: Sequence[str]) -> Mapping[str, str]:
+        if self._none_suppressed:
+            return {}
+        self._none_suppressed = self._one("SELECT 1 FROM suppressed LIMIT 1") is None
+        return super().suppressed(addresses)
+
+    def suppress(self, address: str, reason: str, operator: str, now: float) -> None:
+        self._none_suppressed = False
+        super().suppress(address, reason, operator, now)
+
+    def _write_new(self, item: Sequence[Any], parcel: Sequence[Any], address: str, content: bytes) -> bool:
+        try:
+            self.connection.execute(ARRIVE, (*item, *parcel[1:], address, content))
+        except sqlite3.IntegrityError:
+            if self._one("SELECT 1 FROM item WHERE id = ?", item[0]) is None:
+                raise
+            return False
+        return True
+
+    def _record(
+        self, lease: Lease, parcel: Sequence[Any], outcomes: Sequence[tuple[int, Outcome, TargetState]]
+    ) -> bool:
+        if len(outcomes) != 1 or self.redacts:
+            return super()._record(lease, parcel, outcomes)
+        ((n, one, state),) = outcomes
+        held = (lease.item.queue_id, lease.parcel, lease.owner, lease.fence)
+        note = (one.result, one.code, one.enhanced, one.text, one.via)
+        try:
+            self.connection.execute(RECORD, (*held, *parcel, n, state, one.result == "ambiguous", *note))
+        except sqlite3.IntegrityError as error:
+            if str(error) != LOST:
+                raise
+            return False
+        return True
 
     def next_due(self, now: float, closed: Sequence[str] = ()) -> float | None:
         shut = set(closed)
@@ -31,7 +85,7 @@ class Database(Operations, Queries):
             return now
         return None if due is None else max(now, float(due))
 
-    def _due(self, limit: int, now: float, allowance: Allowance) -> list[tuple[str, int, int, str]]:
+    def _due(self, limit: int, now: float, allowance: Allowance) -> list[Sequence[Any]]:
         # So many rows that `limit` destinations are among them of which nothing special is known, if there are.
         look = limit + len(allowance.room)
         rows = self._all("SELECT name FROM destination WHERE next_at <= ? ORDER BY next_at LIMIT ?", now, look)
@@ -43,26 +97,29 @@ class Database(Operations, Queries):
             share = min(allowance.of(name), -(-limit // len(names)))
             busy = allowance.busy.get(name, 0)
             for turn, (next_at, *parcel) in enumerate(self._waiting(name, now, share)):
-                found.append((busy + turn, next_at, tuple(parcel)))
+                found.append((busy + turn, next_at, parcel))
         found.sort(key=lambda one: one[:2])
         return [parcel for _, _, parcel in found[:limit]]
 
-    def _due_to(self, destination: str, before: float, limit: int) -> list[tuple[str, int, int, str]]:
-        return [tuple(parcel) for _, *parcel in self._waiting(destination, before, limit)]
+    def _due_to(self, destination: str, before: float, limit: int) -> list[Sequence[Any]]:
+        return [parcel for _, *parcel in self._waiting(destination, before, limit)]
 
     def _waiting(self, destination: str, until: float, limit: int) -> list[Any]:
         return self._all(
-            "SELECT next_at, item, n, size, destination FROM parcel JOIN item ON item = id"
+            f"SELECT next_at, {CLAIMABLE} FROM parcel JOIN item ON item = id"
             " WHERE destination = ? AND next_at <= ? AND state = 'waiting' ORDER BY next_at LIMIT ?",
             *(destination, until, limit),
         )
 
     def _waits(self, destination: str, next_at: float) -> None:
-        self._do(
-            "INSERT INTO destination (name, next_at) VALUES (?, ?) ON CONFLICT (name)"
-            " DO UPDATE SET next_at = min(next_at, excluded.next_at)",
-            *(destination, next_at),
-        )
+        known = self._earliest.get(destination)
+        if known is None or known > next_at:
+            (known,) = self._one(
+                "INSERT INTO destination (name, next_at) VALUES (?, ?) ON CONFLICT (name)"
+                " DO UPDATE SET next_at = min(next_at, excluded.next_at) RETURNING next_at",
+                *(destination, next_at),
+            )
+            self._remember(destination, known)
 
     def _recount(self, destinations: Iterable[str]) -> None:
         for name in destinations:
@@ -71,12 +128,19 @@ class Database(Operations, Queries):
             )
             if row is None:
                 self._do("DELETE FROM destination WHERE name = ?", name)
-            else:
+                self._earliest.pop(name, None)
+            elif row[0] != self._earliest.get(name):
                 self._do(
                     "INSERT INTO destination (name, next_at) VALUES (?, ?) ON CONFLICT (name)"
                     " DO UPDATE SET next_at = excluded.next_at",
                     *(name, row[0]),
                 )
+                self._remember(name, row[0])
+
+    def _remember(self, destination: str, next_at: float) -> None:
+        if len(self._earliest) >= REMEMBERED:
+            self._earliest.clear()
+        self._earliest[destination] = next_at
 
     def _do(self, sql: str, *values: Any) -> int:
         return self.connection.execute(sql, values).rowcount

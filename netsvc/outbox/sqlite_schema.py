@@ -10,6 +10,7 @@ from pathlib import Path
 from netsvc.errors import StartError
 from netsvc.outbox.directories import sync_directory
 from netsvc.outbox.sqlite_migration import migrate
+from netsvc.outbox.sqlite_strokes import STROKES
 from netsvc.outbox.sqlite_tables import SCHEMA, VERSION
 
 APPLICATION_ID = 0x6E736F62  # "nsob", so that file(1) and we can tell it from another database
@@ -90,3 +91,4 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
         migrate(connection)
     elif version != VERSION:
         raise StartError(f"the queue {path} has version {version}; this netsvc knows version {VERSION}")
+    connection.executescript(STROKES)

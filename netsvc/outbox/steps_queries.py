@@ -77,6 +77,7 @@ class Queries(Tracking, abc.ABC):
 
     def audit(self) -> Audit:
         """The books: what was ever accepted, and where it is."""
+        self.flush()
         # One statement: what another machine does between two of them would unbalance the books.
         rows = self._all(
             "SELECT 'total', name, sum(n) FROM total GROUP BY name"

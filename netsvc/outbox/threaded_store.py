@@ -73,6 +73,7 @@ class ThreadedStore(abc.ABC, Generic[D]):
     def __init__(self, database: D, call_from_thread: Callable[..., Any]) -> None:
         self._database = database
         self._arriving = 0  # octets of content in the group under way
+        self._has_room = False  # there is room for that
         self._call_from_thread = call_from_thread
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closed: Deferred[None] | None = None
@@ -133,7 +134,9 @@ class ThreadedStore(abc.ABC, Generic[D]):
         """
 
         def work(database: D) -> Accepted:
-            self._check_room()
+            if not self._has_room:
+                self._check_room()
+                self._has_room = True
             accepted: Accepted = database.accept(submission, now, owner)
             return accepted
 
@@ -293,19 +296,22 @@ class ThreadedStore(abc.ABC, Generic[D]):
 
         Nearly always none fails, so that savepoints would only cost time: they are for the second try.
         """
-        self._arriving = sum(job.octets for job in jobs)
+        self._arriving, self._has_room = sum(job.octets for job in jobs), False
         try:
             self._begin(lasting=any(job.lasting for job in jobs))
             answers = self._do_all(jobs)
             if answers is None:
                 self._database.connection.execute("ROLLBACK")
+                self._database.undone()
                 self._begin(lasting=any(job.lasting for job in jobs))
                 answers = [(job, self._do_one(job)) for job in jobs]
             if not self._in_transaction():  # else a COMMIT of nothing would be taken for one of theirs
                 raise StoreFailedError("its transaction ended under it")
+            self._database.flush()
             self._commit()
         except Exception as error:  # noqa: BLE001 - the thread must live, and every job must be answered
             self._abort()
+            self._database.undone()
             if not isinstance(error, StoreFailedError) and not self._is_database_error(error):
                 log.failure("the queue met a fault of its own", event="outbox-fault")
             failure = Failure(StoreFailedError(f"the queue cannot be written or read: {error}"))
@@ -323,6 +329,7 @@ class ThreadedStore(abc.ABC, Generic[D]):
 
     def _do_one(self, job: Job, *, again: bool = False) -> Any:
         connection = self._database.connection
+        mark = self._database.mark()
         connection.execute("SAVEPOINT job")
         try:
             result = job.work(self._database)
@@ -334,6 +341,7 @@ class ThreadedStore(abc.ABC, Generic[D]):
                     raise
                 if self._try_again(error) and not again:
                     connection.execute("ROLLBACK TO job")
+                    self._database.undone(mark)
                     return self._do_one(job, again=True)
                 result = Failure(StoreFailedError(f"the queue cannot be written or read: {error}"))
             else:
@@ -342,6 +350,7 @@ class ThreadedStore(abc.ABC, Generic[D]):
         if isinstance(result, Failure):
             result.cleanFailure()
             connection.execute("ROLLBACK TO job")
+            self._database.undone(mark)
         connection.execute("RELEASE job")
         return result
 

@@ -389,7 +389,7 @@ class AnyHistory(SynchronousTestCase):
     def test_balance(self, operations: list[tuple[str, int, Result, bool]]) -> None:
         """After any history the books balance, what is open is what waits, and no parcel has two holders."""
         database = Database(sqlite3.connect(":memory:", isolation_level=None), random.Random(1).random)
-        database.connection.executescript(sqlite_schema.SCHEMA)
+        database.connection.executescript(sqlite_schema.SCHEMA + sqlite_schema.STROKES)
         custody = {hold: Custody(ambiguous="hold" if hold else "retry") for hold in (False, True)}
         ids: list[str] = []
         held: list[Lease] = []

@@ -168,5 +168,6 @@ class TwoMachines(SynchronousTestCase):
         """The books have what both accepted."""
         self.one.accept(submission(), START)
         self.two.accept(submission(), START)
+        self.two.flush()
         self.assertEqual(self.one.audit().accepted, 2)
         self.assertTrue(self.two.audit().balanced)
