@@ -50,12 +50,15 @@ def await_delivery(name: str, sink: Sink, wanted: int) -> None:
     """Return once the sink has mail for so many recipients since its start.
 
     :raises TimeoutError: it does not come.
+    :raises RuntimeError: there is more than was handed in.
     """
     began, before = time.monotonic(), sink.delivered()
     while (there := sink.delivered()) < wanted:
         if time.monotonic() - began > PATIENCE + (wanted - before) / 10:
             raise TimeoutError(f"{name}: {wanted - there} of {wanted - before} did not come to the sink")
         time.sleep(LOOK)
+    if there > wanted:
+        raise RuntimeError(f"{name}: the sink has mail for {there - wanted} recipients too many")
 
 
 def through(peer: Running, sink: Sink, load: Load, count: int) -> tuple[float, float]:
