@@ -237,7 +237,8 @@ class Outcome:
     :param code: the peer's reply code, or None when the decision is ours.
     :param enhanced: RFC 3463 status, or None.
     :param text: the peer's words or our reason, one line.
-    :param via: where the attempt went, such as ``smtp:mail.example.com:587``.
+    :param via: where the attempt went and under what protection, such as
+        ``smtp:mail.example.com:587 TLSv1.3 TLS_AES_256_GCM_SHA384 verified``.
     :param unreachable: the destination failed before a word was said about this item; enough of these in a row make
         the whole destination wait.
     :param not_before: the peer wants to be asked no earlier, wall clock; None: it did not say. The item's life is not

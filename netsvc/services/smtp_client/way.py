@@ -116,13 +116,14 @@ def unique_name(item: Item, host: str) -> str:
 
 
 def _translated(outcome: DeliveryOutcome, where: str) -> Outcome:
+    """For the outbox, whose ledger and log say with the server what protected the way there."""
     return Outcome(
         target=outcome.recipient,
         result=outcome.result,
         code=outcome.code,
         enhanced=outcome.enhanced,
         text=outcome.text,
-        via=outcome.via or where,
+        via=f"{outcome.via} {outcome.tls}".rstrip() or where,
         unreachable=outcome.result == "retry" and outcome.phase in PRELIMINARY,
     )
 

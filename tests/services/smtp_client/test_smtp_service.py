@@ -122,7 +122,8 @@ class Making(SynchronousTestCase):
 
         def deliver(*args: Any, **kwargs: Any) -> Deferred[Any]:
             asked.append((args, kwargs))
-            return succeed((DeliveryOutcome("b@x", "delivered", 250, "2.0.0", "ok", via="smtps:mx.example:465"),))
+            via, tls = "smtps:mx.example:465", "TLSv1.3 X verified"
+            return succeed((DeliveryOutcome("b@x", "delivered", 250, "2.0.0", "ok", via=via, tls=tls),))
 
         with mock.patch.object(way_module, "deliver", deliver):
             way = way_module.make_way(settings, self.runtime)
@@ -131,7 +132,12 @@ class Making(SynchronousTestCase):
             outcomes,
             (
                 Outcome(
-                    target="b@x", result="delivered", code=250, enhanced="2.0.0", text="ok", via="smtps:mx.example:465"
+                    target="b@x",
+                    result="delivered",
+                    code=250,
+                    enhanced="2.0.0",
+                    text="ok",
+                    via="smtps:mx.example:465 TLSv1.3 X verified",
                 ),
             ),
         )

@@ -139,6 +139,6 @@ def _status(outcome: Outcome, state: TargetState, action: Action) -> str:
 
 
 def _host(via: str) -> str:
-    """The host of ``smtp:HOST:PORT`` or ``smtps:HOST:PORT``; empty for what is no server."""
-    scheme, _, rest = via.partition(":")
+    """The host of ``smtp:HOST:PORT`` or ``smtps:HOST:PORT``, whatever stands behind it; empty for what is no server."""
+    scheme, _, rest = via.partition(" ")[0].partition(":")
     return rest.rpartition(":")[0] if scheme in {"smtp", "smtps"} else ""

@@ -88,6 +88,12 @@ class Owed(Case):
         self.assertEqual(self.settle("delivered", "success", notified=(BOB,)), Aftermath())
         self.assertEqual(self.action(self.settle("delivered", "success", via="maildir:mail")), "delivered")
 
+    def test_who_refused(self) -> None:
+        """The server that refused is named, without its port and what protected the way to it."""
+        for via in ("smtp:[::1]:25", "smtps:[::1]:465 TLSv1.3 X verified"):
+            [notice] = self.settle("bounced", via=via).submissions
+            self.assertEqual(Report(notice.content).groups[1]["Remote-MTA"], "dns; [IPv6:::1]")
+
     def test_delay_once(self) -> None:
         """A delay is told at the first attempt after four hours, and never again."""
         ages = [0, 1, 3.9, 4, 4.1, 8, 100]

@@ -276,7 +276,9 @@ def plain(body: bytes = POLICY, status: int = 200, kind: str = "text/plain; char
 class Https:
     """A web server on loopback in a thread."""
 
-    def __init__(self, certificate: Issued, directory: Path, answer: Answer) -> None:
+    def __init__(
+        self, certificate: Issued, directory: Path, answer: Answer, address: tuple[str, int] = ("127.0.0.1", 0)
+    ) -> None:
         asked: list[tuple[str, str | None]] = []
 
         class Handler(BaseHTTPRequestHandler):
@@ -298,7 +300,7 @@ class Https:
         pem.write_bytes(certificate.pem + certificate.key_pem)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pem)
-        self._server = Quiet(("127.0.0.1", 0), Handler)
+        self._server = Quiet(address, Handler)
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
