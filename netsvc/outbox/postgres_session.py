@@ -24,6 +24,7 @@ from netsvc.outbox.postgres_schema import connect, line
 RESOLVE = 20.0  # seconds to find out whether a commit happened whose answer was lost
 FIRST_PAUSE = 0.25  # seconds until a server that was not to be had is asked again
 LONGEST_PAUSE = 5.0  # and after many times
+AWAY = "PostgreSQL is not to be had"
 
 log = Logger()
 
@@ -56,7 +57,7 @@ class Session:
         self._schema = schema
         self._patience = patience
         self._ended = ended
-        self._lost: str | None = None  # why the server is not to be had; None while it is
+        self._lost = False  # the server is not to be had
         self._pause = FIRST_PAUSE
         self._next_try = 0.0
         self._doubtful: set[str] = set()  # transactions of which nobody knows whether they were committed
@@ -72,11 +73,11 @@ class Session:
             self._database.connection.execute("BEGIN")
         except psycopg.OperationalError:  # the server was restarted since; perhaps it is there again
             if seconds() < self._next_try:
-                raise psycopg.OperationalError(self._lost or "") from None
+                raise psycopg.OperationalError(AWAY) from None
             self._connect()
             self._database.connection.execute("BEGIN")
-        if self._lost is not None:
-            self._lost, self._pause, self._next_try = None, FIRST_PAUSE, 0.0
+        if self._lost:
+            self._lost, self._pause, self._next_try = False, FIRST_PAUSE, 0.0
             log.info("{queue}: PostgreSQL is there again", event="outbox-database-back", queue=self._queue)
 
     def commit(self, *, tell: bool) -> None:
@@ -169,14 +170,14 @@ class Session:
         try:
             self._database.connection = connect(self._conninfo.reveal(), self._schema, self._patience)
         except psycopg.Error as error:
-            if self._lost is None:
+            if not self._lost:
                 log.error(
                     "{queue}: PostgreSQL is lost: {reason}",
                     event="outbox-database-lost",
                     queue=self._queue,
                     reason=line(error),
                 )
-            self._lost = f"PostgreSQL is not to be had: {line(error)}"
+            self._lost = True
             self._next_try = seconds() + self._pause
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
-            raise
+            raise psycopg.OperationalError(AWAY) from None  # who hands mail in need not know where the server is

@@ -69,7 +69,6 @@ class PostgresStore(ThreadedStore[PostgresDatabase]):
         self._queue = queue
         self._custody = custody
         database.redacts = custody.redact
-        database.redacts = custody.redact
         self._settled = settled
         self._now = now
         self._random = random

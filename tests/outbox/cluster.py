@@ -50,15 +50,19 @@ class Cluster:
     def conninfo(self) -> str:
         return f"host={self.directory} dbname=postgres user=netsvc"
 
-    def start(self) -> None:
+    def start(self, how: str = "start", *words: str) -> None:
         options = f"-c listen_addresses='' -c unix_socket_directories='{self.directory}' -c fsync=off"
-        self._control("start", "-o", options, "-l", str(self.directory / "log"))
+        self._control(how, *words, "-o", options, "-l", str(self.directory / "log"))
+
+    def restart(self, mode: str = "immediate") -> None:
+        self.start("restart", "-m", mode)
 
     def stop(self, mode: str = "immediate") -> None:
         self._control("stop", "-m", mode)
 
     def remove(self) -> None:
-        self.stop()
+        if (self.directory / "data" / "postmaster.pid").exists():
+            self.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _control(self, *what: str) -> None:
