@@ -54,13 +54,15 @@ class Departure:
 
         Two recipients that become one stand in it once.
         """
-        names = {one: self.rewriting.outgoing(one) if self.by_smtp else one for one in envelope.recipients}
+        if not (self.by_smtp and self.rewriting.generic):
+            return envelope, {one: one for one in envelope.recipients}
+        names = {one: self.rewriting.outgoing(one) for one in envelope.recipients}
         notices: dict[str, Notice] = {}
         for address, notice in envelope.notices.items():
             notices.setdefault(names.get(address, address), notice)
         made = attrs.evolve(
             envelope,
-            sender=self.rewriting.outgoing(envelope.sender) if self.by_smtp else envelope.sender,
+            sender=self.rewriting.outgoing(envelope.sender),
             recipients=tuple(dict.fromkeys(names.values())),
             notices=notices,
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from netsvc.services.smtp_client.dkim_keys import DkimKey
 from netsvc.services.smtp_client.domains import a_labels
@@ -42,13 +42,15 @@ _FIELD = re.compile(rb"(?m)^([!-9;-~]+)[ \t]*:([^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)
 _BLANKS = re.compile(rb"[ \t]+")
 
 
-def signed(content: bytes, keys: Iterable[DkimKey], *, now: float) -> bytes:
+def signed(content: bytes, keys: Collection[DkimKey], *, now: float) -> bytes:
     """The message with a DKIM-Signature for each key of the domain in From; the same object when there is none.
 
     To be called last, after all rewriting. What cannot be sent anyway is not signed: the attempt will say why.
 
     :param now: t=, seconds since 1970. Give the time of acceptance, and a second attempt sends the same octets.
     """
+    if not keys:
+        return content
     mine = _keys_for(_from_domain(content), keys)
     if not mine:
         return content

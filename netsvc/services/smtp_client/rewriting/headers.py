@@ -5,6 +5,8 @@ Looked at: From, Sender, Reply-To (as senders), To, Cc, Bcc (as recipients), and
 
 from __future__ import annotations
 
+import re
+
 from netsvc.services.smtp_client.rewriting.addresses import rewrite_addresses
 from netsvc.services.smtp_client.rewriting.rules import AddressClass, Rewriting
 from netsvc.services.smtp_client.trace import split_head
@@ -15,19 +17,30 @@ _CLASSES: dict[bytes, AddressClass] = {
     **dict.fromkeys((b"to", b"cc", b"bcc", b"resent-to", b"resent-cc", b"resent-bcc"), "header_recipient"),
 }
 
+# A field whose addresses all have their domains, as nearly every one has: name <local@domain>, local@domain.
+_ADDR_SPEC = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]++@[A-Za-z0-9.-]++"
+_NAMED = rf"""(?:[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~. \t-]++|"[^"\\\r\n]*+")*+<{_ADDR_SPEC}>"""
+_MAILBOX = rf"[ \t]*+(?:{_NAMED}|{_ADDR_SPEC})[ \t]*+"
+_QUALIFIED = re.compile(rf"[^:]++:{_MAILBOX}(?:,(?:\r?\n(?=[ \t]))?{_MAILBOX})*+(?:\r?\n)?".encode())
+
 
 def rewrite_head(content: bytes, rules: Rewriting, *, outgoing: bool) -> bytes:
     """The message with the addresses of its header section rewritten; the same object when nothing changes.
 
     :param outgoing: it leaves by SMTP, so that the generic table is used too.
     """
+    if rules.only_qualifies and not rules.origin:
+        return content
     head = split_head(content)
     start = head.end - sum(len(field) for _, field in head.fields)
     changed = False
     fields = [content[:start]]
     for name, field in head.fields:
         of = _CLASSES.get(name)
-        made = field if of is None else _rewritten(field, rules, of, outgoing)
+        if of is None or (rules.only_qualifies and _QUALIFIED.fullmatch(field)):
+            made = field
+        else:
+            made = _rewritten(field, rules, of, outgoing)
         changed = changed or made is not field
         fields.append(made)
     return b"".join((*fields, memoryview(content)[head.end :])) if changed else content

@@ -70,6 +70,11 @@ class Rewriting:
     masquerade_classes: frozenset[AddressClass] = MASQUERADED
     generic: Table = EMPTY
 
+    @property
+    def only_qualifies(self) -> bool:
+        """Whether an address that has its domain stays as it is."""
+        return not (self.canonical or self.masquerade.domains or self.generic)
+
     def accepted(self, address: str, of: AddressClass) -> str:
         """The address as the queue keeps it; the null sender stays."""
         address = qualified(address, self.origin)

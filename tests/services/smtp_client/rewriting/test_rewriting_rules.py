@@ -209,3 +209,42 @@ class Heads(SynchronousTestCase):
             generic=Table((("@no.example", "@y.example"),)),
         )
         self.assertIs(rewrite_head(content, rules, outgoing=True), content)
+
+    @settings(derandomize=True, deadline=None, max_examples=1000)
+    @given(
+        st.lists(
+            st.sampled_from(
+                [
+                    *(
+                        b"a",
+                        b"@",
+                        b"<",
+                        b">",
+                        b",",
+                        b" ",
+                        b"\r\n ",
+                        b"\n",
+                        b'"',
+                        b"\\",
+                        b"(",
+                        b")",
+                        b":",
+                        b";",
+                        b"\xc3\xa4",
+                    ),
+                    *(b"a@b", b"<a@b>", b"Jo Doe <a@b.c>", b'"x, y" <a@b>', b"root", b"[1]", b"a@b,\r\n\tc@d"),
+                ]
+            ),
+            max_size=8,
+        ).map(b"".join)
+    )
+    def test_no_rules(self, value: bytes) -> None:
+        """Where there is no rule but the origin, a message becomes what a rule that matches nothing makes of it."""
+        content = b"To: " + value + b"\r\nFrom:" + value
+        plain = Rewriting(origin="o.example")
+        ruled = Rewriting(origin="o.example", canonical=Table((("nobody@no.example", "x@y.example"),)))
+        self.assertEqual(
+            rewrite_head(content, plain, outgoing=True),
+            rewrite_head(content, ruled, outgoing=True),
+        )
+        self.assertIs(rewrite_head(content, Rewriting(origin=""), outgoing=True), content)
