@@ -21,6 +21,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netsvc.net.fast_write import fast_write
+from netsvc.net.plain import is_plain
 from netsvc.services.smtp_client.conversation import (
     Action,
     BeginTLS,
@@ -99,7 +101,9 @@ class Connection(Protocol):
         self._tls_words = ""
         self._handshaken = False
         self._deadline: Any = None
-        self._pulling = False
+        self._pulling = False  # the body, as a producer
+        self._at_once = False  # the body, without
+        self._registering = False
         self._closed = False
         self._pending: deque[Action] = deque()
         self._performing = False
@@ -144,6 +148,8 @@ class Connection(Protocol):
 
     def resumeProducing(self) -> None:
         """The kernel has taken everything."""
+        if self._registering:
+            return
         if self._wire.disconnecting:
             # TLS has ended underneath; while a producer is registered the transport would not close.
             self._stop_pulling()
@@ -212,14 +218,13 @@ class Connection(Protocol):
     def _do(self, action: Action) -> None:
         match action:
             case Send(data):
-                (self._tls or self._wire).write(data)
+                self._write(data)
             case Deadline(seconds):
                 self._set_deadline(seconds)
             case BeginTLS():
                 self._begin_tls()
             case PullBody():
-                self._pulling = True
-                self._wire.registerProducer(self, streaming=False)
+                self._pull()
             case StopPulling():
                 self._stop_pulling()
             case Finished(outcomes):
@@ -232,7 +237,37 @@ class Connection(Protocol):
         self._tls = factory.buildProtocol(self._wire.getPeer())
         self._tls.makeConnection(self._wire)
 
+    def _write(self, data: bytes) -> None:
+        if self._tls is not None or self._pulling:  # a producer is asked again only after what was queued
+            (self._tls or self._wire).write(data)
+            return
+        taken = fast_write(self._wire, data)
+        if self._at_once:
+            if taken:
+                self._pending.extend(self.session.body_wanted())
+            else:
+                self._at_once = False
+                self._register()
+
+    def _pull(self) -> None:
+        """Give the body block by block: at once while the kernel takes each whole, else when it has taken the last."""
+        self._at_once = self._tls is None and is_plain(self._wire)
+        if self._at_once:
+            self._pending.extend(self.session.body_wanted())
+        else:
+            self._pulling = True
+            self._wire.registerProducer(self, streaming=False)
+
+    def _register(self) -> None:
+        self._registering = True  # the transport asks for more at once, but has not written what it has
+        try:
+            self._pulling = True
+            self._wire.registerProducer(self, streaming=False)
+        finally:
+            self._registering = False
+
     def _stop_pulling(self) -> None:
+        self._at_once = False
         if self._pulling:
             self._pulling = False
             self._wire.unregisterProducer()
@@ -261,10 +296,14 @@ class Connection(Protocol):
             (self._tls or self._wire).loseConnection()
 
     def _set_deadline(self, seconds: float | None) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = None
-        if seconds is not None and not self._closed:
+        waiting = self._deadline is not None and self._deadline.active()
+        if seconds is None or self._closed:
+            if waiting:
+                self._deadline.cancel()
+            self._deadline = None
+        elif waiting:
+            self._deadline.reset(seconds)  # at less cost than another
+        else:
             self._deadline = self._clock.callLater(seconds, self._deadline_passed)
 
     def _deadline_passed(self) -> None:
