@@ -44,8 +44,9 @@ def operate(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 print(json.dumps({**one, "messages": reply["items"], "recipients": reply["count"]}))
                 continue
-            what = f"{reply['count']} recipients of {reply['items']} messages {done}"
-            print(f"{one['id']}: {reply['count']} recipients {done}" if "id" in one else what)
+            what = mail_text.counted(reply["count"], "recipient")
+            which = mail_text.counted(reply["items"], "message")
+            print(f"{one['id']}: {what} {done}" if "id" in one else f"{what} of {which} {done}")
     return EX_OK
 
 

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(_HEAD)
             count, octets = count + 1, octets + item["size"]
             print("\n".join(_entry(item, limit, now)))
-        print(f"{count} message{'s' * (count != 1)}, {mail_text.size(octets)}" if count else "The queue is empty.")
+        print(f"{mail_text.counted(count, 'message')}, {mail_text.size(octets)}" if count else "The queue is empty.")
     return EX_OK
 
 
@@ -54,7 +54,7 @@ def _pages(connection: Connection, done: bool) -> Iterator[dict[str, Any]]:
 def _entry(item: dict[str, Any], limit: int, now: float) -> Iterator[str]:
     accepted, size = mail_text.time(item["accepted_at"]), mail_text.size(item["size"])
     yield f"{item['id']:15}  {accepted:19}  {size:>9}  {item['attempts']:>5}  {_next(item, now)}"
-    rest = item["recipients"] - len(item["some"])
+    rest = (item["states"].get("waiting") or item["recipients"]) - len(item["some"])
     more = f" and {rest} more" if rest else ""
     who = f"<{item['sender']}> -> {', '.join(item['some'])}{more}"
     yield from mail_text.lines(who, indent=_INDENT, limit=limit)

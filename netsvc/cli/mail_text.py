@@ -58,6 +58,11 @@ def span(seconds: float) -> str:
     return " ".join(one for one in parts[:2] if not one.startswith("0"))
 
 
+def counted(number: int, what: str) -> str:
+    """How many there are: ``1 message``, ``2 messages``."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def size(octets: int) -> str:
     """Octets, in a unit that keeps the number short."""
     number, unit = float(octets), "B"

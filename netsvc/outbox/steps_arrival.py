@@ -147,7 +147,7 @@ class Arrival(Tracking, abc.ABC):
         )
         reasons = dict(rows)
         return {
-            one: f"the address is suppressed: {reasons[one.casefold()]}"
+            one: ": ".join(filter(None, ("the address is suppressed", reasons[one.casefold()])))
             for one in addresses
             if one.casefold() in reasons
         }

@@ -181,7 +181,7 @@ class Sending(CommandCase):
         """What cannot be a message is refused in one line with 65, before any service is asked."""
         for words, reason in (
             (("--from", "a@x"), "there is no recipient"),
-            (("--from", "a@x", "--to", "nobody"), "has no domain"),
+            (("--from", "a@x", "--to", "no body"), "no valid part"),
             (("--from", "a@x, b@x", "--to", "c@x"), "from one address"),
             (("--from", "a@x", "--to", "b@x", "--subject", "a\nBcc: c@x"), "line end"),
             (("--from", "a@x", "--to", "b@x", "--header", "nonsense"), "is not 'NAME: TEXT'"),
@@ -345,6 +345,8 @@ class Asking(CommandCase):
     def test_queue(self) -> None:
         """The queue is a table with each message's reason, safe for a terminal."""
         leased = {**self.item, "state": "leased", "next_at": None, "last": "", "recipients": 3, "accepted_at": 1e300}
+        leased["states"] = {"waiting": 2, "removed": 1}
+        leased["some"] = ["b@x", "c@x"]
         done = {**self.item, "state": "done", "next_at": None, "states": {"bounced": 1, "delivered": 3}}
         service = self.serve({"ok": True, "items": [self.item, leased, done], "more": False})
         status, out, _ = self.run_mail("queue", "--all")
@@ -352,6 +354,7 @@ class Asking(CommandCase):
         self.assertTrue(service.asked[0][0]["done"])
         self.assertIn("  in 4m\n", out)
         self.assertEqual([line for line in out.splitlines() if len(line) > 80], [])
+        self.assertIn("<a@x> -> b@x, c@x\n", out)
         for words in ("2.0 KiB", "<a@x> -> b@x, c@x, d\\x1b@x and 1 more", "451 4.7.1 greylisted", "in delivery"):
             self.assertIn(words, out)
         self.assertIn("bounced, delivered", out)
@@ -455,7 +458,7 @@ class Asking(CommandCase):
         self.assertEqual(
             json.loads(self.run_mail("requeue", ID, "--json")[1]), {"id": ID, "messages": 1, "recipients": 2}
         )
-        self.assertEqual(self.run_mail("hold", "--domain", "x")[1], "2 recipients of 1 messages held\n")
+        self.assertEqual(self.run_mail("hold", "--domain", "x")[1], "2 recipients of 1 message held\n")
         self.run_mail("release", "--all")
         self.run_mail("flush", ID)
         self.assertEqual(

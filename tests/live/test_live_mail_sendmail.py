@@ -265,7 +265,7 @@ class Programs(SynchronousTestCase):
         self.assertIn("2 recipients", mail("hold", queue_id))
         self.assertEqual(json.loads(mail("queue", "--json"))["state"], "held")
         self.assertIn(f"{queue_id}! ", self.run_program(SENDMAIL, "-bp").decode())
-        self.assertIn("1 recipients of 1 messages released", mail("release", "--domain", "x.example"))
+        self.assertIn("1 recipient of 1 message released", mail("release", "--domain", "x.example"))
         self.run_program(SENDMAIL, f"-qI{queue_id}")
         self.assertIn("flushed by uid:", mail("log", queue_id))
         wait_until(lambda: "1 recipients" in mail("delete", "--domain", "x.example"))

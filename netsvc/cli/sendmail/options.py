@@ -15,6 +15,7 @@ _VALUED = frozenset("ABCDLOXehp")  # ignored with their values
 _MODES = {"m": "deliver", "s": "smtp", "p": "queue", "v": "verify", "i": "aliases"}
 _NAMES = {"mailq": "queue", "newaliases": "aliases"}  # argv[0], as sendmail(8) has it
 _NOTIFY = frozenset({"success", "failure", "delay"})  # RFC 3461 4.1; or never, alone
+EXAMPLE = "printf 'To: ann@example.com\\nSubject: hello\\n\\ntext\\n' | netsvc-sendmail -t"
 MAX_ENVID = 100  # characters, RFC 3461 4.4
 
 
@@ -63,6 +64,8 @@ class _Words:
             word = self._words.pop()
             if word == "--":
                 return None
+            if word.startswith("--"):
+                raise UsageError(f"there is no option {word}; the flags are those of sendmail(8), as in: {EXAMPLE}")
             self._rest = word[1:]
         letter, self._rest = self._rest[0], self._rest[1:]
         return letter

@@ -20,7 +20,7 @@ from mimetypes import MimeTypes
 from typing import NamedTuple
 
 from netsvc.services.smtp_client.domains import a_labels
-from netsvc.services.smtp_client.submission_wire import Refusal, check_address
+from netsvc.services.smtp_client.submission_wire import Refusal, check_address, check_name
 
 MAX_PLAIN_LINE = 900  # characters of text that is not encoded: below the 998 of RFC 5322 2.1.1
 LINE = 78  # characters of a header line, RFC 5322 2.1.1
@@ -56,7 +56,8 @@ class Mailbox(NamedTuple):
     """One address with the name that is shown.
 
     :param name: in any script; may be empty.
-    :param address: ``local@domain``; the domain is ASCII (an IDN is in its A-label form).
+    :param address: ``local@domain``; the domain is ASCII (an IDN is in its A-label form). Or a name that ``origin`` or
+        ``aliases`` complete.
     """
 
     name: str
@@ -106,13 +107,16 @@ class Draft(NamedTuple):
 
 
 def parse_mailboxes(text: str) -> tuple[Mailbox, ...]:
-    """Read ``a@x``, ``Name <a@x>``, and several of them with commas between.
+    """Read ``a@x``, ``Name <a@x>``, and several of them with commas between; or one name without a domain, alone.
 
+    In a list such a name would rather be the half of ``Doe, Ann <ann@x>``, which needs quotes.
     Not by email.utils: it makes two recipients of ``boss@x <me@x>``, or none, depending on the version of Python.
 
     :raises Refusal: it is not that, or an address is not valid.
     """
     _one_line(text, "the address")
+    if "@" not in text and _ATOMS.fullmatch(text.strip()):
+        return (Mailbox("", check_name(text.strip())),)
     found = tuple(_mailbox(tokens, text) for tokens in _between_commas(text))
     if not found:
         raise _no_address(text)
@@ -170,9 +174,10 @@ def build(draft: Draft, *, now: datetime) -> Built:
     if not recipients:
         raise Refusal("5.5.4", "there is no recipient")
     sender = draft.sender.address
+    host = sender.rpartition("@")[2] if "@" in sender else "localhost"
     lines = [
         ("Date", [format_datetime(now)]),
-        ("Message-ID", [f"<{secrets.token_hex(12)}@{sender.rpartition('@')[2] or 'localhost'}>"]),
+        ("Message-ID", [f"<{secrets.token_hex(12)}@{host}>"]),
         ("From", _mailboxes([draft.sender])),
     ]
     for name, mailboxes in (("To", draft.to), ("Cc", draft.cc)):
@@ -286,7 +291,7 @@ def _ascii_domain(address: str) -> str:
 def _mailboxes(mailboxes: Sequence[Mailbox]) -> list[str]:
     words: list[str] = []
     for number, (name, address) in enumerate(mailboxes):
-        check_address(address)
+        check_name(address)
         comma = "," if number < len(mailboxes) - 1 else ""
         words += [*_phrase(name), f"<{address}>{comma}"] if name else [address + comma]
     return words

@@ -156,6 +156,7 @@ class Delivering(SendmailCase):
             (("-f", "a, b", "c"), b"\n", "-f has one address"),
             (("a@\x1bé",), b"\n", "is not a domain"),
             (("-Z", "a"), b"\n", "there is no option -Z"),
+            (("--help",), b"", "the flags are those of sendmail(8), as in: printf 'To: "),
         ):
             status, out, err = self.run_sendmail(*words, stdin=stdin)
             self.assertEqual((status, out, err.count("\n")), (EX_USAGE, "", 1), words)

@@ -158,6 +158,13 @@ class Mailboxes(SynchronousTestCase):
             (Mailbox("汤众", "a@example.com"), Mailbox("Doe, J", "b@x"), Mailbox("", "c@x")),
         )
 
+    def test_name(self) -> None:
+        """A name without a domain may stand alone: aliases or the origin complete it."""
+        self.assertEqual(parse_mailboxes(" root "), (Mailbox("", "root"),))
+        content = build(Draft(parse_mailboxes("cron")[0], to=parse_mailboxes("root")), now=NOW).content
+        self.assertIn(b"\r\nFrom: cron\r\nTo: root\r\n", content)
+        self.assertRegex(content, rb"Message-ID: <[0-9a-f]+@localhost>\r\n")
+
     def test_idn(self) -> None:
         """An international domain becomes its A-label form."""
         self.assertEqual(parse_mailboxes("x@例子.公司")[0].address, "x@xn--fsqu00a.xn--55qx5d")
@@ -185,7 +192,9 @@ class Mailboxes(SynchronousTestCase):
         """What is no address is refused."""
         for text in (
             "",
-            "root",
+            "root, a@x",
+            "Doe, Ann <a@x>",
+            "<root>",
             "a@",
             "<>",
             "a b",
