@@ -20,7 +20,8 @@ from netsvc.services.smtp_client.routing.places import MAILDIR
 from netsvc.services.smtp_client.way import Way
 
 IDLE = 300.0  # seconds without an attempt after which agents end
-AGAIN = 60.0  # seconds until another is tried when one did not start
+AGAIN = 60.0  # seconds until another is tried when one did not start; doubled each time
+LONGEST = 3600.0  # seconds that this becomes
 BUSY = 4  # attempts that an agent has before another one is started
 
 log = Logger()
@@ -41,6 +42,7 @@ class Agents:
         self._way = way
         self._agents: list[Agent] = []
         self._not_before = 0.0
+        self._pause = AGAIN
         self._notified: dict[tuple[str, int], Collection[str]] = {}
         self._made = False  # an attempt, since the last look
         self._look = LoopingCall(self._retire)
@@ -97,7 +99,8 @@ class Agents:
         return agent
 
     def _cannot(self, reason: str) -> None:
-        self._not_before = self._runtime.reactor.seconds() + AGAIN
+        self._not_before = self._runtime.reactor.seconds() + self._pause
+        self._pause = min(2 * self._pause, LONGEST)
         log.error(
             "{queue}: no delivery agent can be started, the daemon makes the attempts itself: {reason}",
             event="agent-not-started",
@@ -106,6 +109,8 @@ class Agents:
         )
 
     def _lost(self, agent: Agent) -> None:
+        if agent.ready:
+            self._pause = AGAIN
         if agent in self._agents:
             self._agents.remove(agent)
             if not agent.ready:

@@ -94,15 +94,16 @@ class Choosing(SynchronousTestCase):
         self.assertEqual([one.busy for one in FakeAgent.made], [6, 6])
 
     def test_none_to_be_had(self) -> None:
-        """While no agent can be started the daemon makes the attempts; another is tried after a time."""
+        """While no agent can be started the daemon makes the attempts; another is tried after a time that doubles."""
         agents = self.agents()
         with mock.patch.object(module, "Agent", side_effect=OSError(12, "Cannot allocate memory")) as made:
-            for _ in range(3):
+            for seconds in (0, AGAIN - 1, 1, AGAIN, AGAIN):
+                self.runtime.reactor.advance(seconds)
                 self.successResultOf(agents(lease(), b"x"))
-            self.assertEqual((len(self.way.went), made.call_count), (3, 1))
-        self.runtime.reactor.advance(AGAIN)
+            self.assertEqual((len(self.way.went), made.call_count), (5, 3))
+        self.runtime.reactor.advance(4 * AGAIN)
         agents(lease(), b"x")
-        self.assertEqual((len(self.way.went), len(FakeAgent.made)), (3, 1))
+        self.assertEqual((len(self.way.went), len(FakeAgent.made)), (5, 1))
 
     def test_ended_before_it_was_ready(self) -> None:
         """What such an agent was asked for, the daemon does."""
