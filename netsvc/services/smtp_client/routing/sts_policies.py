@@ -160,7 +160,16 @@ class StsPolicies:
 
 
 def save(path: Path, kept: dict[str, Kept]) -> None:
-    """Replace the file by one with these. OSError: it could not be written, and the old one stands."""
+    """Replace the file by one with these, and with what others have put there meanwhile: delivery agents keep it, too.
+
+    :raises OSError: it could not be written, and the old one stands.
+    """
+    there = load(path)
+    newest = {
+        domain: one if domain not in there or there[domain].fetched <= one.fetched else there[domain]
+        for domain, one in kept.items()
+    }
+    others = {domain: one for domain, one in there.items() if domain not in kept}
     found = {
         domain: {
             "id": one.id,
@@ -169,7 +178,7 @@ def save(path: Path, kept: dict[str, Kept]) -> None:
             "max_age": one.policy.max_age,
             "mx": one.policy.patterns,
         }
-        for domain, one in kept.items()
+        for domain, one in list({**others, **newest}.items())[-MAX_DOMAINS:]
     }
     partial = path.with_name(f"{path.name}.{os.getpid()}.new")  # delivery agents write it as well
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.services.smtp_client.routing.mta_sts import MAX_AGE, BadPolicy, Policy, policy_id, read_policy
 from netsvc.services.smtp_client.routing.sts_fetch import FetchError
-from netsvc.services.smtp_client.routing.sts_policies import StsPolicies, load
+from netsvc.services.smtp_client.routing.sts_policies import Kept, StsPolicies, load, save
 from tests.services.smtp_client.certs import Issued, authority, self_signed, server
 from tests.services.smtp_client.routing.authority import Authority
 from tests.services.smtp_client.routing.names import FAILED, Names, found, now
@@ -227,6 +227,23 @@ class Keeping(SynchronousTestCase):
         self.assertEqual(now(self.make().policy("a.example")), read_policy(POLICY))
         self.assertEqual([one.name for one in self.path.parent.iterdir()], ["mta-sts.json"])
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+
+    def test_two_keep_it(self) -> None:
+        """What one process has fetched is not lost when another, which does not know it, writes the file."""
+        one, other = self.make(POLICY), self.make(POLICY.replace(b"enforce", b"testing"), POLICY)
+        self.publish("1")
+        self.names.txt_answers["_mta-sts.b.example"] = found("v=STSv1; id=1;")
+        now(other.policy("c.example"))  # the file is read
+        now(one.policy("a.example"))
+        now(other.policy("b.example"))
+        modes = {domain: kept.policy.mode for domain, kept in load(self.path).items()}
+        self.assertEqual(modes, {"a.example": "enforce", "b.example": "testing"})
+        self.clock.advance(10)
+        self.publish("2")
+        now(other.policy("a.example"))
+        self.assertEqual(load(self.path)["a.example"].id, "2")
+        save(self.path, {"a.example": Kept("1", 1e9, read_policy(POLICY))})
+        self.assertEqual(load(self.path)["a.example"].id, "2")
 
     def test_damaged(self) -> None:
         """Of a damaged file what can be read counts, and nothing raises."""
