@@ -73,7 +73,7 @@ def _netsvc(count: int, page: Result, due: Result, memory: Result, whole: Result
             peer = contestants.netsvc(sink.port, queue=queue)
             stack.callback(peer.stop)
             large, small = (_pages(peer.directory / "state" / "mail.sock", lines) for lines in (PAGE, SMALL_PAGE))
-            passed = median(through(peer, sink, LOAD, PASSING)[0] for _ in range(TIMES))
+            passed = median(through(peer, sink, LOAD, PASSING).rate for _ in range(TIMES))
             found[waiting] = peer.server.proportional() / MIB, passed
             if waiting:
                 page.add("netsvc", _worst(large))

@@ -46,9 +46,10 @@ def hand_in(peer: Running, load: Load, count: int) -> float:
     return count / (time.monotonic() - began)
 
 
-def await_delivery(name: str, sink: Sink, wanted: int) -> None:
+def await_delivery(name: str, sink: Sink, wanted: int, *, whole: bool = True) -> None:
     """Return once the sink has mail for so many recipients since its start.
 
+    :param whole: no more shall come.
     :raises TimeoutError: it does not come.
     :raises RuntimeError: there is more than was handed in.
     """
@@ -57,16 +58,36 @@ def await_delivery(name: str, sink: Sink, wanted: int) -> None:
         if time.monotonic() - began > PATIENCE + (wanted - before) / 10:
             raise TimeoutError(f"{name}: {wanted - there} of {wanted - before} did not come to the sink")
         time.sleep(LOOK)
-    if there > wanted:
+    if whole and there > wanted:
         raise RuntimeError(f"{name}: the sink has mail for {there - wanted} recipients too many")
 
 
-def through(peer: Running, sink: Sink, load: Load, count: int) -> tuple[float, float]:
-    """Messages a second: through to the sink, and taken in."""
-    wanted, began = sink.delivered() + count * load.recipients, time.monotonic()
+@dataclass(frozen=True)
+class Passed:
+    """How messages came through.
+
+    :param rate: each second, from the first octet until the last was at the sink, of those that count.
+    :param taken: the same until the last was taken in.
+    :param seconds: until all were at the sink.
+    """
+
+    rate: float
+    taken: float
+    seconds: float
+
+
+def through(peer: Running, sink: Sink, load: Load, count: int, share: float = 1.0) -> Passed:
+    """Hand messages in and wait for all of them.
+
+    :param share: of them that the rate is of.
+    """
+    before, began = sink.delivered(), time.monotonic()
     taken = hand_in(peer, load, count)
-    await_delivery(peer.name, sink, wanted)
-    return count / (time.monotonic() - began), taken
+    counting = int(count * share)
+    await_delivery(peer.name, sink, before + counting * load.recipients, whole=share == 1)
+    rate = counting / (time.monotonic() - began)
+    await_delivery(peer.name, sink, before + count * load.recipients)
+    return Passed(rate, taken, time.monotonic() - began)
 
 
 def acceptance(peer: Running, sink: Sink, load: Load, count: int) -> float:
