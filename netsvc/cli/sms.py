@@ -185,7 +185,11 @@ def _show(arguments: argparse.Namespace) -> int:
     if item["next_at"] is not None:
         lines.append(f"next try   {_time(item['next_at'])}, after {item['attempts']} attempts")
     lines += [f"{name:11}{item[name]}" for name in ("key", "template") if item[name]]
-    lines += [f"number     {one['address']}: {one['state']} {_reason(one)}" for one in item["targets"]]
+    for one in item["targets"]:
+        lines.append(f"number     {one['address']}: {one['state']} {_reason(one)}")
+        if one["receipt"]:
+            receipt = one["receipt"]
+            lines.append(f"receipt    {one['address']}: {receipt['result']}, {_time(receipt['at'])} {receipt['text']}")
     lines += [
         f"ledger     {_time(one['at'])} {one['target']}: {one['result']} {_reason(one)}" for one in item["ledger"]
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 
 from netsvc.config.secrets import Secret
@@ -34,6 +34,7 @@ _RESULTS: dict[str, Result] = {
     "ambiguous": "ambiguous",
 }
 STOPPED = "the daemon stopped before its turn"
+MAX_PAUSE = 3600.0  # seconds that the whole gateway is left alone at most; what it asked that for waits itself as asked
 
 
 def zone(name: str) -> tzinfo | None:
@@ -53,6 +54,7 @@ class Account:
     sender: str = ""
     numbering: Numbering = field(factory=Numbering)
     zone: tzinfo | None = UTC
+    receipt_url: Secret | None = None
 
 
 @define
@@ -60,6 +62,8 @@ class Courier:
     """Delivers to one gateway: the deliver function of the runner.
 
     :param reactor: connects, and is the clock of pauses.
+    :param tracks: whether the gateway's names for messages are remembered, for its receipts.
+    :param poll_interval: seconds until it is asked for one; None: it is not asked.
     :param now: wall clock, seconds.
     :param random: as random.SystemRandom.
     """
@@ -69,6 +73,8 @@ class Courier:
     phases: Phases
     reactor: Any
     trust_roots: Path | None = None
+    tracks: bool = False
+    poll_interval: float | None = None
     now: Callable[[], float] = time.time
     random: random.Random = field(factory=random.SystemRandom)
     _free_at: float = field(init=False, default=0.0)  # by the reactor's clock: a gateway asked for a pause until then
@@ -88,7 +94,11 @@ class Courier:
 
     def leave_alone(self, seconds: float) -> None:
         """The gateway asked for a pause."""
-        self._free_at = max(self._free_at, self.reactor.seconds() + seconds)
+        self._free_at = max(self._free_at, self.reactor.seconds() + min(seconds, MAX_PAUSE))
+
+    def question(self, name: str) -> Values:
+        """What the fields stand for in a question about a message, by the gateway's name for it."""
+        return self.values(TextMessage((), ""), "", name)
 
     def values(self, message: TextMessage, number: str, name: str) -> Values:
         """What the fields stand for.
@@ -107,6 +117,7 @@ class Courier:
             account=self.account.name,
             password=self.account.password,
             signing_key=self.account.signing_key,
+            receipt_url=self.account.receipt_url,
         )
 
     def exchange(self) -> Exchange:
@@ -122,6 +133,7 @@ class _Attempt:
         self._exchange: Exchange | None = None
         self._rest = ""  # why the numbers that are left have to wait
         self._unreachable = False
+        self._not_before: float | None = None  # when the gateway wants to hear of these numbers again
 
     def start(self) -> Deferred[Iterable[Outcome]]:
         done: Deferred[Iterable[Outcome]] = Deferred(lambda _: self._stop())
@@ -142,8 +154,9 @@ class _Attempt:
         for target in self._lease.targets:
             if not self._rest and (pause := self._courier.pause()):
                 self._rest = f"the gateway asked for a pause; {pause:.0f} s are left"
+                self._not_before = self._courier.now() + pause
             if self._rest:
-                outcomes.append(self._outcome(target, "retry", self._rest))
+                outcomes.append(evolve(self._outcome(target, "retry", self._rest), not_before=self._not_before))
             else:
                 outcomes.append(await self._one(message, target))
         return tuple(outcomes)
@@ -168,7 +181,15 @@ class _Attempt:
         if verdict.pause is not None and verdict.meaning != "sent":
             self._courier.leave_alone(verdict.pause)
         spellings = (number, number.removeprefix("+"), values.national)
-        return self._outcome(target, _RESULTS[verdict.meaning], _words(verdict, reply, spellings, message.text), reply)
+        words = _words(verdict, reply, spellings, message.text)
+        outcome = self._outcome(target, _RESULTS[verdict.meaning], words, reply)
+        now, courier = self._courier.now(), self._courier
+        if verdict.meaning == "sent" and courier.tracks:
+            ask_at = None if courier.poll_interval is None else now + courier.poll_interval
+            return evolve(outcome, reference=verdict.message_id or values.id, ask_at=ask_at)
+        if verdict.meaning != "sent" and verdict.pause is not None:
+            return evolve(outcome, not_before=now + verdict.pause)
+        return outcome
 
     async def _exchanged(self, request: Request) -> Reply:
         self._exchange = self._courier.exchange()

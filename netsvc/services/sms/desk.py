@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from attrs import field, frozen
+from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from netsvc.interfaces import IMetrics
 from netsvc.net.unix_peer import UnixPeer
-from netsvc.outbox.model import KeyConflictError, NoSuchItemError, OutboxError, StoreFullError, Submission
+from netsvc.outbox.model import (
+    DamagedError,
+    KeyConflictError,
+    NoSuchItemError,
+    OutboxError,
+    StoreFullError,
+    Submission,
+    make_queue_id,
+)
 from netsvc.outbox.runner import Runner
 from netsvc.services.sms import queries
 from netsvc.services.sms.limits import Limits
+from netsvc.services.sms.marks import Marks
 from netsvc.services.sms.message import TextMessage
 from netsvc.services.sms.numbers import NumberError, Numbering, labels
 from netsvc.services.sms.segments import Segments, cut
 from netsvc.services.sms.wire import Query, Refusal, Send, refused
 
+PAGE = 1000  # items of the records that are read at once
 REMEMBERED_KEYS = 10_000  # of messages that were counted: a repetition is not counted again
 
 
@@ -48,13 +59,28 @@ class Desk:
 
     :param runner: the outbox.
     :param reactor: the clock of the limits.
+    :param marks: by which numbers and messages are known again; asked for once the service has started.
+    :param now: wall clock, seconds.
     """
 
-    def __init__(self, runner: Runner, rules: Rules, limits: Limits, reactor: IReactorTime, metrics: IMetrics) -> None:
+    def __init__(  # noqa: PLR0917
+        self,
+        runner: Runner,
+        rules: Rules,
+        limits: Limits,
+        reactor: IReactorTime,
+        metrics: IMetrics,
+        marks: Callable[[], Marks],
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._runner = runner
         self._rules = rules
         self._limits = limits
         self._reactor: Any = reactor
+        self._marks = marks
+        self._now = now
+        self._recalling = DeferredLock()
+        self._has_recalled = not limits.reach
         self._counted: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._log = Logger(namespace=__name__)
         self._refusals = metrics.counter("sms_submissions_refused", "Messages that were not taken.", ("queue", "code"))
@@ -70,7 +96,7 @@ class Desk:
             return self.refuse(refusal, peer)
         except KeyConflictError as error:
             return self.refuse(Refusal("5.5.4", str(error)), peer)
-        except NoSuchItemError as error:
+        except (NoSuchItemError, DamagedError) as error:
             return refused(Refusal("5.0.0", str(error)))
         except StoreFullError as error:
             return self.refuse(Refusal("4.3.1", str(error)), peer)
@@ -112,10 +138,18 @@ class Desk:
     async def _take(self, request: Send, peer: UnixPeer) -> dict[str, Any]:
         numbers, segments = self._checked(request)
         content = TextMessage(numbers, request.text).encode()
+        marks = self._marks()
+        await self._recall()
+        counted = tuple(map(marks.of_number, numbers)) if self._limits.by_number else numbers
+        meta = {"pid": str(peer.pid), "template": request.template, "segments": str(len(segments.parts))}
+        if request.key is not None:
+            meta["content"] = marks.of_content(content)
+        if self._limits.by_number:
+            meta["numbers"] = " ".join(counted)
         marker = (str(peer), request.key) if request.key is not None else None
         is_counted = marker is None or marker not in self._counted
         if is_counted:
-            self._count(numbers, request.template)
+            self._count(counted, request.template)
         try:
             accepted = await self._runner.accept(
                 Submission(
@@ -125,19 +159,19 @@ class Desk:
                     content=content,
                     destinations=(self._rules.destination,) * len(numbers),
                     key=request.key,
-                    meta={"pid": str(peer.pid), "template": request.template, "segments": str(len(segments.parts))},
+                    meta=meta,
                 )
             )
         except BaseException:
             if is_counted:
-                self._limits.take_back(numbers, request.template)
+                self._limits.take_back(counted, request.template)
             raise
         if accepted.repeated and is_counted:
-            self._limits.take_back(numbers, request.template)
+            self._limits.take_back(counted, request.template)
         if accepted.repeated:
             # The outbox compares the targets, which are masked: other numbers and other texts may look the same.
             summary, _ = await self._runner.store.show(accepted.queue_id)
-            if summary.item.sha256 != hashlib.sha256(content).hexdigest():
+            if marks.differs(summary.item.meta.get("content", ""), content):
                 raise Refusal("5.5.4", "this key was used before, for another message")
         else:
             self._segments.inc(len(segments.parts) * len(numbers), queue=self._runner.queue)
@@ -170,6 +204,39 @@ class Desk:
                 raise Refusal("5.7.1", f"so many numbers at once are more than {name} ever allows")
             raise Refusal("4.7.1", f"{name} is reached; again in {math.ceil(wait)} s")
 
+    async def _recall(self) -> None:
+        """Fill the limits from the records, once: a restart does not make them anew.
+
+        :raises OutboxError: the records cannot be read; the next message tries again.
+        """
+        if self._has_recalled:
+            return
+        await self._recalling.acquire()
+        try:
+            if not self._has_recalled:
+                await self._read_records()
+        finally:
+            self._recalling.release()
+
+    async def _read_records(self) -> None:
+        now, clock = self._now(), self._reactor.seconds()
+        past: list[tuple[float, tuple[str, ...], str, int]] = []
+        after = make_queue_id(now - self._limits.reach, lambda: 0.0)  # ids are in the order of time
+        while True:
+            page = await self._runner.store.listing(after, PAGE, None, True)
+            for summary in page:
+                meta, age = summary.item.meta, max(0.0, now - summary.item.accepted_at)
+                numbers = tuple(meta.get("numbers", "").split())
+                past.append((clock - age, numbers, meta.get("template", ""), len(summary.targets)))
+                if summary.item.key is not None:
+                    self._remember((summary.item.submitter, summary.item.key))
+            if len(page) < PAGE:
+                break
+            after = page[-1].item.queue_id
+        for at, numbers, template, count in sorted(past):
+            self._limits.recall(numbers, template, count, at)
+        self._has_recalled = True
+
     def _remember(self, marker: tuple[str, str]) -> None:
         self._counted[marker] = None
         if len(self._counted) > REMEMBERED_KEYS:
@@ -189,7 +256,7 @@ class Desk:
             return {"ok": True, "item": queries.whole(summary, attempts)}
         if not is_operator:
             raise Refusal("5.7.1", f"only the daemon's user and root may {query.command}")
-        now = time.time()
+        now = self._now()
         if query.command == "remove":
             count = await store.remove(query.id, str(peer), now)
         else:

@@ -1,6 +1,6 @@
 """How many messages may go, to one number, of one template, in all: sliding windows in memory. No I/O.
 
-They begin anew with the daemon.
+When the daemon starts they are filled from the records: see :mod:`netsvc.services.sms.desk`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ class Windows:
         self._longest = max((one.period for one in rates), default=0.0)
         self._times: dict[str, deque[float]] = {}
         self._sweep_at = SWEEP
+
+    @property
+    def reach(self) -> float:
+        """Seconds that are remembered; 0 when there is no rate."""
+        return self._longest
 
     def wait(self, key: str, count: int, now: float) -> float:
         """Seconds until so many more may go; 0 when they may now, infinity when they never may at once."""
@@ -93,6 +98,29 @@ class Limits:
             self._template.add(template, len(each), now)
         self._total.add("", len(each), now)
         return None
+
+    @property
+    def reach(self) -> float:
+        """Seconds that the windows reach back; 0 when there is no limit."""
+        return max(self._number.reach, self._template.reach, self._total.reach)
+
+    @property
+    def by_number(self) -> bool:
+        """Whether numbers are told apart."""
+        return self._number.reach > 0
+
+    def recall(self, numbers: Iterable[str], template: str, count: int, at: float) -> None:
+        """Count a message of the past; the oldest first, before any is taken.
+
+        :param numbers: as far as they are known.
+        :param count: how many they are.
+        :param at: by the clock of `take`.
+        """
+        for one in numbers:
+            self._number.add(one, 1, at)
+        if template:
+            self._template.add(template, count, at)
+        self._total.add("", count, at)
 
     def take_back(self, numbers: Iterable[str], template: str) -> None:
         """A message that was counted was not taken after all."""

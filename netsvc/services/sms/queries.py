@@ -11,6 +11,7 @@ import attrs
 from netsvc.outbox.model import Attempt, Audit, Summary
 
 SHOWN_TARGETS = 3  # numbers in a listing's line; show has all
+RECEIPT = "receipt-"  # what the results of such lines of the ledger begin with
 SHOWN_ATTEMPTS = 1000  # lines of a ledger, the newest
 
 
@@ -28,12 +29,21 @@ def line(summary: Summary) -> dict[str, Any]:
 
 def whole(summary: Summary, attempts: Iterable[Attempt]) -> dict[str, Any]:
     """All that is known of an item. Not the digest of its content: a short code could be guessed from it."""
+    ledger = tuple(attempts)
+    receipts = {one.target: one for one in ledger if one.result.startswith(RECEIPT)}  # the last of each
     return {
         **_item(summary),
         "key": summary.item.key,
-        "targets": [attrs.asdict(one) for one in summary.targets],
-        "ledger": [attrs.asdict(one) for one in tuple(attempts)[-SHOWN_ATTEMPTS:]],
+        "targets": [{**attrs.asdict(one), "receipt": _receipt(receipts.get(one.address))} for one in summary.targets],
+        "ledger": [attrs.asdict(one) for one in ledger[-SHOWN_ATTEMPTS:]],
     }
+
+
+def _receipt(told: Attempt | None) -> dict[str, Any] | None:
+    """What the gateway told of a number after it had taken the message; None while it told nothing."""
+    if told is None:
+        return None
+    return {"result": told.result.removeprefix(RECEIPT), "at": told.at, "text": told.text}
 
 
 def books(audit: Audit) -> dict[str, Any]:

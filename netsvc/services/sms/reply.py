@@ -26,7 +26,6 @@ Meaning = Literal["sent", "retry", "permanent", "ambiguous"]
 MEANINGS = ("sent", "retry", "permanent", "ambiguous")
 OPERATORS = ("==", "!=", "in", "matches", "exists")
 MAX_WORDS = 200  # characters of a gateway's explanation that are kept
-MAX_PAUSE = 3600.0  # seconds; a longer Retry-After is cut to it
 
 # Statuses after which nothing was taken and another time may be better: RFC 9110 15.5.1-15.5.9, RFC 6585 4. Those about
 # credentials and payment are mended by a person, while the message waits.
@@ -274,7 +273,7 @@ def judge(rules: Rules, reply: Reply) -> Verdict:
         code=code,
         message_id=rules.message_id.first(reply) if rules.message_id else "",
         words=(rules.reason.first(reply) if rules.reason else "")[:MAX_WORDS],
-        pause=None if reply.retry_after is None else min(max(reply.retry_after, 0.0), MAX_PAUSE),
+        pause=None if reply.retry_after is None else max(reply.retry_after, 0.0),
     )
 
 

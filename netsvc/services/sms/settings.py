@@ -2,127 +2,32 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import attrs
-from attrs import frozen
+from attrs import evolve, frozen
 
 from netsvc.config import values
 from netsvc.config.options import Context, ValueType, option
 from netsvc.config.secrets import Secret, secret
 from netsvc.config.values import Rate
-from netsvc.errors import BadValue
 from netsvc.outbox.settings import DatabaseSettings, database_faults
-from netsvc.services.sms.gateway import Entry, Gateway, check_url, parse_entries
+from netsvc.services.sms.gateway import Entry, Gateway
 from netsvc.services.sms.numbers import Numbering
+from netsvc.services.sms.option_types import codes, condition, digits, entries, rates, reply_path, url
 from netsvc.services.sms.presets import PRESETS
-from netsvc.services.sms.reply import (
-    MEANINGS,
-    Condition,
-    Meaning,
-    Rules,
-    parse_codes,
-    parse_condition,
-    parse_path,
-)
-from netsvc.services.sms.reply import (
-    Path as ReplyPath,
-)
-from netsvc.services.sms.template import Template, parse_template
-
-T = TypeVar("T")
+from netsvc.services.sms.receipts.meaning import ReceiptRules
+from netsvc.services.sms.receipts.settings import RECEIPT_PARTS, ReceiptSettings, is_here, receipt_faults
+from netsvc.services.sms.reply import Condition, Meaning, Rules
+from netsvc.services.sms.reply import Path as ReplyPath
+from netsvc.services.sms.template import Template
 
 KIND_WORD = "sms"
 MINUTE = 60.0
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 MAX_SOCKET_PATH = 107  # octets: sun_path has 108 with its NUL, unix(7)
-
-
-def _value(
-    name: str, bounds: str, parse: Callable[[str], T], *, show: Callable[[T], str] = str, multiline: bool = False
-) -> ValueType[T]:
-    return ValueType(name=name, bounds=bounds, parse=lambda text, _: parse(text), show=show, multiline=multiline)
-
-
-def url() -> ValueType[Template]:
-    """A template that is a URL; fields may stand in its path."""
-
-    def parse(text: str) -> Template:
-        template = parse_template(text)
-        wrong = check_url(template)
-        if wrong:
-            raise BadValue(wrong)
-        return template
-
-    return _value("url", "https: or http:, with fields in its path", parse)
-
-
-def _lines(entries: tuple[Entry, ...]) -> str:
-    return "\n".join(map(str, entries))
-
-
-def entries(*, headers: bool = False) -> ValueType[tuple[Entry, ...]]:
-    """Lines of ``NAME = TEMPLATE``."""
-    return _value(
-        "headers" if headers else "parameters",
-        "lines of NAME = TEMPLATE",
-        lambda text: parse_entries(text, headers=headers),
-        show=_lines,
-        multiline=True,
-    )
-
-
-def reply_path() -> ValueType[ReplyPath]:
-    """A place in a reply."""
-    return _value("path", "http, body, body /REGEX/ or $.NAME[*].NAME", parse_path)
-
-
-def condition() -> ValueType[Condition]:
-    """A condition on a reply."""
-    return _value("condition", "PATH == VALUE, or !=, in, matches, exists", parse_condition)
-
-
-def codes() -> ValueType[tuple[tuple[str, Meaning], ...]]:
-    """A table of codes."""
-
-    def show(table: tuple[tuple[str, Meaning], ...]) -> str:
-        return "\n".join(f"{code} -> {meaning}" for code, meaning in table)
-
-    return _value("codes", f"lines of CODE -> {' | '.join(MEANINGS)}", parse_codes, show=show, multiline=True)
-
-
-def digits(longest: int) -> ValueType[str]:
-    """Decimal digits; none at all is allowed."""
-
-    def parse(text: str) -> str:
-        text = "" if text == "none" else text
-        if len(text) > longest or not (text == "" or (text.isascii() and text.isdigit())):
-            raise BadValue(f"{text!r} is not {longest} digits at most")
-        return text
-
-    return _value("digits", f"none, or at most {longest} digits", parse, show=lambda text: text or "none")
-
-
-def rates() -> ValueType[tuple[Rate, ...]]:
-    """Several rates, each of which holds: ``1/m, 5/h, 10/d``."""
-    one = values.rate()
-
-    def parse(text: str) -> Rate:
-        found = one.parse(text, Context(Path("/")))
-        if found is None:
-            raise BadValue("'none' stands alone")
-        return found
-
-    several = values.items(parse, name="rates", bounds="none, or rates such as 1/m, 10/d")
-    return attrs.evolve(
-        several,
-        parse=lambda text, context: () if text == "none" else several.parse(text, context),
-        show=lambda found: ", ".join(map(str, found)) or "none",
-    )
 
 
 # What a preset can say: option -> its type.
@@ -138,11 +43,12 @@ _GATEWAY: Mapping[str, ValueType[Any]] = {
     "message_id": reply_path(),
     "reason": reply_path(),
     "codes": codes(),
+    **RECEIPT_PARTS,
 }
 
 
 @frozen(kw_only=True)
-class SmsSettings(DatabaseSettings):
+class SmsSettings(ReceiptSettings, DatabaseSettings):
     """Options of the text message service."""
 
     preset: str = option(
@@ -216,7 +122,7 @@ class SmsSettings(DatabaseSettings):
     )
     max_recipients: int = option(values.integer(1, 1000), default=100, help="Numbers of one message at most.")
     limit_per_number: tuple[Rate, ...] = option(
-        rates(), default=(), help="Messages to one number, as 1/m, 10/d; counted since the daemon started."
+        rates(), default=(), help="Messages to one number, as 1/m, 10/d; a restart does not make it anew."
     )
     limit_per_template: tuple[Rate, ...] = option(
         rates(), default=(), help="Messages of one --template, to all numbers together; counted likewise."
@@ -270,7 +176,7 @@ class SmsSettings(DatabaseSettings):
         wanted = {name for one in gateway.parameters if not one.optional for name in one.value.names()}
         if not self.sender and "sender" in wanted:
             yield "preset", "the gateway needs sender"
-        if not self.without_tls and gateway.url.source.startswith("http:") and not _is_here(gateway.host()):
+        if not self.without_tls and gateway.url.source.startswith("http:") and not is_here(gateway.host()):
             yield "url", "over http: passwords and texts would cross in clear; say without_tls = yes if they shall"
         if gateway.encoding == "json" and gateway.method == "GET":
             yield "method", "a GET has no body for JSON"
@@ -282,6 +188,9 @@ class SmsSettings(DatabaseSettings):
             yield "retry_longest", "it is shorter than retry_first"
         if self.socket is not None and len(bytes(self.socket)) > MAX_SOCKET_PATH:
             yield "socket", f"the path {str(self.socket)!r} is longer than {MAX_SOCKET_PATH} octets"
+        if "message_id" in names:
+            yield "parameters", "{message_id} is known when the gateway has answered, and not before"
+        yield from receipt_faults(self, {key: self._part(key) for key in RECEIPT_PARTS})
         yield from database_faults(self)
 
     def numbering(self) -> Numbering:
@@ -307,6 +216,43 @@ class SmsSettings(DatabaseSettings):
             ),
         )
 
+    def question(self) -> Gateway:
+        """How the gateway is asked what became of a message."""
+        method = self._part("poll_method") or "GET"
+        return evolve(
+            self.gateway(),
+            url=self._part("poll_url"),
+            method=method,
+            encoding="query" if method == "GET" else "form",
+            parameters=self._merged("poll_parameters"),
+            headers=(),
+        )
+
+    def receipt_rules(self, *, polled: bool) -> ReceiptRules:
+        """How receipts are read that come by themselves, or that are asked for."""
+        return ReceiptRules(
+            id=self._part("receipt_id") or reply_path().parse("http", Context(Path("/"))),
+            status=self._part("poll_status" if polled else "receipt_status"),
+            reason=self._part("poll_reason" if polled else "receipt_reason"),
+            table=tuple({**dict(self._preset("receipts") or ()), **dict(self.receipts)}.items()),
+        )
+
+    def signature(self) -> tuple[str, Secret | None]:
+        """How the gateway signs its receipts, and by which key."""
+        kind = self._part("receipt_signature") or "none"
+        return kind, self.password if kind == "twilio" else self.signing_key
+
+    def thanks(self) -> str:
+        """What the gateway wants to hear when it told of a receipt."""
+        return self._part("receipt_thanks") or "OK"
+
+    def full_receipt_url(self) -> Secret | None:
+        """Where the gateway tells of receipts, with the token."""
+        if not self.receipt_listen:
+            return None
+        token = f"/{self.receipt_token.reveal()}" if self.receipt_token else ""
+        return Secret("receipt_token", self.receipt_url + token)
+
     def _preset(self, key: str) -> Any:
         text = PRESETS[self.preset].get(key)
         return None if text is None else _GATEWAY[key].parse(text, Context(Path("/")))
@@ -317,13 +263,6 @@ class SmsSettings(DatabaseSettings):
     def _merged(self, key: str) -> tuple[Entry, ...]:
         both = (*(self._preset(key) or ()), *getattr(self, key))
         return tuple({one.name: one for one in both}.values())
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def socket_path(settings: SmsSettings, state_directory: Path, name: str) -> Path:
@@ -339,3 +278,8 @@ def queue_path(settings: SmsSettings, state_directory: Path, name: str) -> Path:
     if settings.queue_directory is not None:
         return settings.queue_directory
     return state_directory / "outbox" / name.replace(":", "-")
+
+
+def key_path(settings: SmsSettings, state_directory: Path, name: str) -> Path:
+    """Where the key is that makes numbers known again: beside the socket, and not in the queue."""
+    return socket_path(evolve(settings, socket=None), state_directory, name).with_suffix(".key")

@@ -10,6 +10,8 @@
     {hmac_sha256:KEY:T}                KEY is password or signing_key
     {base64:T} {hex_utf16:T}
     {alphabet:T:T}                     the first for GSM 7-bit, the second for UCS-2
+    {receipt_url} {receipts:T}         where receipts come, and T where they do; else nothing
+    {message_id}                       in a question about a message: the gateway's name for it
 
 {number} has its plus, {digits} has not, {national} has no country code either. {id} is the same at every attempt at one
 number. Time and random are the same wherever they stand in one request, so that a digest can cover them.
@@ -36,7 +38,10 @@ MAX_DEPTH = 8  # of fields in fields; digests of digests end earlier
 
 _NAME = re.compile(r"[a-z0-9_]+")
 _PATTERN = re.compile(r"(?:[^%]|%[YymdHMSfjzZaAbBepITF%])*")
-_PLAIN = ("text", "number", "digits", "national", "sender", "account", "password", "signing_key", "id")
+_PLAIN = (
+    *("text", "number", "digits", "national", "sender", "account", "password", "signing_key", "id"),
+    *("receipt_url", "message_id"),
+)
 _DIGESTS: dict[str, Callable[[bytes], str]] = {
     "md5": lambda octets: hashlib.md5(octets).hexdigest(),  # noqa: S324 - the gateways' choice
     "sha1": lambda octets: hashlib.sha1(octets).hexdigest(),  # noqa: S324 - as above
@@ -45,7 +50,7 @@ _DIGESTS: dict[str, Callable[[bytes], str]] = {
     "hex_utf16": lambda octets: octets.decode().encode("utf-16-be").hex(),
 }
 _KEYS = ("password", "signing_key")
-_NAMES = (*_PLAIN, "time", "random", *_DIGESTS, "hmac_sha256", "alphabet")
+_NAMES = (*_PLAIN, "time", "random", *_DIGESTS, "hmac_sha256", "alphabet", "receipts")
 
 
 @frozen(kw_only=True)
@@ -57,6 +62,8 @@ class Values:
     :param time: aware.
     :param random: MAX_RANDOM hexadecimal digits.
     :param gsm7: whether the text is sent in GSM 7-bit.
+    :param receipt_url: where the gateway tells what became of it, with the token; None: nowhere.
+    :param message_id: the gateway's name for it, when it is asked for.
     """
 
     text: str = field(repr=False)
@@ -70,6 +77,8 @@ class Values:
     account: str = ""
     password: Secret | None = None
     signing_key: Secret | None = None
+    receipt_url: Secret | None = None
+    message_id: str = ""
 
     def plain(self, name: str) -> str:
         """The value of a field without arguments."""
@@ -128,6 +137,8 @@ def _render(one: Field, values: Values) -> str:
         return values.random[: int(one.word)]
     if one.name == "alphabet":
         return one.inside[0 if values.gsm7 else 1].render(values)
+    if one.name == "receipts":
+        return one.inside[0].render(values) if values.receipt_url else ""
     if one.name == "hmac_sha256":
         octets = one.inside[0].render(values).encode()
         return hmac.new(values.plain(one.word).encode(), octets, hashlib.sha256).hexdigest()

@@ -225,6 +225,26 @@ class DeliveryTests(SynchronousTestCase):
             wire.protocol.dataReceived(TAKEN)
         self.assertEqual([one.result for one in self.successResultOf(attempt)], ["delivered", "delivered"])
 
+    def test_not_before(self) -> None:
+        """A number waits for as long as the gateway asks, in seconds or until a date; the whole gateway for an hour."""
+        for value in ("86400", "Wed, 15 Nov 2023 22:13:20 GMT"):
+            self.assertEqual(self.answered(reply(b"", "503 busy", f"Retry-After: {value}")).not_before, START + 86400)
+            outcome = self.only(self.attempt())
+            self.assertEqual((outcome.result, outcome.not_before), ("retry", START + 3600))
+            self.reactor.advance(3600)
+        self.assertIsNone(self.answered(TAKEN).not_before)
+
+    def test_names_for_receipts(self) -> None:
+        """Where receipts come, the gateway's name for what it took is remembered, or ours; elsewhere nothing is."""
+        self.assertEqual(self.answered(TAKEN).reference, "")
+        self.courier.tracks, self.courier.poll_interval = True, 60.0
+        taken = self.answered(TAKEN)
+        self.assertEqual((taken.reference, taken.ask_at), ("16236519862951234567", START + 60))
+        self.courier.poll_interval = None
+        ours = self.answered(reply(b'{"code": 2}'))
+        self.assertEqual((ours.reference, ours.ask_at), (f"{item().queue_id}-0", None))
+        self.assertEqual(self.answered(reply(b'{"code": 9}')).reference, "")
+
     def test_pause(self) -> None:
         """Retry-After keeps every message away for so long, and no longer."""
         self.assertEqual(self.answered(reply(b"", "429 slowly", "Retry-After: 30")).result, "retry")

@@ -146,6 +146,40 @@ class SettingsTests(SynchronousTestCase):
             else:
                 self.fail(text)
 
+    def test_receipts(self) -> None:
+        """What receipts need is asked for, with the key where it is missing; what is whole is taken."""
+        twilio = "preset = twilio\naccount = a\npassword = literal:b\nsender = c\n"
+        listen = "receipt_listen = tcp:8026:interface=127.0.0.1\n"
+        url = "receipt_url = https://sms.example/r\n"
+        token = "receipt_token = literal:0123456789abcdef"
+        for text, words in (
+            (OWN + listen + url + token, "there must be receipt_id"),
+            (OWN + "poll_interval = 1m", "there must be poll_url"),
+            (twilio + listen, "need each other"),
+            (twilio + url, "need each other"),
+            (twilio + "receipt_listen = tcp:8026\n" + url, "would cross in clear"),
+            (twilio + "receipt_listen = udp:8026\n" + url, "by UDP"),
+            (twilio + listen + "receipt_url = https://x/?a=b", "has no query"),
+            (twilio + listen + url + "receipt_signature = none", "anybody could tell"),
+            (twilio + listen + url + "receipt_signature = vonage-sha256", "needs the signing_key"),
+            (twilio + listen + url + "receipt_token = literal:short", "16 letters"),
+            (twilio + listen + url + "receipts = x -> y", "not one of delivered"),
+            (twilio + "poll_interval = 1m\npoll_for = 10s", "shorter than poll_interval"),
+            (twilio + "poll_interval = 1m\npoll_url = http://a.example/{message_id}", "would cross in clear"),
+            (twilio + "parameters = x = {message_id}", "and not before"),
+        ):
+            with self.assertRaisesRegex(ConfigError, words):
+                self.read(text)
+        whole = self.read(twilio + listen + url + token + "\npoll_interval = 1m\nreceipts = queued -> unknown")
+        found = whole.full_receipt_url()
+        assert found is not None
+        self.assertEqual(found.reveal(), "https://sms.example/r/0123456789abcdef")
+        self.assertNotIn("0123456789abcdef", repr(found))
+        self.assertEqual(whole.signature(), ("twilio", whole.password))
+        rules = whole.receipt_rules(polled=True)
+        self.assertEqual((str(rules.status), dict(rules.table)["queued"]), ("$.status", "unknown"))
+        self.assertEqual(whole.question().method, "GET")
+
     def test_plain_http_here(self) -> None:
         """http: is fine on this machine, and elsewhere when somebody says so."""
         for url in ("http://127.0.0.1:1/x", "http://[::1]/x", "http://localhost/x"):

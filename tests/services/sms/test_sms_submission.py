@@ -16,11 +16,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from netsvc.config.values import Rate
 from netsvc.net.unix_peer import UnixPeer, unix_peer
 from netsvc.outbox.custody import Custody
-from netsvc.outbox.model import Lease, StoreFullError
+from netsvc.outbox.model import Lease, StoreFailedError, StoreFullError
 from netsvc.outbox.runner import Limits as RunnerLimits
 from netsvc.outbox.runner import Runner
 from netsvc.services.sms.desk import Desk, Rules
 from netsvc.services.sms.limits import Limits
+from netsvc.services.sms.marks import Marks
 from netsvc.services.sms.message import MessageError, TextMessage, decode
 from netsvc.services.sms.numbers import Numbering
 from netsvc.services.sms.submission import SubmissionFactory, SubmissionProtocol
@@ -162,7 +163,9 @@ class SocketTests(SynchronousTestCase):
             **rules,
         }
         limits = Limits(per_number=per_number, per_template=(), total=())
-        desk = Desk(self.runner, Rules(**values), limits, self.clock, self.metrics)
+        desk = Desk(
+            self.runner, Rules(**values), limits, self.clock, self.metrics, lambda: Marks(b"key"), now=self.runner._now
+        )
         return SubmissionFactory(desk, timeout=30.0, reactor=self.clock, peer=lambda transport: transport.peer)
 
     def connect(self, uid: int | None = 1000) -> tuple[SubmissionProtocol, StringTransport]:
@@ -224,6 +227,30 @@ class SocketTests(SynchronousTestCase):
             (reply,) = self.exchange(ask(key="k", **other))
             self.assertEqual(reply["code"], "5.5.4", other)
         self.assertEqual(len(self.leases), 1)
+
+    def test_limits_outlive_a_restart(self) -> None:
+        """The daemon that follows knows what went to a number, and which keys it has seen, from the records alone."""
+        rates = (Rate(1, 3600.0),)
+        self.factory = self.make(per_number=rates)
+        (first,) = self.exchange(ask(key="k"))
+        self.assertEqual(self.exchange(ask())[0]["code"], "4.7.1")
+        self.clock.advance(1000)
+        self.factory = self.make(per_number=rates)
+        (refused,) = self.exchange(ask())
+        self.assertEqual(refused["text"], "limit_per_number is reached; again in 2600 s")
+        (again,) = self.exchange(ask(key="k"))
+        self.assertEqual((again["id"], again["repeated"]), (first["id"], True))
+        self.assertTrue(self.exchange(ask(to=["+8613900139000"]))[0]["ok"])
+        self.clock.advance(2601)
+        self.factory = self.make(per_number=rates)
+        self.assertTrue(self.exchange(ask())[0]["ok"])
+
+    def test_records_that_cannot_be_read(self) -> None:
+        """While nobody knows what was sent before, nothing is taken; then it is."""
+        self.factory = self.make(per_number=(Rate(1, 3600.0),))
+        self.store.failures["listing"] = [StoreFailedError("broken")]
+        self.assertEqual(self.exchange(ask())[0]["code"], "4.3.0")
+        self.assertTrue(self.exchange(ask())[0]["ok"])
 
     def test_limits(self) -> None:
         """Beyond a limit a message is for later; repetitions and refusals do not count; later it goes."""
