@@ -13,6 +13,7 @@ from email import message_from_bytes
 from email.message import EmailMessage, Message
 from pathlib import Path
 
+from aiosmtpd.controller import Controller
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.net.passwords import htpasswd
@@ -24,6 +25,13 @@ from tests.waiting import wait_until
 PATIENCE = 30.0  # seconds until a test that waits for something fails
 HASH = htpasswd.make("secret", "argon2")
 LOOPBACK = "tcp:0:interface=127.0.0.1"
+
+
+class Discarded:
+    """Takes everything and keeps nothing."""
+
+    async def handle_DATA(self, *_: object) -> str:
+        return "250 2.0.0 taken"
 
 
 class Listening(SynchronousTestCase):
@@ -91,6 +99,43 @@ class Listening(SynchronousTestCase):
         found = self.delivered(one, 2)[0]
         self.assertIn("from smtp joe@127.0.0.1) with ESMTPSA", found["Received"])
         self.assertNotIn("secret", one.log())
+
+    def test_requiretls(self) -> None:
+        """What came with REQUIRETLS goes on to a server that promises it; where none does, its header comes back."""
+        tls = "submission_tls = privateKey=PLACE/server.pem"
+        there = self.daemon(tls)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(there.directory / "server.pem")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]  # aiosmtpd connects to itself and so must be told one
+        plain = Controller(Discarded(), hostname="127.0.0.1", port=port, tls_context=context, ready_timeout=PATIENCE)
+        plain.start()
+        self.addCleanup(plain.stop)
+        here = self.daemon(
+            tls,
+            "origin = home.example",
+            "trust_roots = PLACE/ca.pem",
+            "relay = maildir:mail",
+            f"routes = good.example smtp:localhost:{there.port('smtp_client')}\n  plain.example smtp:localhost:{port}",
+        )
+        message = b"Subject: secret\r\n\r\nhello\r\n"
+        with smtplib.SMTP("127.0.0.1", here.port("smtp_client")) as client:
+            client.ehlo()
+            self.assertFalse(client.has_extn("REQUIRETLS"))
+            client.starttls(context=self.context(here))
+            client.ehlo()
+            self.assertTrue(client.has_extn("REQUIRETLS"))
+            to = ["a@good.example", "b@plain.example"]
+            self.assertEqual(client.sendmail("me@home.example", to, message, ["REQUIRETLS"]), {})
+        (found,) = self.delivered(there, 1)
+        self.assertEqual((found["Subject"], found.get_payload()), ("secret", "hello\n"))
+        (notice,) = self.delivered(here, 1)
+        text = notice.as_string()
+        self.assertIn("b@plain.example", text)
+        self.assertNotIn("a@good.example", text)
+        self.assertIn("Status: 5.7.30", text)
+        self.assertIn("Subject: secret", text)
+        self.assertNotIn("hello", text)
 
     def test_clear_text_behind_starttls(self) -> None:
         """What comes in clear behind STARTTLS is not obeyed under TLS (RFC 3207 4.2)."""
