@@ -87,6 +87,33 @@ class TourTests(SynchronousTestCase):
             with urlopen(f"http://127.0.0.1:{daemon.port('http')}/cgi-bin/hello.py", timeout=BOUND) as answer:
                 self.assertIn(b"Hello", answer.read())
 
+    def test_first_mail(self) -> None:
+        """The first five minutes of mail, as written: two messages arrive, and the books and the faults prove it."""
+        text = (ROOT / "README.md").read_text()
+        section = re.search(r"^## The first five minutes of mail\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)
+        assert section is not None
+        first, last, *rest = (line.strip() for line in re.findall(r"(?m)^    (.*)$", section[1]))
+        self.assertEqual(last, "twistd -n netsvc --config mail.ini")
+        with tempfile.TemporaryDirectory() as directory:
+
+            def run(script: str, **more: str) -> str:
+                done = subprocess.run(
+                    ["bash", "-e", "-o", "pipefail", "-c", script],
+                    capture_output=True,
+                    text=True,
+                    cwd=directory,
+                    timeout=BOUND,
+                    env={**os.environ, "PATH": f"{NETSVC.parent}:{os.environ['PATH']}", **more},
+                )
+                self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+                return done.stdout
+
+            run(first)
+            with Daemon((Path(directory) / "mail.ini").read_text()) as daemon:
+                said = run("\n".join(rest), XDG_STATE_HOME=str(daemon.directory / "xdg"), HOME=directory)
+        for shown in ("-> you@example.com", "2 messages, ", "The books balance.", "Proven by content"):
+            self.assertIn(shown, " ".join(said.split()))
+
     def ports(self, sample: str, daemon: Daemon, scheme: str) -> dict[str, str]:
         """The sample's ports and those that they became."""
         section = ""
