@@ -21,12 +21,16 @@ from tests.live.daemon import Daemon
 from tests.services.smtp_client.routing.authority import Authority
 from tests.waiting import wait_until
 
-# 127.0.0.2 is a mail host that refuses connections, 127.0.0.1 the one that takes mail.
+# 127.0.0.2 is a mail host that refuses connections, 127.0.0.1 the one that takes mail; 127.0.0.3 puts mail off.
 RECORDS = {
     ("far.example", "MX"): ["10 down.far.example.", "20 up.far.example."],
     ("down.far.example", "A"): ["127.0.0.2"],
     ("up.far.example", "A"): ["127.0.0.1"],
     ("never.example", "MX"): ["0 ."],
+    ("six.example", "MX"): ["10 busy.six.example.", "20 new.six.example."],
+    ("busy.six.example", "A"): ["127.0.0.3"],
+    ("new.six.example", "A"): ["127.0.0.2"],
+    ("new.six.example", "AAAA"): ["::1"],
 }
 INI = """\
 [smtp_client]
@@ -54,8 +58,48 @@ class Host:
         return "250 2.0.0 taken"
 
 
+class Busy(Host):
+    """One that has no room."""
+
+    async def handle_MAIL(self, *_: object) -> str:
+        return "451 4.3.1 no room"
+
+
 class RoutesTest(SynchronousTestCase):
-    """One message to three domains."""
+    """Mail for the hosts that the DNS names."""
+
+    def key(self) -> tuple[Any, Path]:
+        """A key to sign with, and its file."""
+        private = generate_private_key(65537, 2048)
+        key = Path(self.mktemp()).absolute()
+        key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        key.chmod(0o600)
+        return private, key
+
+    def test_hosts_in_their_order(self) -> None:
+        """A host that puts mail off gives way to the next one, which is reached by IPv6 where IPv4 is refused."""
+        busy, host = Busy(), Host()
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
+            port = free.getsockname()[1]
+        for one, address in ((busy, "127.0.0.3"), (host, "::1")):
+            server = Controller(one, hostname=address, port=port, ready_timeout=30.0)
+            server.start()
+            self.addCleanup(server.stop)
+        _, key = self.key()
+        with Authority(dict(RECORDS)) as names, Daemon(INI.format(dns=names.port, port=port, key=key)) as daemon:
+            sockets = wait_until(lambda: list(daemon.directory.glob("**/mail.sock")), "the socket is not there")
+            with Connection(sockets[0]) as connection:
+                head = {"command": "send", "sender": "root", "recipients": ["b@six.example"], "length": 2}
+                queue_id = connection.ask(head, b"\r\n")["id"]
+
+                def tried() -> Any:
+                    return connection.ask({"command": "show", "id": queue_id})["item"]["ledger"]
+
+                (attempt,) = wait_until(tried, "it is not tried")
+        self.assertEqual(
+            (attempt["result"], attempt["via"]), ("delivered", f"smtp:new.six.example:{port}"), daemon.log()
+        )
+        self.assertEqual((len(busy.taken), len(host.taken)), (0, 1))
 
     def test_mail_goes_where_the_dns_says(self) -> None:
         """The first mail host that answers gets it, signed; a domain that takes no mail has it returned at once."""
@@ -65,10 +109,7 @@ class RoutesTest(SynchronousTestCase):
         server = Controller(host, hostname="127.0.0.1", port=port, ready_timeout=30.0)
         server.start()
         self.addCleanup(server.stop)
-        private = generate_private_key(65537, 2048)
-        key = Path(self.mktemp()).absolute()
-        key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        key.chmod(0o600)
+        private, key = self.key()
         with Authority(dict(RECORDS)) as names, Daemon(INI.format(dns=names.port, port=port, key=key)) as daemon:
             sockets = wait_until(lambda: list(daemon.directory.glob("**/mail.sock")), "the socket is not there")
             connection = Connection(sockets[0])
