@@ -88,6 +88,7 @@ class Agent(Protocol):
         self._limit: Any = None
         self._process: subprocess.Popen[bytes] | None = None
         self._gone: list[Deferred[None]] = []
+        self._saying: list[bytes] = []
         self.ready = False
         self.ended = False
         self._start(settings)
@@ -238,7 +239,15 @@ class Agent(Protocol):
             self._limit_to(STOP_LIMIT)
 
     def _say(self, octets: bytes) -> None:
-        fast_write(self.transport, octets)
+        """Send a frame, with those that are said in the same turn of the reactor."""
+        if not self._saying:
+            self._runtime.reactor.callLater(0, self._flush)
+        self._saying.append(octets)
+
+    def _flush(self) -> None:
+        saying, self._saying = self._saying, []
+        if not self.ended:
+            fast_write(self.transport, b"".join(saying))
 
 
 def _each(lease: Lease, result: Result, text: str) -> tuple[Outcome, ...]:

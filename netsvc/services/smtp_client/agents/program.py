@@ -54,6 +54,7 @@ class AgentProtocol(Protocol):
         self._frames = wire.Frames()
         self._way: Way | None = None
         self._under_way: dict[int, Deferred[Any]] = {}
+        self._saying: list[bytes] = []
 
     def dataReceived(self, data: bytes) -> None:
         for one in self._frames.feed(data):
@@ -84,7 +85,7 @@ class AgentProtocol(Protocol):
                 self._say(wire.frame(wire.READY, None))
             case wire.QUIT:
                 closed = Deferred.fromCoroutine(self._close())
-                closed.addBoth(lambda _: self._end())
+                closed.addBoth(lambda _: (self._flush(), self._end()))
 
     def _attempt(self, frame: wire.Frame) -> None:
         assert self._way is not None  # noqa: S101 - the settings come first
@@ -112,7 +113,14 @@ class AgentProtocol(Protocol):
             await self._way.pool.stop()
 
     def _say(self, octets: bytes) -> None:
-        fast_write(self.transport, octets)
+        """Send a frame, with those that are said in the same turn of the reactor."""
+        if not self._saying:
+            self._reactor.callLater(0, self._flush)
+        self._saying.append(octets)
+
+    def _flush(self) -> None:
+        saying, self._saying = self._saying, []
+        fast_write(self.transport, b"".join(saying))
 
 
 def main() -> None:
