@@ -58,6 +58,8 @@ class LineReader:
         :raises LongLineError: it is longer.
         """
         octets = self._octets
+        if not octets:
+            return None
         end = octets.find(b"\n", self._scanned, longest)
         if end < 0:
             seen = min(len(octets), longest)

@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from netsvc.net.addresses import canonical
 from netsvc.net.fast_write import fast_write
+from netsvc.net.last_words import say_and_close
 from netsvc.services.smtp_client.allowance import Allowance
 from netsvc.services.smtp_client.intake import Intake, take_key
 from netsvc.services.smtp_client.listener.deadline import Deadline
@@ -140,6 +141,9 @@ class ListenerProtocol(Protocol):
         event = self._wire.next()
         if event is None:
             self._look_at_memory()
+        if isinstance(event, End) and event.said_all:
+            self._take_leave()
+            return
         self._say()
         if event is not None:
             self._work(event)
@@ -150,10 +154,7 @@ class ListenerProtocol(Protocol):
 
     def _work(self, event: Event) -> None:
         if isinstance(event, End):
-            if event.said_all:
-                self._close()
-            else:
-                self._end()
+            self._end()
             return
         if isinstance(event, StartTls):
             self._begin_tls()
@@ -290,16 +291,25 @@ class ListenerProtocol(Protocol):
         transport.loseWriteConnection()
         self._deadline.begin(LINGER)
 
+    def _take_leave(self) -> None:
+        """The peer said QUIT: the last reply and the end of the connection leave together."""
+        octets = self._wire.output()
+        self._let_go()
+        say_and_close(self.transport, octets)
+
     def _close(self) -> None:
-        if self._closed:
-            return
+        if not self._closed:
+            self._let_go()
+            transport: Any = self.transport
+            transport.loseConnection()
+
+    def _let_go(self) -> None:
         self._closed = True
         self._deadline.end()
         self._allowance.give_back()
-        transport: Any = self.transport
         if not self._ending:
+            transport: Any = self.transport
             transport.unregisterProducer()
-        transport.loseConnection()
 
 
 class ListenerFactory(Factory):

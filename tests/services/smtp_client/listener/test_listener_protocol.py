@@ -410,8 +410,8 @@ class Ending(ListenerCase):
 
 
 class AtOnce(ListenerCase):
-    def test_reply(self) -> None:
-        """A reply leaves before the next turn of the loop; an error of the socket is left for the loop to find."""
+    def real(self) -> tuple[ListenerProtocol, AcceptedConnection, socket.socket]:
+        """A conversation on a socket, the transport, and the peer's socket, which has the greeting."""
         near, far = socket.socketpair()
         self.addCleanup(near.close)
         self.addCleanup(far.close)
@@ -419,6 +419,18 @@ class AtOnce(ListenerCase):
         transport = AcceptedConnection(near, protocol, ("peer", 0), None, 0, MemoryReactor())
         protocol.makeConnection(transport)
         self.assertEqual(far.recv(100), b"220 h ESMTP netsvc\r\n")
+        return protocol, transport, far
+
+    def test_quit(self) -> None:
+        """The last reply and the end leave in the same turn."""
+        protocol, _, far = self.real()
+        protocol.dataReceived(b"QUIT\r\n")
+        self.assertEqual((far.recv(100), far.recv(100)), (b"221 2.0.0 good bye\r\n", b""))
+        self.assertEqual(self.listener.connections, set())
+
+    def test_reply(self) -> None:
+        """A reply leaves before the next turn of the loop; an error of the socket is left for the loop to find."""
+        protocol, transport, far = self.real()
         protocol.dataReceived(b"NOOP\r\n")
         self.assertEqual(far.recv(100), b"250 2.0.0 so be it\r\n")
         far.close()
