@@ -85,7 +85,8 @@ class AgentProtocol(Protocol):
                 self._say(wire.frame(wire.READY, None))
             case wire.QUIT:
                 closed = Deferred.fromCoroutine(self._close())
-                closed.addBoth(lambda _: (self._flush(), self._end()))
+                closed.addBoth(lambda _: self._flush())
+                closed.addBoth(lambda _: self._end())
 
     def _attempt(self, frame: wire.Frame) -> None:
         assert self._way is not None  # noqa: S101 - the settings come first
