@@ -43,7 +43,7 @@ class Rules:
 
     :param national_only: the gateway takes numbers of our own country only.
     :param destination: the gateway's word in the outbox, which leaves it alone for a time when it cannot be reached.
-    :param operators: uids that see everybody's messages and may remove and requeue them.
+    :param operators: gives the uids that see everybody's messages and may remove and requeue them, as they are now.
     """
 
     numbering: Numbering
@@ -51,7 +51,7 @@ class Rules:
     max_segments: int
     max_recipients: int
     destination: str
-    operators: frozenset[int] = field(default=frozenset({0}))
+    operators: Callable[[], frozenset[int]] = field(default=lambda: frozenset({0}))
 
 
 class Desk:
@@ -243,7 +243,7 @@ class Desk:
             self._counted.popitem(last=False)
 
     async def _query(self, query: Query, peer: UnixPeer) -> dict[str, Any]:
-        store, is_operator = self._runner.store, peer.uid in self._rules.operators
+        store, is_operator = self._runner.store, peer.uid in self._rules.operators()
         if query.command == "audit":
             return {"ok": True, "audit": queries.books(await store.audit())}
         if query.command == "queue":

@@ -116,7 +116,8 @@ def make_service(settings: SmsSettings, runtime: IRuntime) -> IService:
             max_segments=settings.max_segments,
             max_recipients=settings.max_recipients,
             destination=gateway.host(),
-            operators=frozenset({0, os.geteuid()}),
+            # Whom the daemon runs as is another once privileges have dropped.
+            operators=lambda: frozenset({0, os.geteuid()}),
         ),
         Limits(
             per_number=settings.limit_per_number,

@@ -277,6 +277,16 @@ class SocketTests(SynchronousTestCase):
         unknown, _ = self.exchange(ask("requeue", id="0a") + ask("audit"), 0)
         self.assertFalse(unknown["ok"])
 
+    def test_operators_of_now(self) -> None:
+        """Who is an operator is asked with each request: the daemon may have become another user meanwhile."""
+        operators = {7}
+        self.factory = self.make(operators=lambda: frozenset(operators))
+        (mine,) = self.exchange(ask())
+        for uid, found in ((7, True), (8, False)):
+            self.assertEqual(self.exchange(ask("show", id=mine["id"]), uid)[0]["ok"], found)
+        operators = {8}
+        self.assertTrue(self.exchange(ask("show", id=mine["id"]), 8)[0]["ok"])
+
     def test_slow_and_malformed(self) -> None:
         """A request that does not arrive in time, or is none, is answered and ends the connection."""
         protocol, transport = self.connect()
