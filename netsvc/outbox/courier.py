@@ -233,7 +233,7 @@ class Courier:
 
     def _learn(self, destination: str, reached: Reached) -> str | None:
         """Remember what an attempt says of its destination; the reason when that was closed by it."""
-        was_closed = self._destinations.standing(destination).closed
+        was_closed = self._destinations.closed(destination)
         if reached is None:
             self._destinations.passed(destination)
         elif reached is True:

@@ -50,7 +50,9 @@ class Custody:
         settled = []
         for target in lease.targets:
             outcome = by_target.get(target.address) or unknown(target.address, "the delivery gave no result for it")
-            outcome = attrs.evolve(outcome, text=one_line(outcome.text))
+            text = one_line(outcome.text)
+            if text is not outcome.text:
+                outcome = attrs.evolve(outcome, text=text)
             settled.append((outcome, self._state(outcome, waited, lease.item.give_up_after)))
         waiting = [outcome for outcome, state in settled if state == "waiting"]
         next_at = None

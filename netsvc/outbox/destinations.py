@@ -152,6 +152,16 @@ class Destinations:
                 busy[name] = state.in_flight
         return Allowance(each=self._fresh(), room=room, busy=busy)
 
+    def room(self, destination: str) -> int:
+        """How many attempts at one may begin now."""
+        state = self._states.get(destination)
+        return self._fresh() if state is None else self._room(self._count(state))
+
+    def closed(self, destination: str) -> bool:
+        """Whether one is left alone, or was until it is reached again."""
+        state = self._states.get(destination)
+        return state is not None and state.failures >= self._pace.failures
+
     def opens_in(self) -> float | None:
         """Seconds until the next destination may be tried that may not now; None when no time opens one."""
         now = self._seconds()
@@ -167,7 +177,7 @@ class Destinations:
             in_flight=state.in_flight,
             window=state.window,
             failures=state.failures,
-            closed=state.failures >= self._pace.failures,
+            closed=self.closed(destination),
             opens_in=self._wait(state, self._seconds()),
             reason=state.reason,
         )

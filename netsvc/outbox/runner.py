@@ -153,7 +153,7 @@ class Runner(Service):
             self._idle
             and bool(self.running)
             and self._room() >= len(submission.content)
-            and self.destinations.allowance().of(destination) > 0
+            and self.destinations.room(destination) > 0
         )
 
     def _accept_to_go(self, submission: Submission) -> Deferred[Accepted]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -45,6 +46,10 @@ D = TypeVar("D", bound=Any)
 
 MAX_GROUP = 256  # jobs in one transaction, so that the first of them need not wait long for the last
 MAX_GROUP_OCTETS = 32 << 20  # of content in one transaction, for the same reason
+# Each transaction writes the same few pages again and wakes both threads: fewer and larger ones cost less.
+MANY = 4  # jobs in one group, after which more are to be expected
+GATHER = 0.001  # seconds that the next group waits for these
+COMPANY = 0.003  # seconds that the record of an attempt, which need not be synced, waits for something that must be
 
 log = Logger()
 
@@ -55,12 +60,14 @@ class Job:
 
     :param lasting: what it writes must outlast a power cut when it is answered. Otherwise it may be forgotten by one
         that comes soon after.
+    :param patient: nobody is kept waiting by it, so that it may wait a little for others.
     """
 
     work: Callable[[Any], Any]
     done: Deferred[Any]
     octets: int
     lasting: bool
+    patient: bool
 
 
 @implementer(IOutboxStore)
@@ -74,6 +81,7 @@ class ThreadedStore(abc.ABC, Generic[D]):
         self._database = database
         self._arriving = 0  # octets of content in the group under way
         self._has_room = False  # there is room for that
+        self._last = 0  # jobs in the last group
         self._call_from_thread = call_from_thread
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closed: Deferred[None] | None = None
@@ -166,7 +174,7 @@ class ThreadedStore(abc.ABC, Generic[D]):
         octets = sum(len(one.content) for one in following)
         work: Callable[[D], tuple[Accepted, ...]]
         work = lambda database: database.settle(lease, settlement, now, following)  # noqa: E731
-        return self._submit(work, octets, lasting=False)
+        return self._submit(work, octets, lasting=False, patient=True)
 
     def release(self, lease: Lease) -> Deferred[None]:
         """See :meth:`netsvc.outbox.steps.Steps.release`."""
@@ -255,12 +263,14 @@ class ThreadedStore(abc.ABC, Generic[D]):
 
     # The thread
 
-    def _submit(self, work: Callable[[D], T], octets: int = 0, *, lasting: bool = True) -> Deferred[T]:
+    def _submit(
+        self, work: Callable[[D], T], octets: int = 0, *, lasting: bool = True, patient: bool = False
+    ) -> Deferred[T]:
         done: Deferred[T] = Deferred()
         if self._closed is not None:
             done.errback(StoreFailedError("the queue is closed"))
         else:
-            self._jobs.put(Job(work, done, octets, lasting))
+            self._jobs.put(Job(work, done, octets, lasting, patient))
         return done
 
     def _run(self) -> None:
@@ -280,15 +290,25 @@ class ThreadedStore(abc.ABC, Generic[D]):
     def _next_group(self) -> tuple[list[Job], bool]:
         jobs: list[Job] = []
         octets = 0
+        end = 0.0  # monotonic: until then what is patient waits for company
         while len(jobs) < MAX_GROUP and octets < MAX_GROUP_OCTETS:
+            wait = end - time.monotonic() if end else 0.0
             try:
-                job = self._jobs.get(block=not jobs, timeout=self._patience())
+                job = self._jobs.get(block=not jobs or wait > 0, timeout=max(wait, 0.0) if jobs else self._patience())
             except queue.Empty:
                 break
             if job is None:
                 return jobs, True
+            if not jobs:
+                if self._last >= MANY:
+                    time.sleep(GATHER)
+                elif job.patient:
+                    end = time.monotonic() + COMPANY
+            if not job.patient:
+                end = 0.0
             jobs.append(job)
             octets += job.octets
+        self._last = len(jobs)
         return jobs, False
 
     def _do(self, jobs: list[Job]) -> list[tuple[Job, Any]]:

@@ -124,6 +124,20 @@ class Stores(StoreCase):
             self.reactor.wait(one)
         self.assertEqual(len(commits), 2)
 
+    def test_company(self) -> None:
+        """The record of an attempt waits a little for something that must be synced, and shares its commit."""
+        store = self.open()
+        accepted = self.reactor.wait(store.accept(submission(), START, "me"))
+        outcome = Outcome(target="b@example.com", result="delivered")
+        settlement = Custody().settle(accepted.lease, [outcome], now=START, random=lambda: 0.5)
+        commits: list[str] = []
+        store._database.connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+        with mock.patch.object(threaded_store, "COMPANY", float(PATIENCE)):
+            settled = store.settle(accepted.lease, settlement, START)
+            self.reactor.wait(store.accept(submission(), START))
+            self.successResultOf(settled)
+        self.assertEqual(len(commits), 1)
+
     def test_groups_are_bounded(self) -> None:
         """Much content at once is committed in several steps."""
         with mock.patch.object(threaded_store, "MAX_GROUP_OCTETS", 10):
