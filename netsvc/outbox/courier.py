@@ -123,16 +123,17 @@ class Courier:
         """How many wait for a store that failed."""
         return len(self._pauses)
 
-    async def attempt(self, lease: Lease, content: bytes | None = None) -> Ended:
+    async def attempt(self, lease: Lease, content: bytes | None = None, *, begun: bool = False) -> Ended:
         """Make the attempt that a lease is for; returns when it is recorded, or cannot be.
 
         The place that it takes is free, and its destination knows of its end, before it is recorded.
 
-        :param content: when it need not be read: of an attempt whose destination was told already that it begins.
+        :param content: when it need not be read.
+        :param begun: its destination was told already that it begins.
         """
         flight = Flight(lease)
         self.flights.add(flight)
-        if content is None:
+        if not begun:
             self._destinations.began(lease.destination)
         self._reports.in_flight(len(self.flights))
         octets: bytes | DamagedError | None = None

@@ -31,12 +31,14 @@ from netsvc.outbox.model import (
     StoreFailedError,
     Submission,
 )
+from netsvc.outbox.recent import Recent
 from netsvc.outbox.reports import Reports
 from netsvc.outbox.retry import DAY, HOUR
 from netsvc.outbox.steps import Settled
 from netsvc.outbox.steps_queries import PURGE_AT_ONCE
 from netsvc.outbox.store import IOutboxStore
 
+RECENT = 8 << 20  # octets of content that was just accepted, kept until its first attempt
 LONGEST_SLEEP = 60.0  # seconds: after a jump of the clock what is due is found within a minute
 
 
@@ -108,6 +110,7 @@ class Runner(Service):
             settling=self._settling,
         )
         self._courier = Courier(hands, self.destinations, self._reports, self._log)
+        self._recent = Recent(0 if custody.redact else RECENT, reactor.seconds)
         self._tasks: set[Deferred[Any]] = set()
         self._claiming = False
         self._again = False
@@ -140,8 +143,7 @@ class Runner(Service):
         async def accept() -> Accepted:
             accepted = await self.store.accept(submission, self._now())
             self._reports.accepted(submission, accepted)
-            if not accepted.repeated:
-                self.wake()
+            self._expect(accepted, submission)
             return accepted
 
         return Deferred.fromCoroutine(accept())
@@ -177,14 +179,20 @@ class Runner(Service):
             finally:
                 self._promised.remove(len(submission.content))
             if accepted is not None and accepted.lease is not None:
-                self._run(self._attempt(accepted.lease, submission.content))
+                self._run(self._attempt(accepted.lease, submission.content, begun=True))
             else:
                 self.destinations.passed(destination)
-                if accepted is not None and not accepted.repeated:
-                    self.wake()
+                if accepted is not None:
+                    self._expect(accepted, submission)
 
         self._run(accept())  # the drain waits for it: when that begins meanwhile, the lease is to be given back
         return told
+
+    def _expect(self, accepted: Accepted, submission: Submission) -> None:
+        """What was accepted may be due."""
+        if not accepted.repeated:
+            self._recent.keep(accepted.queue_id, submission.content)
+            self.wake()
 
     def operate(self, operation: Operation, chosen: Selection, operator: str) -> Deferred[Operated]:
         """Do to all that is chosen what an operator asks, step by step; how much that was.
@@ -307,7 +315,7 @@ class Runner(Service):
                 allowance = self.destinations.allowance()
                 leases = await self.store.claim(self._owner, free, room, self._now(), allowance)
                 for lease in leases:
-                    self._run(self._attempt(lease))
+                    self._run(self._attempt(lease, self._recent.take(lease.item.queue_id)))
                 if not leases and not self._again:
                     now = self._now()
                     shut = [name for name, most in allowance.room.items() if not most]
@@ -336,10 +344,10 @@ class Runner(Service):
         self._timer = None
         self.wake()
 
-    async def _attempt(self, lease: Lease, content: bytes | None = None) -> None:
+    async def _attempt(self, lease: Lease, content: bytes | None = None, *, begun: bool = False) -> None:
         ended: Ended | None = None
         try:
-            ended = await self._courier.attempt(lease, content)
+            ended = await self._courier.attempt(lease, content, begun=begun)
         finally:
             if ended is None or not ended.at_once:
                 self.wake()

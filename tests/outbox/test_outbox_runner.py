@@ -229,7 +229,7 @@ class AtOnce(RunnerCase):
         answered: Deferred[Any] = Deferred()
         self.store.failures["settle"] = [answered]
         self.answer(0, "delivered")
-        self.assertEqual(self.calls(), ["settle", "claim", "content"])
+        self.assertEqual(self.calls(), ["settle", "claim"])
         answered.callback(None)
         self.assertEqual(self.calls(), [])
         self.answer(1, "delivered")
