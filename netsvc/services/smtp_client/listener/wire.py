@@ -112,6 +112,8 @@ class Conversation:
             if self._draining and state.transaction is None:
                 self._end(421, "4.3.2", f"{self._terms.host} shuts down")
                 continue
+            if not self._lines and state.incoming is None:
+                return None
             before = len(self._lines), self.in_message  # the chunk of BDAT 0 ends with no octet read
             event = self._read_message() if self.in_message else self._read_line()
             if event is not None:
