@@ -29,7 +29,7 @@ from tests.outbox.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
 CALLS = ("sendto", "recvfrom", "write")
-MESSAGES = 9  # of one life
+MESSAGES = 12  # of one life
 PATIENCE = 60.0  # seconds; strace is slow
 DRAIN = 60.0  # seconds until nothing may wait any more
 

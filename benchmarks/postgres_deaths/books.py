@@ -39,15 +39,15 @@ def sendings(lines: Sequence[str], deaths: Mapping[int, float]) -> list[Sending]
     :param deaths: when processes died, by pid: what they were sending ended then.
     """
     found: list[Sending] = []
-    open_ones: dict[tuple[str, int], Sending] = {}
+    open_ones: dict[tuple[str, int], list[Sending]] = defaultdict(list)
     for line in lines:
         word, what, pid, at, *rest = line.split()
         if word == "begin":
             one = Sending(what, int(pid), float(at), deaths.get(int(pid), float("inf")))
             found.append(one)
-            open_ones[what, int(pid)] = one
+            open_ones[what, int(pid)].append(one)
         else:
-            one = open_ones.pop((what, int(pid)))
+            one = open_ones[what, int(pid)].pop(0)
             one.ended = float(at)
             one.digest = rest[0] if rest else None
     return found

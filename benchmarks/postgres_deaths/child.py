@@ -2,8 +2,8 @@
 
     python -m benchmarks.postgres_deaths.child CONNINFO SINK NAME COUNT LEASE_TIMEOUT
 
-It accepts COUNT messages in groups, delivers what is due, and ends when nothing is; with COUNT 0 it accepts one now and
-then until SIGUSR1, and ends when its input does. On its output: ``accepted ID DIGEST``, ``refused``, ``end``. In the
+It accepts COUNT messages in groups, delivers what is due, and ends when nothing is; with COUNT 0 it accepts some now
+and then until SIGUSR1, and ends when its input does. On its output: ``accepted ID DIGEST``, ``refused``, ``end``. In the
 file, one line each: ``begin ID/PARCEL PID TIME``, and ``taken ID/PARCEL PID TIME DIGEST`` or ``cut ID/PARCEL PID
 TIME``.
 """
@@ -32,9 +32,9 @@ from netsvc.outbox.retry import RetryPolicy
 from netsvc.outbox.runner import Limits, Runner
 from tests.fakes import FakeMetrics
 
-GROUP = 3  # messages that are handed in at the same time
+GROUP = 6  # messages that are handed in at the same time
 SENDING = 0.015  # seconds that an attempt takes
-PACE = 0.05  # seconds between two messages of one that goes on
+PACE = 0.1  # seconds between two groups of one that goes on
 
 reactor: Any = installed
 
@@ -98,7 +98,7 @@ class Child:
         """Hand one in; what is not taken is only refused."""
         self._number += 1
         content = f"{self._name} {self._number} ".encode() * 300
-        ways = ("x", "y") if self._number % 3 == 0 else ("x", "x")  # of two ways are two parcels, to be claimed
+        ways = ("x", "y") if self._number % 3 else ("x", "x")  # of two ways are two parcels, which all may claim
         item = Submission(submitter="uid:1", sender="a@x", targets=("b@x", "c@y"), destinations=ways, content=content)
         try:
             accepted = await self.runner.accept(item)
@@ -126,7 +126,7 @@ class Child:
         threading.Thread(target=wait, daemon=True).start()
         while not ended.is_set():
             if not silent.is_set():
-                await self.accept()
+                await DeferredList([Deferred.fromCoroutine(self.accept()) for _ in range(GROUP)])
             await deferLater(reactor, PACE)
 
 

@@ -107,7 +107,7 @@ class Courier:
 
         :param for_good: the drain is over: nothing waits for the store any more, either.
         """
-        self._cut = for_good
+        self._cut = self._cut or for_good  # leases may lapse behind the drain, too
         pauses = list(self._pauses) if for_good else []
         for flight in self.flights:
             flight.cut = True

@@ -143,6 +143,12 @@ def check_server(connection: Connection, *, allow_volatile: bool = False) -> Non
         raise StartError("PostgreSQL has fsync = off and so forgets with the power; change that, or set allow_volatile")
 
 
+def clock_difference(connection: Connection, now: float) -> float:
+    """Seconds that a wall clock is ahead of the server's; negative when it is behind."""
+    row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
+    return now - float(row[0]) if row else 0.0
+
+
 def set_up(connection: Connection, schema: str, queue: str) -> None:
     """Make the tables where there are none.
 

@@ -29,7 +29,7 @@ from netsvc.outbox.custody import Custody
 from netsvc.outbox.destinations import Allowance
 from netsvc.outbox.model import Accepted, Lease, LeaseLostError, Submission
 from netsvc.outbox.postgres_database import PostgresDatabase
-from netsvc.outbox.postgres_schema import check_server, connect, line, set_up
+from netsvc.outbox.postgres_schema import check_server, clock_difference, connect, line, set_up
 from netsvc.outbox.postgres_session import Session, seconds
 from netsvc.outbox.recovery import recover
 from netsvc.outbox.settings import LEASE_TIMEOUT
@@ -39,6 +39,7 @@ from netsvc.outbox.threaded_store import ThreadedStore
 TICK = 0.5  # seconds between two looks for hints of other machines
 WATCH = 0.5  # seconds between two looks whether the leases are still ours
 PATIENCE = 30.0  # seconds that the server may take for one answer; where leases are shorter, so is that
+CLOCKS_AGREE = 30.0  # seconds that this clock may be off from the server's, so that two machines agree to a minute
 
 _RANDOM = random_module.SystemRandom().random
 
@@ -117,12 +118,20 @@ class PostgresStore(ThreadedStore[PostgresDatabase]):
         try:
             check_server(connection, allow_volatile=allow_volatile)
             set_up(connection, schema, queue)
+            difference = clock_difference(connection, now())
         except psycopg.Error as error:
             connection.close()
             raise StartError(f"the queue {schema} in PostgreSQL cannot be made: {line(error)}") from None
         except StartError:
             connection.close()
             raise
+        if abs(difference) > CLOCKS_AGREE:
+            log.warn(
+                "{queue}: the clock here and that of PostgreSQL are {seconds} s apart; they must agree",
+                event="outbox-clocks-differ",
+                queue=queue,
+                seconds=round(abs(difference)),
+            )
         return cls(
             PostgresDatabase(connection, random, f"{int(random() * (1 << 60)):015x}"),
             conninfo,

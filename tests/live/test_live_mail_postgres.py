@@ -223,6 +223,33 @@ class TwoDaemons(SynchronousTestCase):
         self.judge(sink, one)
         self.assertGreaterEqual(self.ask(two, command="audit")["audit"]["unknown_attempts"], 10)
 
+    def test_mail_fault_60_stopped_while_cut_off(self) -> None:
+        """Who cannot reach the database stops all the same; the other takes over what he was sending."""
+        sink = Sink()
+        self.addCleanup(sink.stop)
+        proxy = Proxy(self.cluster.directory)
+        self.addCleanup(proxy.close)
+        one = self.start(sink, "one", proxy.conninfo)
+        self.sender.send(one, "x", held=True)
+        wait_until(lambda: len(sink.transactions()) == 1, "it is not on its way")
+        proxy.hold()
+        self.assertEqual(one.stop(), -signal.SIGTERM, one.log())
+        sink.let_go()
+        self.assertEqual(set(self.judge(sink, self.start(sink, "two")).values()), {1})
+
+    def test_another_section(self) -> None:
+        """A schema has the queue of one section: another does not start on it, and says so."""
+        sink = Sink()
+        self.addCleanup(sink.stop)
+        self.start(sink, "one")
+        other = Daemon("")
+        self.addCleanup(other.close)
+        values = {"state": other.state, "name": "b", "port": sink.port, "conninfo": self.cluster.conninfo}
+        other.config.write_text(INI.format(**values).replace("[smtp_client]", "[smtp_client:bulk]"))
+        other.start()
+        other.wait_for(r"the schema netsvc has the queue of \[smtp_client\]; give \[smtp_client:bulk\] another")
+        self.assertNotEqual(other.wait(), 0)
+
     def assert_refuses(self, daemon: Daemon) -> None:
         """Each way in says that it cannot take mail now: 451, 503, EX_TEMPFAIL."""
         with self.assertRaises(smtplib.SMTPDataError) as caught:

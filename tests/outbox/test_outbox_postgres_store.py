@@ -13,6 +13,7 @@ from unittest import mock
 import psycopg
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -46,6 +47,9 @@ class PostgresCase(SynchronousTestCase):
         self.reactor = Reactor()
         self.schema = new_schema()
         self.conninfo = shared().conninfo
+        self.events: list[LogEvent] = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
 
     def open(self, lease_timeout: float = 60.0) -> PostgresStore:
         store = PostgresStore.open(
@@ -102,6 +106,22 @@ class Stores(PostgresCase):
         with self.assertRaisesRegex(StartError, "cannot be opened: .*") as caught:
             self.open()
         self.assertNotIn("\n", str(caught.exception))
+
+    def test_clocks(self) -> None:
+        """A clock that is far from the server's is warned of: the machines could not agree when things are due."""
+        self.open()
+        store = PostgresStore.open(
+            Secret("literal", self.conninfo),
+            queue="test",
+            schema=self.schema,
+            call_from_thread=self.reactor.callFromThread,
+            custody=Custody(),
+            allow_volatile=True,
+        )
+        self.addCleanup(self.close, store)
+        warned = [one for one in self.events if one.get("event") == "outbox-clocks-differ"]
+        self.assertEqual(len(warned), 1)
+        self.assertGreater(warned[0]["seconds"], 1_000_000)  # of the first, whose clock stands at START
 
     def test_not_readable(self) -> None:
         """What is no connection string is not repeated: it may hold a password."""

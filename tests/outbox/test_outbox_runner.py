@@ -586,6 +586,19 @@ class Lapse(RunnerCase):
         self.accept()
         self.assertEqual(self.store.database.audit().delivered, 1)
 
+    def test_behind_the_drain(self) -> None:
+        """Leases that lapse when the drain is over change nothing: nothing waits for the store any more."""
+        self.runner.startService()
+        self.accept()
+        held: Deferred[None] = Deferred()
+        self.store.failures["settle"] = [held]
+        stopped = self.runner.stopService()
+        self.clock.advance(30)
+        self.store.lapsed()
+        held.errback(disk_full())
+        self.successResultOf(stopped)
+        self.assertTrue(self.store.closed)
+
     def test_cut_before_it_began(self) -> None:
         """An attempt whose content comes when the lease may be another's is not made; the lease is given back."""
         self.runner.startService()
