@@ -3,9 +3,9 @@
     python -m benchmarks.postgres_deaths.child CONNINFO SINK NAME COUNT LEASE_TIMEOUT
 
 It accepts COUNT messages in groups, delivers what is due, and ends when nothing is; with COUNT 0 it accepts some now
-and then until SIGUSR1, and ends when its input does. On its output: ``accepted ID DIGEST``, ``refused``, ``end``. In the
-file, one line each: ``begin ID/PARCEL PID TIME``, and ``taken ID/PARCEL PID TIME DIGEST`` or ``cut ID/PARCEL PID
-TIME``.
+and then until SIGUSR1, and ends when its input does. On its output: ``accepted ID DIGEST``, ``refused``, ``end``. In
+the file, one line each: ``begin ID/PARCEL PID TIME``, and ``taken ID/PARCEL PID TIME DIGEST`` or
+``cut ID/PARCEL PID TIME``.
 """
 
 from __future__ import annotations
