@@ -44,7 +44,7 @@ log = Logger()
 # Phases in which nothing was said about a message, so that another relay may be asked at once.
 PRELIMINARY = frozenset({"connect", "greeting", "ehlo", "starttls", "tls", "auth"})
 
-# Servers that may put one message off at MAIL until it waits, ours; as Postfix's smtp_mx_session_limit.
+# Servers that may put one message off, or break off at it, until it waits, ours; as Postfix's smtp_mx_session_limit.
 MAX_SESSIONS = 2
 
 _STOPPED = "the delivery was stopped here"
@@ -64,8 +64,8 @@ def deliver(
     """Hand a message to a relay, or to the first of several that will speak about it.
 
     A recipient about whom one relay has said nothing yet (his outcome's phase is among PRELIMINARY) has the next one
-    at once; so has a message that one puts off at MAIL (RFC 5321 5.1), but for the other addresses of that host, and
-    until MAX_SESSIONS have done so.
+    at once; so has a message that one puts off at MAIL, or breaks off at before the end (RFC 5321 5.1), but for the
+    other addresses of that host, and until MAX_SESSIONS have done so.
 
     :param reactor: connects, resolves and keeps the time.
     :param relays: best first.
@@ -137,7 +137,7 @@ class _Delivery:
                 self._outcomes[at] = outcome
             if outcome.phase in PRELIMINARY:
                 again.append(at)
-            elif outcome.phase == "mail" and outcome.result == "retry":
+            elif _is_put_off(outcome):
                 put_off = True
                 again.append(at)
         if put_off:
@@ -159,6 +159,12 @@ class _Delivery:
         self._cancelled = True
         if self._attempt is not None:
             self._attempt.cancel()
+
+
+def _is_put_off(outcome: Outcome) -> bool:
+    """Whether a host took the message not now, and has said nothing of its recipient."""
+    broke_off = outcome.code is None and outcome.enhanced == "4.4.2" and outcome.phase in {"rcpt", "data", "body"}
+    return outcome.result == "retry" and (outcome.phase == "mail" or broke_off)
 
 
 def _tells_less(outcome: Outcome, before: Outcome) -> bool:

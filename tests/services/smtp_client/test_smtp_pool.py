@@ -330,6 +330,24 @@ class FallbackTests(PoolCase):
             self.connect().say(GREETING, EHLO, OK, OK, OK, GO, OK)
             self.assertEqual(self.results, ["delivered"] * 2)
 
+    def test_mail_fault_37_broken_off(self) -> None:
+        """A host that breaks off gives way to the next for those of whom nothing is known; behind the dot none does."""
+        for script in ([OK], [OK, b"550 5.1.1 who?\r\n"], [OK, b"550 5.1.1 who?\r\n", OK]):
+            self.setUp()
+            self.deliver(self.BOTH, TWO)
+            peer = self.connect()
+            peer.say(GREETING, EHLO, *script)
+            peer.lose(ConnectionLost())
+            refused = len(script) > 1
+            self.connect().say(GREETING, EHLO, OK, OK, *([] if refused else [OK]), GO, OK)
+            self.assertEqual(self.results, ["permanent" if refused else "delivered", "delivered"])
+        self.setUp()
+        self.deliver(self.BOTH)
+        peer = self.connect()
+        peer.say(GREETING, EHLO, OK, OK, GO)
+        peer.lose(ConnectionLost())
+        self.assertEqual((self.results, self.connections), (["ambiguous"], 1))
+
     def test_put_off_by_all(self) -> None:
         """Two may put a message off; what they said stands before what others failed at."""
         third = evolve(RELAY, host="127.0.0.3")
