@@ -10,18 +10,26 @@ class Deadline:
     """One call of the clock, made once and moved: to cancel and make one for each command costs ten times as much.
 
     :param clock: an IReactorTime.
-    :param passed: called when it has passed.
     """
 
-    def __init__(self, clock: Any, passed: Callable[[], None]) -> None:
+    def __init__(self, clock: Any) -> None:
         self._clock = clock
-        self._passed = passed
         self._call: Any = None
-        self.runs = False
+        self._passed: Callable[[], None] | None = (
+            None  # only while it runs, so that nothing holds its owner in a circle
+        )
 
-    def begin(self, seconds: float) -> None:
-        """Let it pass so many seconds from now, whatever was said before."""
-        self.runs = True
+    @property
+    def runs(self) -> bool:
+        """Whether it has begun, and has neither passed nor been stopped."""
+        return self._passed is not None
+
+    def begin(self, seconds: float, passed: Callable[[], None]) -> None:
+        """Let it pass so many seconds from now, whatever was said before.
+
+        :param passed: called then.
+        """
+        self._passed = passed
         if self._call is None:
             self._call = self._clock.callLater(seconds, self._look)
         else:
@@ -29,17 +37,16 @@ class Deadline:
 
     def stop(self) -> None:
         """Do not let it pass; the call stays, and finds nothing to do."""
-        self.runs = False
+        self._passed = None
 
     def end(self) -> None:
         """Do not let it pass, and leave nothing with the clock."""
-        self.runs = False
+        self._passed = None
         if self._call is not None:
             self._call.cancel()
             self._call = None
 
     def _look(self) -> None:
-        self._call = None
-        if self.runs:
-            self.runs = False
-            self._passed()
+        passed, self._call, self._passed = self._passed, None, None
+        if passed is not None:
+            passed()

@@ -66,7 +66,7 @@ class ListenerProtocol(Protocol):
         self._host = host
         self._wire: Any = None
         self._allowance = Allowance(factory.budget)
-        self._deadline = Deadline(factory.reactor, self._too_slow)
+        self._deadline = Deadline(factory.reactor)
         self._working = False  # an event waits for its answer
         self._paused = False  # nothing is read
         self._peer_reads = True
@@ -164,7 +164,7 @@ class ListenerProtocol(Protocol):
             if self._allowance.ask(event.octets, self._room_is_there):
                 self._room_is_there()
             else:
-                self._deadline.begin(self._home.rules.deadline)
+                self._deadline.begin(self._home.rules.deadline, self._too_slow)
                 self._read_no_more()
             return
         self._deadline.stop()
@@ -243,7 +243,7 @@ class ListenerProtocol(Protocol):
         self._wire.secured()
         self._handshaking = True
         self._read_on()
-        self._deadline.begin(HANDSHAKE)
+        self._deadline.begin(HANDSHAKE, self._too_slow)
         start_tls(self.transport)
 
     def _look_at_memory(self) -> None:
@@ -263,7 +263,7 @@ class ListenerProtocol(Protocol):
         """For more of the peer."""
         self._read_on()
         if not self._deadline.runs:
-            self._deadline.begin(self._home.rules.deadline)
+            self._deadline.begin(self._home.rules.deadline, self._too_slow)
 
     def _too_slow(self) -> None:
         if self._ending:
@@ -289,7 +289,7 @@ class ListenerProtocol(Protocol):
         transport.unregisterProducer()
         self._read_on()
         transport.loseWriteConnection()
-        self._deadline.begin(LINGER)
+        self._deadline.begin(LINGER, self._too_slow)
 
     def _take_leave(self) -> None:
         """The peer said QUIT: the last reply and the end of the connection leave together."""

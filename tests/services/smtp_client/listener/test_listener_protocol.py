@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -428,6 +429,17 @@ class AtOnce(ListenerCase):
         self.assertEqual((far.recv(100), far.recv(100)), (b"221 2.0.0 good bye\r\n", b""))
         self.assertEqual(self.listener.connections, set())
 
+    def test_no_circle(self) -> None:
+        """A conversation that is over is gone: nothing of it waits for the garbage collector."""
+        protocol, transport, _ = self.real()
+        for octets in (ENVELOPE + b"DATA\r\n", b"Subject: x\r\n\r\nhello\r\n.\r\n", b"QUIT\r\n"):
+            protocol.dataReceived(octets)
+            self.clock.advance(0)
+        self.assertEqual(self.store.database.audit().accepted, 1)
+        gone = weakref.ref(protocol), weakref.ref(transport)
+        del protocol, transport
+        self.assertEqual([one() for one in gone], [None, None])
+
     def test_reply(self) -> None:
         """A reply leaves before the next turn of the loop; an error of the socket is left for the loop to find."""
         protocol, transport, far = self.real()
@@ -442,27 +454,30 @@ class Deadlines(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.passed: list[float] = []
-        self.deadline = Deadline(self.clock, lambda: self.passed.append(self.clock.seconds()))
+        self.deadline = Deadline(self.clock)
+
+    def begin(self, seconds: float) -> None:
+        self.deadline.begin(seconds, lambda: self.passed.append(self.clock.seconds()))
 
     def test_moved(self) -> None:
         """It passes once, so long after it began last, be that sooner or later than before."""
-        self.deadline.begin(10.0)
+        self.begin(10.0)
         self.clock.advance(9)
-        self.deadline.begin(10.0)
+        self.begin(10.0)
         self.clock.pump([9, 1, 100])
         self.assertEqual(self.passed, [19.0])
-        self.deadline.begin(10.0)
-        self.deadline.begin(1.0)
+        self.begin(10.0)
+        self.begin(1.0)
         self.clock.pump([1, 100])
         self.assertEqual(self.passed, [19.0, 120.0])
 
     def test_stopped(self) -> None:
         """It does not pass once it is stopped, and can begin anew; ended, it leaves nothing behind."""
-        self.deadline.begin(10.0)
+        self.begin(10.0)
         self.deadline.stop()
         self.clock.advance(20)
         self.assertEqual((self.passed, self.deadline.runs), ([], False))
-        self.deadline.begin(10.0)
+        self.begin(10.0)
         self.deadline.end()
         self.deadline.end()
         self.assertEqual((self.passed, self.clock.getDelayedCalls()), ([], []))
