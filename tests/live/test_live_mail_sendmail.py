@@ -268,7 +268,7 @@ class Programs(SynchronousTestCase):
         self.assertIn("1 recipient of 1 message released", mail("release", "--domain", "x.example"))
         self.run_program(SENDMAIL, f"-qI{queue_id}")
         self.assertIn("flushed by uid:", mail("log", queue_id))
-        wait_until(lambda: "1 recipients" in mail("delete", "--domain", "x.example"))
+        wait_until(lambda: "1 recipient of" in mail("delete", "--domain", "x.example"))
         mail("suppress", "d@x.example", "--reason", "gone")
         done = subprocess.run([SENDMAIL, "d@x.example"], input=b"\n", env=self.environ, capture_output=True)
         self.assertEqual((done.returncode, b"gone" in done.stderr), (77, True))

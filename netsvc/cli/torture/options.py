@@ -52,6 +52,7 @@ LEFT: Mapping[str, frozenset[str]] = {
     "the play has messages of 8 MB, and must see each one's end": frozenset(
         ("max_message", "give_up_after", "keep", "delay_notice", "rate_per_destination", "drain_timeout")
     ),
+    "nobody is to get a text message": frozenset(("sms_service",)),
     "its queue is in SQLite": frozenset(("queue_database", "queue_schema", "lease_timeout")),
 }
 
