@@ -91,4 +91,6 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
         migrate(connection)
     elif version != VERSION:
         raise StartError(f"the queue {path} has version {version}; this netsvc knows version {VERSION}")
+    # What undoes one statement of several tables is kept in memory, not in a file: it would be more than the log.
+    connection.execute("PRAGMA temp_store = MEMORY")
     connection.executescript(STROKES)
