@@ -88,3 +88,16 @@ def together(wrong: list[BadValue]) -> BadValue:
     """All that is wrong with one value, at least one thing, as one error."""
     first = wrong[0]
     return BadValue(first.message, at=first.at, suggestion=first.suggestion, more=wrong[1:])
+
+
+class NotTakenError(Exception):
+    """What one service asked of another was not done.
+
+    :param code: as RFC 3463: 4 is try again, 5 is never.
+    :param text: one line for people.
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{code} {text}")
+        self.code = code
+        self.text = text

@@ -96,6 +96,39 @@ class IMetrics(Interface):
         """An IHistogram."""
 
 
+class ITextMessages(Interface):
+    """What a text message service does for a mail service: keeps a message that goes if a mail is not delivered."""
+
+    def check(to, text):
+        """Whether such a message can be kept.
+
+        :param to: telephone numbers.
+        :raises netsvc.errors.NotTakenError: it cannot.
+        """
+
+    def keep(mail, to, text, not_before, submitter):
+        """Keep a message for a mail; keeping another for the same mail is keeping one. A Deferred of its queue id.
+
+        :param mail: section and queue id of the mail, with a space between them.
+        :param not_before: when it goes if the mail is not delivered by then; wall clock, seconds.
+        :raises netsvc.errors.NotTakenError: (as a failure) it was not kept.
+        """
+
+    def news(mail):
+        """Something has become of a mail that perhaps a message was kept for: look at it now."""
+
+
+class IMailFates(Interface):
+    """What a mail service tells a text message service."""
+
+    def fate(queue_id):
+        """What became of a mail.
+
+        :return: a Deferred of ``delivered`` (to all, or taken out of the queue by an operator), ``waiting``, ``failed``
+            (for one at least, or nobody knows), or ``unknown``: it is not in the queue.
+        """
+
+
 class IRuntime(Interface):
     """What every service is handed. It is made for one section: its listeners, limits and logs are its own."""
 
@@ -124,6 +157,12 @@ class IRuntime(Interface):
         :param place: where the certificates are, a :class:`netsvc.config.tls.Tls` or ``TlsDirectory``.
         :return: an IService with ``begin(transport)``.
         """
+
+    def offer(thing):
+        """Let the other sections of this daemon have something, such as an ITextMessages, under this section's name."""
+
+    def offered(name):
+        """What a section offers, or None: there is no such section in this daemon, or it offers nothing."""
 
     def in_thread(function, *args, **kwargs):
         """Run blocking work in the daemon's thread pool; a Deferred of its result."""

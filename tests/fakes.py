@@ -78,6 +78,7 @@ class FakeRuntime:
         self.metrics = FakeMetrics()
         self.state_directory = state_directory
         self.served: list[tuple[Any, Any, Any]] = []
+        self.offers: dict[str, Any] = {}
 
     def serve(self, settings: Any, stream: Any = None, datagram: Any = None) -> IService:
         self.served.append((settings, stream, datagram))
@@ -87,6 +88,12 @@ class FakeRuntime:
         service: Any = Service()
         service.begin = lambda transport: transport.startTLS(place)
         return service
+
+    def offer(self, thing: Any) -> None:
+        self.offers[self.name] = thing
+
+    def offered(self, name: str) -> Any:
+        return self.offers.get(name)
 
     def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
         return maybeDeferred(function, *args, **kwargs)

@@ -9,6 +9,7 @@ import pwd
 import socket
 import sys
 from datetime import datetime
+from pathlib import Path
 
 from netsvc.cli.mail_connection import (
     EX_DATAERR,
@@ -22,7 +23,7 @@ from netsvc.cli.mail_connection import (
 from netsvc.cli.mail_socket import add_where, find_socket
 from netsvc.printable import printable
 from netsvc.services.smtp_client import message
-from netsvc.services.smtp_client.submission_wire import Refusal, check_address, is_id
+from netsvc.services.smtp_client.submission_wire import MAX_AFTER, Refusal, check_address, is_id
 
 EPILOG = """\
 The text comes from standard input, UTF-8. Addresses may have names in any script, and
@@ -51,6 +52,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--header", metavar="'NAME: TEXT'", action="append", default=[], help="a further field")
     parser.add_argument("--key", help="sending again with the same key gives the same queue id and no second message")
+    parser.add_argument(
+        "--sms-to", metavar="NUMBER", action="append", default=[], help="a text message if the mail is not delivered"
+    )
+    parser.add_argument(
+        "--sms-after",
+        metavar="TIME",
+        default="10m",
+        help="how long it waits for that (10m); sooner if the mail bounces",
+    )
+    parser.add_argument("--sms-text", metavar="TEXT", help="what it says, if not the subject")
     parser.add_argument("--dry-run", action="store_true", help="print the message instead")
     add_where(parser)
 
@@ -76,6 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
     }
     if arguments.key is not None:
         request["key"] = arguments.key
+    if arguments.sms_to:
+        text = arguments.subject if arguments.sms_text is None else arguments.sms_text
+        request["sms"] = {"to": arguments.sms_to, "text": text, "after": _seconds(arguments.sms_after)}
     with Connection(find_socket(arguments)) as connection:
         reply = connection.ask(request, built.content)
     queue_id = str(reply.get("id"))
@@ -83,8 +97,21 @@ def run(arguments: argparse.Namespace) -> int:
         raise MailError(EX_PROTOCOL, NO_SERVICE)
     for address, reason in reply.get("refused", {}).items():
         print(printable(f"netsvc mail send: not to {address}: {reason}"), file=sys.stderr)
+    if "sms_refused" in reply:  # the mail was taken, and must not be handed in again
+        print(printable(f"netsvc mail send: no text message will follow: {reply['sms_refused']}"), file=sys.stderr)
     print(queue_id)
     return EX_OK
+
+
+def _seconds(text: str) -> float:
+    from netsvc.config.options import Context
+    from netsvc.config.values import duration
+    from netsvc.errors import BadValue
+
+    try:
+        return duration(0, MAX_AFTER).parse(text, Context(Path("/")))
+    except BadValue as bad:
+        raise MailError(EX_DATAERR, f"--sms-after: {bad.message}") from None
 
 
 def _draft(arguments: argparse.Namespace) -> message.Draft:

@@ -61,6 +61,7 @@ class Runtime:
         self.udp_ports: set[int] = set()
         self.listening: list[Listening] = []
         self.local_time = local_time
+        self.offers: dict[str, Any] = {}
 
     def for_section(self, name: str) -> SectionRuntime:
         """The IRuntime of one section."""
@@ -121,6 +122,14 @@ class SectionRuntime:
     def start_tls(self, place: TlsPlace) -> StartTls:
         """Make what begins TLS in the middle of a conversation."""
         return StartTls(place, service=self.name, reactor=self.reactor, metrics=self.metrics)
+
+    def offer(self, thing: Any) -> None:
+        """Let other sections have something of this one."""
+        self._daemon.offers[self.name] = thing
+
+    def offered(self, name: str) -> Any:
+        """What another section offers, or None."""
+        return self._daemon.offers.get(name)
 
     def in_thread(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Deferred[T]:
         """Run blocking work in the reactor's thread pool."""

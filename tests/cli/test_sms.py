@@ -24,12 +24,21 @@ ITEM = {
     "state": "done",
     "submitter": "uid:0",
     "template": "login",
+    "mail": "",
     "segments": 2,
     "accepted_at": 0.0,
     "next_at": None,
     "attempts": 1,
     "key": "k",
-    "targets": [{"address": "+86*********00", "state": "bounced", "code": 200, "text": "code 4030"}],
+    "targets": [
+        {
+            "address": "+86*********00",
+            "state": "bounced",
+            "code": 200,
+            "text": "code 4030",
+            "receipt": {"result": "failed", "at": 0.0, "text": "UNDELIV"},
+        }
+    ],
     "ledger": [{"at": 0.0, "target": "+86*********00", "result": "permanent", "code": 200, "text": "code 4030"}],
 }
 LINE = {**ITEM, "recipients": 4, "states": {"bounced": 4}, "some": ["+86*********00"], "last": "code 4030\x1b"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 
 from netsvc.config.secrets import Secret
-from netsvc.outbox.model import Lease, Outcome, Result, Target
+from netsvc.outbox.model import Lease, OutboxError, Outcome, Result, Target
 from netsvc.services.sms.gateway import Gateway, Request, UnsendableError
 from netsvc.services.sms.http_client import Exchange, NotSentError, Phases, UnknownError
 from netsvc.services.sms.message import MessageError, TextMessage, decode
@@ -33,6 +33,7 @@ _RESULTS: dict[str, Result] = {
     "permanent": "permanent",
     "ambiguous": "ambiguous",
 }
+ASK_AGAIN = 30.0  # seconds until a mail service that cannot say what became of a mail is asked again
 STOPPED = "the daemon stopped before its turn"
 MAX_PAUSE = 3600.0  # seconds that the whole gateway is left alone at most; what it asked that for waits itself as asked
 
@@ -42,6 +43,9 @@ def zone(name: str) -> tzinfo | None:
     if name == "local":
         return None
     return UTC if name == "UTC" else ZoneInfo(name)
+
+
+Fate = Callable[[str], Awaitable[str]]
 
 
 @frozen(kw_only=True)
@@ -64,6 +68,7 @@ class Courier:
     :param reactor: connects, and is the clock of pauses.
     :param tracks: whether the gateway's names for messages are remembered, for its receipts.
     :param poll_interval: seconds until it is asked for one; None: it is not asked.
+    :param fallback: what became of a mail that a message is kept for; raises OutboxError when nobody can say.
     :param now: wall clock, seconds.
     :param random: as random.SystemRandom.
     """
@@ -75,6 +80,7 @@ class Courier:
     trust_roots: Path | None = None
     tracks: bool = False
     poll_interval: float | None = None
+    fallback: Fate | None = None
     now: Callable[[], float] = time.time
     random: random.Random = field(factory=random.SystemRandom)
     _free_at: float = field(init=False, default=0.0)  # by the reactor's clock: a gateway asked for a pause until then
@@ -150,6 +156,9 @@ class _Attempt:
             message = decode(self._content)
         except MessageError as error:
             return tuple(self._outcome(one, "permanent", str(error)) for one in self._lease.targets)
+        decided = await self._without_sending()
+        if decided is not None:
+            return decided
         outcomes = []
         for target in self._lease.targets:
             if not self._rest and (pause := self._courier.pause()):
@@ -160,6 +169,21 @@ class _Attempt:
             else:
                 outcomes.append(await self._one(message, target))
         return tuple(outcomes)
+
+    async def _without_sending(self) -> tuple[Outcome, ...] | None:
+        """The outcomes of a message that is kept for a mail, when it does not go now."""
+        mail, ask = self._lease.item.meta.get("mail"), self._courier.fallback
+        if not mail or ask is None:
+            return None
+        try:
+            fate = await ask(mail)
+        except OutboxError as error:
+            wait = self._courier.now() + ASK_AGAIN
+            text = f"what became of the mail {mail} is not known now: {error}"
+            return tuple(evolve(self._outcome(one, "retry", text), not_before=wait) for one in self._lease.targets)
+        if fate != "delivered":
+            return None
+        return tuple(self._outcome(one, "withdrawn", f"the mail {mail} was delivered") for one in self._lease.targets)
 
     async def _one(self, message: TextMessage, target: Target) -> Outcome:
         number = message.numbers[target.index]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import field, frozen
@@ -90,7 +90,7 @@ class Desk:
         """The reply; never raises."""
         try:
             if isinstance(request, Send):
-                return await self._take(request, peer)
+                return await self.take(request, str(peer), {"pid": str(peer.pid)})
             return await self._query(request, peer)
         except Refusal as refusal:
             return self.refuse(refusal, peer)
@@ -119,6 +119,13 @@ class Desk:
         )
         return refused(refusal)
 
+    def check(self, request: Send) -> None:
+        """Whether a message may be sent; limits are not asked.
+
+        :raises Refusal: it may not.
+        """
+        self._checked(request)
+
     def _checked(self, request: Send) -> tuple[tuple[str, ...], Segments]:
         try:
             numbers = tuple(dict.fromkeys(map(self._rules.numbering.normalise, request.to)))
@@ -135,31 +142,41 @@ class Desk:
             )
         return numbers, segments
 
-    async def _take(self, request: Send, peer: UnixPeer) -> dict[str, Any]:
+    async def take(
+        self, request: Send, submitter: str, more: Mapping[str, str], not_before: float | None = None
+    ) -> dict[str, Any]:
+        """Take custody of a message; the reply.
+
+        :param more: what else is kept with it.
+        :param not_before: when it goes, wall clock; None: now.
+        :raises Refusal: it is not taken.
+        :raises OutboxError: it cannot be kept.
+        """
         numbers, segments = self._checked(request)
         content = TextMessage(numbers, request.text).encode()
         marks = self._marks()
         await self._recall()
         counted = tuple(map(marks.of_number, numbers)) if self._limits.by_number else numbers
-        meta = {"pid": str(peer.pid), "template": request.template, "segments": str(len(segments.parts))}
+        meta = {**more, "template": request.template, "segments": str(len(segments.parts))}
         if request.key is not None:
             meta["content"] = marks.of_content(content)
         if self._limits.by_number:
             meta["numbers"] = " ".join(counted)
-        marker = (str(peer), request.key) if request.key is not None else None
+        marker = (submitter, request.key) if request.key is not None else None
         is_counted = marker is None or marker not in self._counted
         if is_counted:
             self._count(counted, request.template)
         try:
             accepted = await self._runner.accept(
                 Submission(
-                    submitter=str(peer),
+                    submitter=submitter,
                     sender="",
                     targets=labels(numbers),
                     content=content,
                     destinations=(self._rules.destination,) * len(numbers),
                     key=request.key,
                     meta=meta,
+                    not_before=not_before,
                 )
             )
         except BaseException:
@@ -182,7 +199,7 @@ class Desk:
             event="sms-accepted",
             queue=self._runner.queue,
             queue_id=accepted.queue_id,
-            peer=str(peer),
+            peer=submitter,
             segments=len(segments.parts),
             recipients=len(numbers),
             template=request.template,

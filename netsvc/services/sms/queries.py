@@ -58,6 +58,7 @@ def _item(summary: Summary) -> dict[str, Any]:
         "state": item.state,
         "submitter": item.submitter,
         "template": item.meta.get("template", ""),
+        "mail": item.meta.get("mail", ""),
         "segments": int(item.meta.get("segments", "1")),
         "accepted_at": item.accepted_at,
         "next_at": item.next_at if item.state == "waiting" else None,

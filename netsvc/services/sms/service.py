@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -28,6 +29,7 @@ from netsvc.outbox.runner import Limits as RunnerLimits
 from netsvc.outbox.runner import Runner
 from netsvc.services.sms.delivery import Account, Courier, zone
 from netsvc.services.sms.desk import Desk, Rules
+from netsvc.services.sms.fallback import Fallback
 from netsvc.services.sms.http_client import Phases
 from netsvc.services.sms.limits import Limits
 from netsvc.services.sms.marks import Marks
@@ -37,6 +39,7 @@ from netsvc.services.sms.receipts.protocol import CallRules, ReceiptFactory
 from netsvc.services.sms.settings import MAX_SOCKET_PATH, SmsSettings, key_path, queue_path, socket_path
 from netsvc.services.sms.submission import SubmissionFactory
 
+SETTLE_IN = 1.0  # seconds after the start in which a mail service comes up, too
 PREPARE_AGAIN = 5.0  # seconds until a store that failed is prepared again
 
 log = Logger()
@@ -51,10 +54,11 @@ class Sms(MultiService):
 
     marks: Marks
 
-    def __init__(self, runner: Runner, ways: MultiService, reactor: Any, key: Path) -> None:
+    def __init__(self, runner: Runner, ways: MultiService, fallback: Fallback, reactor: Any, key: Path) -> None:
         MultiService.__init__(self)
         self._runner = runner
         self._ways = ways
+        self._fallback = fallback
         self._reactor = reactor
         self._key = key
         self.addService(runner)  # type: ignore[no-untyped-call]
@@ -71,7 +75,13 @@ class Sms(MultiService):
 
     def _prepare(self) -> None:
         if self.running:
-            self._runner.store.prepare().addErrback(self._not_prepared)
+            Deferred.fromCoroutine(self._prepared()).addErrback(self._not_prepared)
+
+    async def _prepared(self) -> None:
+        await self._runner.store.prepare()
+        await deferLater(self._reactor, SETTLE_IN)
+        if self.running:
+            await self._fallback.recall()
 
     def _not_prepared(self, failure: Failure) -> None:
         failure.trap(OutboxError)
@@ -128,13 +138,17 @@ def make_service(settings: SmsSettings, runtime: IRuntime) -> IService:
         runtime.metrics,
         lambda: service.marks,
     )
+    fallback = Fallback(desk, runner, runtime.offered)
+    runtime.offer(fallback)
+    courier.fallback = fallback.decide
     ways = MultiService()
     here = (UnixAddress(path=path, mode=settings.socket_mode),)
     factory = SubmissionFactory(desk, timeout=settings.submission_timeout, reactor=runtime.reactor)
     ways.addService(runtime.serve(_server(settings, here), stream=factory))
     for way in _receipts(settings, runtime, runner, courier):
         ways.addService(way)
-    service = Sms(runner, ways, runtime.reactor, key_path(settings, runtime.state_directory, runtime.name))
+    key = key_path(settings, runtime.state_directory, runtime.name)
+    service = Sms(runner, ways, fallback, runtime.reactor, key)
     return service
 
 

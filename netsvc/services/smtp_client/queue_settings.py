@@ -19,6 +19,11 @@ class QueueSettings(DatabaseSettings):
     allow_volatile: bool = option(
         values.boolean(), default=False, help="Take mail even on a disk that forgets it when the power fails."
     )
+    sms_service: str = option(
+        values.text(longest=100, empty=False),
+        default="sms",
+        help="The section that keeps the text messages of 'netsvc mail send --sms-to', such as sms:alarm.",
+    )
     per_destination: int = option(
         values.integer(1, 1000), default=20, help="Deliveries to one destination at the same time."
     )

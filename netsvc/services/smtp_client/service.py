@@ -25,6 +25,7 @@ from netsvc.services.smtp_client.aftermath import Summaries, follow_up, make_bou
 from netsvc.services.smtp_client.agents.agents import Agents
 from netsvc.services.smtp_client.arrival import Arrival
 from netsvc.services.smtp_client.endpoint.protocol import EndpointFactory, EndpointRules
+from netsvc.services.smtp_client.fallback import Fallback, Fates
 from netsvc.services.smtp_client.guide import Guide
 from netsvc.services.smtp_client.intake import Intake, addressed
 from netsvc.services.smtp_client.listener.service import make_listener
@@ -73,14 +74,18 @@ def make_service(settings: SmtpClientSettings, runtime: IRuntime) -> IService:
     agents = Agents(settings.delivery_processes, settings, runtime, way)
     bouncer = make_bouncer(settings, runtime, way.host)
     address = partial(addressed, destination=way.router.destination)
-    runner = _make_runner(settings, runtime, agents, follow_up(bouncer, agents.notified, way.host, address, runtime))
+    fallback = Fallback(runtime, settings.sms_service)
+    settled = fallback.telling(follow_up(bouncer, agents.notified, way.host, address, runtime))
+    runner = _make_runner(settings, runtime, agents, settled)
+    runtime.offer(Fates(runner))
     arrival = Arrival(
         rewriting=way.departure.rewriting,
         aliases=settings.aliases[1],
         local_domains={*settings.local_domains, way.host.lower(), "localhost"},
     )
     intake = Intake(runner, runtime.metrics, arrival, way.router.destination)
-    ways_in = _ways_in(settings, runtime, runner, intake, Guide(way.router, arrival, runtime.reactor))
+    guide = Guide(way.router, arrival, runtime.reactor)
+    ways_in = _ways_in(settings, runtime, runner, intake, guide, fallback)
     ways_in.addService(Summaries(bouncer, runner, address, runtime.reactor))
     return SmtpClient(runner, ways_in, agents, way.pool)
 
@@ -124,8 +129,13 @@ def _make_runner(settings: SmtpClientSettings, runtime: IRuntime, deliver: Deliv
     )
 
 
-def _ways_in(
-    settings: SmtpClientSettings, runtime: IRuntime, runner: Runner, intake: Intake, guide: Guide
+def _ways_in(  # noqa: PLR0917
+    settings: SmtpClientSettings,
+    runtime: IRuntime,
+    runner: Runner,
+    intake: Intake,
+    guide: Guide,
+    fallback: Fallback,
 ) -> MultiService:
     """The socket of the commands; and, where they are configured, the SMTP listener and the HTTP endpoint."""
     rules = SubmissionRules(
@@ -134,7 +144,7 @@ def _ways_in(
         deadline=settings.submission_timeout,
         operators=_operators,
     )
-    desk = Desk(runner, rules, intake, guide)
+    desk = Desk(runner, rules, intake, guide, fallback)
     ways_in = MultiService()
     path = socket_path(settings, runtime.state_directory, runtime.name)
     here = (UnixAddress(path=path, mode=settings.socket_mode),)

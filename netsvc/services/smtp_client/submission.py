@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from netsvc.outbox.model import NoSuchItemError, OutboxError
 from netsvc.outbox.runner import Runner
+from netsvc.services.smtp_client.fallback import META, Fallback
 from netsvc.services.smtp_client.guide import Guide
 from netsvc.services.smtp_client.intake import Intake
 from netsvc.services.smtp_client.memory import Budget, Share
@@ -89,6 +90,7 @@ class Desk:
     :param runner: the outbox.
     :param intake: where messages are handed in.
     :param guide: tells where mail goes and how.
+    :param fallback: where text messages are kept that go if a mail does not; None: nowhere.
     """
 
     def __init__(
@@ -97,7 +99,9 @@ class Desk:
         rules: SubmissionRules,
         intake: Intake,
         guide: Guide,
+        fallback: Fallback | None = None,
     ) -> None:
+        self._fallback = fallback
         self._questions = Questions(runner, guide)
         self._rules = rules
         self._intake = intake
@@ -126,6 +130,12 @@ class Desk:
 
     async def _take(self, request: Send, peer: Peer) -> dict[str, Any]:
         meta = {"pid": str(peer.pid), **_wishes(request)}
+        fallback = self._fallback
+        if request.sms is not None:
+            if fallback is None:
+                raise Refusal("5.3.5", "no text message can be kept here")
+            fallback.check(request.sms)
+            meta[META] = fallback.service
         try:
             accepted = await self._intake.take(
                 submitter=str(peer),
@@ -137,7 +147,12 @@ class Desk:
             )
         except Refusal as refusal:  # logged and counted
             return refused(refusal)
-        reply = {"ok": True, "id": accepted.queue_id, "repeated": accepted.repeated}
+        reply: dict[str, Any] = {"ok": True, "id": accepted.queue_id, "repeated": accepted.repeated}
+        if request.sms is not None and fallback is not None:
+            # The mail is taken; what is said now of the message is news, and no reason to hand the mail in again.
+            wrong = await fallback.keep(accepted.queue_id, request.sms, str(peer))
+            if wrong is not None:
+                reply["sms_refused"] = wrong
         return {**reply, "refused": dict(accepted.refused)} if accepted.refused else reply
 
 

@@ -6,7 +6,9 @@
 
 ``sender`` may be empty (the null reverse-path); ``key`` may be left out, and so may what the sender wants to hear (DSN,
 RFC 3461): ``ret`` (full or hdrs), ``envid``, and ``notices`` ({"b@x": [["success", "delay"], "rfc822;b@x"]}: for a
-recipient when to tell, and how he was first written). The other commands are
+recipient when to tell, and how he was first written), and ``sms`` ({"to": ["+49..."], "text": "...", "after": 600}: a
+text message that goes if the mail is not delivered after so many seconds; the reply has ``sms_refused`` if there will
+be none although the mail was taken). The other commands are
 
     queue (after, limit, done, whole)        what waits; with done what is finished, too; with whole each recipient
     show (id), explain (id), audit
@@ -35,6 +37,7 @@ MAX_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
 MAX_KEY = 200  # characters of an idempotency key: a UUID, a URL, a Message-ID
 MAX_SHOWN_ID = 64  # characters of what is no queue id that are said back
 MAX_PAGE = 1000  # items in one answer to queue
+MAX_AFTER = 30 * 86_400  # seconds until a text message goes
 MAX_REASON = 500  # characters of why an address is suppressed
 _REMEMBERED = 1024  # addresses that were found to be good, each of MAX_ADDRESS octets at most
 
@@ -65,6 +68,17 @@ class MalformedError(Refusal):
         super().__init__(code, text)
 
 
+class Sms(NamedTuple):
+    """A text message that goes if the mail is not delivered so many seconds after it was taken."""
+
+    to: tuple[str, ...]
+    text: str
+    after: float
+
+    def __repr__(self) -> str:
+        return f"<Sms to {len(self.to)}>"
+
+
 class Send(NamedTuple):
     """A message to take in, whole."""
 
@@ -76,6 +90,7 @@ class Send(NamedTuple):
     ret: str = ""
     envid: str = ""
     notices: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType({})
+    sms: Sms | None = None
 
 
 class Query(NamedTuple):
@@ -106,7 +121,7 @@ _QUERIES = {
     "suppressed": frozenset({"after", "limit"}),
     **dict.fromkeys(OPERATIONS, frozenset({"id", "domain", "all"})),
 }
-_SEND = frozenset({"sender", "recipients", "length", "key", "ret", "envid", "notices"})
+_SEND = frozenset({"sender", "recipients", "length", "key", "ret", "envid", "notices", "sms"})
 
 
 @lru_cache(maxsize=_REMEMBERED)  # one address is looked at three times on its way in, and many come again
@@ -187,6 +202,7 @@ def _parse_send(head: dict[str, Any], max_recipients: int) -> Send:
     sender, recipients, length = head.get("sender"), head.get("recipients"), head.get("length")
     key, ret, envid = head.get("key"), head.get("ret", ""), head.get("envid", "")
     notices = _notices(head.get("notices", {}))
+    sms = _sms(head["sms"]) if "sms" in head else None
     if not (
         head.keys() <= _SEND
         and isinstance(sender, str)
@@ -215,7 +231,23 @@ def _parse_send(head: dict[str, Any], max_recipients: int) -> Send:
         raise MalformedError(refusal.text, refusal.code) from None
     if key is not None and not (0 < len(key) <= MAX_KEY and key.isprintable()):
         raise MalformedError(f"a key has 1 to {MAX_KEY} printable characters", "5.5.4")
-    return Send(sender, unique, key, length, ret=ret, envid=envid, notices=notices)
+    return Send(sender, unique, key, length, ret=ret, envid=envid, notices=notices, sms=sms)
+
+
+def _sms(value: Any) -> Sms:
+    """A text message; numbers and text are looked at by who sends it."""
+    if not (
+        isinstance(value, dict)
+        and value.keys() == {"to", "text", "after"}
+        and isinstance(value["to"], list)
+        and all(isinstance(one, str) for one in value["to"])
+        and isinstance(value["text"], str)
+        and type(value["after"]) in (int, float)
+    ):
+        raise MalformedError("a name or a type in the request is wrong")
+    if not 0 <= value["after"] <= MAX_AFTER:
+        raise MalformedError(f"a text message goes after {MAX_AFTER} s at most", "5.5.4")
+    return Sms(tuple(value["to"]), value["text"], float(value["after"]))
 
 
 def _notices(value: Any) -> Mapping[str, tuple[tuple[str, ...], str]] | None:

@@ -68,7 +68,7 @@ class Wire(StringTransport):
         self.abortConnection()
 
 
-class DeliveryTests(SynchronousTestCase):
+class DeliveryCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor: Any = MemoryReactorClock()
         self.courier = Courier(
@@ -115,6 +115,8 @@ class DeliveryTests(SynchronousTestCase):
                 wire.protocol.dataReceived(octets[at : at + (step or len(octets))])
         return self.only(attempt)
 
+
+class DeliveryTests(DeliveryCase):
     def test_request(self) -> None:
         """One request, on a connection of its own, that asks for nothing but the reply."""
         attempt = self.attempt()

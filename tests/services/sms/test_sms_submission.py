@@ -120,7 +120,7 @@ class WireTests(SynchronousTestCase):
             self.assertRaises(MessageError, decode, wrong)
 
 
-class SocketTests(SynchronousTestCase):
+class SocketCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.store = ImmediateStore(open_database(self))
@@ -183,6 +183,8 @@ class SocketTests(SynchronousTestCase):
         self.clock.advance(0)
         return [json.loads(line) for line in transport.value().splitlines()]
 
+
+class SocketTests(SocketCase):
     def test_taken(self) -> None:
         """A message is answered with its queue id once it is stored, whole or octet by octet, one after the other."""
         for step in (0, 1):

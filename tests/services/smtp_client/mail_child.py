@@ -62,6 +62,10 @@ class Runtime:
     def serve(self, settings: Any, stream: Any = None, datagram: Any = None) -> IService:
         return Listener(settings, stream)
 
+    def offer(self, thing: Any) -> None: ...
+
+    def offered(self, name: str) -> None: ...
+
     def in_thread(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         return deferToThread(function, *args, **kwargs)
 
