@@ -18,17 +18,17 @@ TARGET_STATES: tuple[TargetState, ...] = ("waiting", "delivered", "bounced", "ex
 
 # Crockford's base 32 in lower case: no i, l, o, u, so that an id can be read out over a telephone.
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
-_TRIPLES = [a + b + c for a in _DIGITS for b in _DIGITS for c in _DIGITS]  # an id is made of five, as each is 15 bits
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 _TIME_DIGITS = 9  # 45 bits of milliseconds since 1970: enough until the year 3084
 _RANDOM_DIGITS = 6  # 30 bits; the store's primary key makes a collision harmless
 
 
 def _base32(value: int, digits: int) -> str:
     text = ""
-    for _ in range(digits // 3):
-        text = _TRIPLES[value & 0x7FFF] + text
-        value >>= 15
-    return text
+    for _ in range((digits + 1) // 2):
+        text = _PAIRS[value & 1023] + text
+        value >>= 10
+    return text[-digits:]
 
 
 def make_queue_id(now: float, random: Callable[[], float]) -> str:
