@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from netsvc.cli.mail_text import counted
 from netsvc.cli.sms_socket import NO_SERVICE, Connection, SmsError, add_where, find_socket
 from netsvc.errors import printable
 from netsvc.services.sms.segments import ROOM, cut, foreign
@@ -156,7 +157,7 @@ def _queue(arguments: argparse.Namespace) -> int:
             print(printable(_line(item)))
             if item["last"]:
                 print(printable(f"{'':17}{item['last']}"))
-        print(f"{count} messages" if count else "The queue is empty.")
+        print(counted(count, "message") if count else "The queue is empty.")
     return os.EX_OK
 
 
@@ -233,7 +234,8 @@ def _segments(arguments: argparse.Namespace) -> int:
     name, unit = {"gsm7": ("GSM 7-bit", "septets"), "ucs2": ("UCS-2", "UTF-16 units")}[found.alphabet]
     alone, each = ROOM[found.alphabet]
     room = alone if len(found.parts) == 1 else each
-    print(f"{len(found.parts)} segments in {name}: {found.units} {unit}, {room} fit into each, {found.left} are left")
+    many = counted(len(found.parts), "segment")
+    print(f"{many} in {name}: {found.units} {unit}, {room} fit into each, {found.left} are left")
     strangers = foreign(text)
     if strangers:
         print(printable(f"not in GSM 7-bit: {' '.join(strangers[:20])}"))

@@ -132,7 +132,7 @@ class SmsCommandTests(SynchronousTestCase):
         _, out, _ = self.run_command("queue", "--all", replies=page)
         self.assertIn("+86*********00 and 3 more", out)
         self.assertIn("code 4030\\x1b", out)
-        self.assertTrue(out.endswith("1 messages\n"))
+        self.assertTrue(out.endswith("1 message\n"))
         _, out, _ = self.run_command("show", "0a", replies=[{"ok": True, "item": ITEM}])
         self.assertIn("number     +86*********00: bounced 200 code 4030", out)
         self.assertIn("template   login", out)
