@@ -166,6 +166,22 @@ class LiveSms(SynchronousTestCase):
                 self.assertEqual(len(gateway.asked), 2)
                 self.assert_secret(one)
 
+    def test_silence_of_every_gateway(self) -> None:
+        """Whatever the gateway, a request that left and was not answered is made once, and its message is held."""
+        for preset, path in (
+            ("twilio", "/2010-04-01/Accounts/{account}/Messages.json"),
+            ("vonage", "/sms/json"),
+            ("jasmin", "/send"),
+            ("kannel", "/cgi-bin/sendsms"),
+        ):
+            with Gateway(lambda _: None) as gateway:
+                with daemon(section(preset, gateway.url(path), "reply_timeout = 1s")) as one:
+                    done = sms(one, "send", "--to", NUMBER, "--wait", "30", TEXT)
+                    self.assertEqual(done.returncode, 69, f"{preset} {one.log()}")
+                    self.assertRegex(done.stderr, r"\+86\*+00: ambiguous the gateway's reply took longer than 1 s")
+                    self.assertEqual(len(gateway.asked), 1, preset)
+                    self.assertIn("ambiguous           1", sms(one, "audit").stdout)
+
     def test_a_gateway_that_knows_messages_again(self) -> None:
         """With an idempotency key, silence is followed by the same message under the same name."""
         more = ("idempotent = yes", "headers = Idempotency-Key = {id}", "reply_timeout = 1s")
