@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
+from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -110,8 +110,11 @@ class ReceiptProtocol(Protocol):
         transport.write(self._wire.answer(status, body))
         if self._timer.active():
             self._timer.cancel()
-        self._timer = self._home.reactor.callLater(LINGER, self._close)
-        transport.loseWriteConnection() if hasattr(transport, "loseWriteConnection") else self._close()
+        if ISSLTransport.providedBy(transport):  # whose direction cannot be closed alone
+            self._close()
+        else:
+            self._timer = self._home.reactor.callLater(LINGER, self._close)
+            transport.loseWriteConnection()
 
     def _too_slow(self) -> None:
         if self._is_whole:

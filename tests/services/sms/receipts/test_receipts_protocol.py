@@ -39,6 +39,15 @@ def get(query: str, path: str = TOKEN) -> bytes:
     return f"GET {path}?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
 
 
+class Wire(StringTransport):
+    """A transport whose own direction can be closed."""
+
+    half_closed = False
+
+    def loseWriteConnection(self) -> None:
+        self.half_closed = True
+
+
 class Case(SynchronousTestCase):
     ask_at: float | None = None
 
@@ -84,9 +93,9 @@ class Calls(Case):
             path=Secret("x", TOKEN), url=Secret("x", "https://x" + TOKEN), rules=RULES, thanks="ACK", now=lambda: START
         )
 
-    def connect(self) -> tuple[ReceiptProtocol, StringTransport]:
+    def connect(self) -> tuple[ReceiptProtocol, Wire]:
         protocol = ReceiptFactory(self.book, self.rules, self.clock).buildProtocol(None)
-        transport = StringTransport()
+        transport = Wire()
         protocol.makeConnection(transport)
         return protocol, transport
 
@@ -167,6 +176,7 @@ class Calls(Case):
         protocol.dataReceived(b"GET ")
         self.clock.advance(30)
         self.assertIn(b"408", transport.value())
+        self.assertTrue(transport.half_closed)
         self.clock.advance(30)
         self.assertTrue(transport.disconnecting)
 
