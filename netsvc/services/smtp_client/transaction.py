@@ -151,7 +151,7 @@ class Transaction:
         return accepted, over
 
     def _send_message(self, talk: Conversation, accepted: list[int], over: dict[int, Reply]) -> Script[None]:
-        early = yield from talk.body(blocks(self._octets))
+        early = yield from talk.body(blocks(self._octets, is_canonical=True))
         if early is not None:
             # The dot is not out and never will be, so an early refusal is final and an early 2yz is a lie.
             if early.severity not in {4, 5}:

@@ -37,9 +37,13 @@ def canonical(content: bytes) -> bytes:
 
 
 class BodyEncoder:
-    """Encodes a message for DATA, in pieces of any size; the pieces may part anywhere."""
+    """Encodes a message for DATA, in pieces of any size; the pieces may part anywhere.
 
-    def __init__(self) -> None:
+    :param is_canonical: all its line ends are CR LF: nobody need look for others.
+    """
+
+    def __init__(self, *, is_canonical: bool = False) -> None:
+        self._is_canonical = is_canonical
         self._line_start = True
         self._held_cr = False
 
@@ -52,7 +56,8 @@ class BodyEncoder:
             chunk = chunk[:-1]
         if not chunk:
             return b""
-        chunk = _ended_by_crlf(chunk)
+        if not self._is_canonical:
+            chunk = _ended_by_crlf(chunk)
         out = chunk.replace(b"\r\n.", b"\r\n..")
         if self._line_start and chunk.startswith(b"."):
             out = b"." + out
@@ -64,9 +69,9 @@ class BodyEncoder:
         return END if self._line_start and not self._held_cr else b"\r\n" + END
 
 
-def blocks(content: bytes, size: int = BLOCK) -> Iterator[bytes]:
+def blocks(content: bytes, size: int = BLOCK, *, is_canonical: bool = False) -> Iterator[bytes]:
     """The encoded message in blocks of about size octets. The final dot is in the last one, whole."""
-    encoder = BodyEncoder()
+    encoder = BodyEncoder(is_canonical=is_canonical)
     last = max(0, (len(content) - 1) // size * size)
     for start in range(0, last, size):
         yield encoder.encode(content[start : start + size])

@@ -6,6 +6,7 @@ to it, since those of a terminal or of systemd go to every process: the daemon s
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -138,6 +139,7 @@ def main() -> None:
     server = _Factory(protocol)
     loop.adoptStreamConnection(ours, socket.AF_UNIX, server)
     os.close(ours)
+    loop.callWhenRunning(gc.freeze)  # what is there now stays: collections need not look at it
     loop.run(installSignalHandlers=False)
 
 
