@@ -287,7 +287,7 @@ class Options(SynchronousTestCase):
 
     def test_own(self) -> None:
         """What is set and decides how servers are spoken to goes along; what is left out is named, with the reason."""
-        found = self.own("ambiguous = hold\nkeep_idle = 9s\nconcurrency = 20\norigin = x.example\nmta_sts = no\n")
+        found = self.own("ambiguous = hold\nkeep_idle = 9s\nconcurrency = 100\norigin = x.example\nmta_sts = no\n")
         self.assertEqual(found.kept, {"ambiguous": "hold", "keep_idle": "9s"})
         self.assertEqual((str(found.way), found.left), ("plain SMTP", ("mta_sts", "origin")))
         self.assertIn("mta_sts: left out, as the adversary is the one server there is.", list(notes(found.left)))

@@ -32,6 +32,7 @@ from netsvc.services.smtp_client.listener.service import make_listener
 from netsvc.services.smtp_client.pool import Pool
 from netsvc.services.smtp_client.settings import MAX_SOCKET_PATH, SmtpClientSettings, queue_path, socket_path
 from netsvc.services.smtp_client.submission import Desk, SubmissionFactory, SubmissionRules
+from netsvc.services.smtp_client.turns import AHEAD
 from netsvc.services.smtp_client.way import host_name, make_way
 
 
@@ -98,7 +99,7 @@ def _make_runner(settings: SmtpClientSettings, runtime: IRuntime, deliver: Deliv
 
     rate = settings.rate_per_destination
     pace = Pace(
-        concurrency=settings.per_destination,
+        concurrency=AHEAD * settings.per_destination,
         rate=0.0 if rate is None else rate.per_second,
         burst=1 if rate is None else rate.count,
         failures=settings.destination_failures,
@@ -106,7 +107,7 @@ def _make_runner(settings: SmtpClientSettings, runtime: IRuntime, deliver: Deliv
         longest=settings.destination_retry_longest,
     )
     limits = Limits(
-        concurrency=settings.concurrency, drain_timeout=settings.drain_timeout, keep=settings.keep, pace=pace
+        concurrency=AHEAD * settings.concurrency, drain_timeout=settings.drain_timeout, keep=settings.keep, pace=pace
     )
     return Runner(
         queue=runtime.name,

@@ -117,7 +117,7 @@ class SmtpClientSettings(
         default=None,
         help="Where mail waits, on a disk that keeps it; without it, outbox/SECTION in the state directory.",
     )
-    concurrency: int = option(values.integer(1, 1000), default=20, help="Deliveries at the same time.")
+    concurrency: int = option(values.integer(1, 1000), default=100, help="Deliveries at the same time.")
     delivery_processes: int = option(
         values.integer(0, 64),
         default=1,

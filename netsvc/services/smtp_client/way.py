@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from netsvc.interfaces import IRuntime
 from netsvc.outbox.model import Item, Lease, Outcome
@@ -19,12 +19,13 @@ from netsvc.services.smtp_client.pool import Keeping, Pool
 from netsvc.services.smtp_client.rewriting.settings import rewriting_of
 from netsvc.services.smtp_client.routing.answers import Decision
 from netsvc.services.smtp_client.routing.places import SMTP_PORT
-from netsvc.services.smtp_client.routing.route import Local, Router
+from netsvc.services.smtp_client.routing.route import Hops, Local, Router
 from netsvc.services.smtp_client.routing.service import make_router
 from netsvc.services.smtp_client.settings import SmtpClientSettings
 from netsvc.services.smtp_client.terms import Envelope, Relay, Timeouts
 from netsvc.services.smtp_client.terms import Outcome as DeliveryOutcome
 from netsvc.services.smtp_client.tokens import Tokens
+from netsvc.services.smtp_client.turns import Turns
 from netsvc.services.smtp_client.wishes import tls_wish, to_envelope
 
 MAX_HOST = 100  # characters of our name in the name of a file, which has 255 octets at most on Linux
@@ -38,6 +39,7 @@ class Way:
     :param departure: what is done to messages that leave by SMTP.
     :param host: our name.
     :param timeouts: of each phase of a delivery.
+    :param turns: whose turn it is to send.
     """
 
     router: Router
@@ -47,6 +49,7 @@ class Way:
     runtime: IRuntime
     host: str
     timeouts: Timeouts
+    turns: Turns
     _notified: dict[tuple[str, int], frozenset[str]] = field(factory=dict, init=False)
 
     def __call__(self, lease: Lease, content: bytes) -> Deferred[Iterable[Outcome]]:
@@ -78,7 +81,28 @@ class Way:
         if isinstance(found, Local):
             outcomes = await self._keep(found, lease, envelope, message)
         else:
-            outcomes = await deliver(
+            outcomes = await self._send(found, lease.destination, envelope, message)
+        named = by_queue_name(outcomes, names)
+        told = frozenset(one.recipient for one in named if one.notified)
+        if told:
+            self._notified[item.queue_id, lease.parcel] = told
+        where = str(found.maildir) if isinstance(found, Local) else ""
+        return tuple(_translated(one, where) for one in named)
+
+    async def _send(
+        self, found: Hops, destination: str, envelope: Envelope, message: bytes
+    ) -> tuple[DeliveryOutcome, ...]:
+        turn = self.turns.take(destination)
+        if turn is not None:
+            try:
+                await turn
+            except CancelledError:
+                text = "the delivery was stopped here"
+                return tuple(
+                    DeliveryOutcome(one, "retry", None, "4.3.2", text, "waiting") for one in envelope.recipients
+                )
+        try:
+            return await deliver(
                 self.runtime.reactor,
                 found.relays,
                 envelope,
@@ -88,12 +112,8 @@ class Way:
                 pool=self.pool,
                 tokens=self.tokens,
             )
-        named = by_queue_name(outcomes, names)
-        told = frozenset(one.recipient for one in named if one.notified)
-        if told:
-            self._notified[item.queue_id, lease.parcel] = told
-        where = str(found.maildir) if isinstance(found, Local) else ""
-        return tuple(_translated(one, where) for one in named)
+        finally:
+            self.turns.leave(destination)
 
     def _keep(self, found: Local, lease: Lease, envelope: Envelope, message: bytes) -> Deferred[Any]:
         done: Deferred[Any] = self.runtime.in_thread(
@@ -128,8 +148,11 @@ def _translated(outcome: DeliveryOutcome, where: str) -> Outcome:
     )
 
 
-def make_way(settings: SmtpClientSettings, runtime: IRuntime) -> Way:
-    """The way of one section's mail. Nothing is looked up or connected before the first message."""
+def make_way(settings: SmtpClientSettings, runtime: IRuntime, *, processes: int = 1) -> Way:
+    """The way of one section's mail. Nothing is looked up or connected before the first message.
+
+    :param processes: how many share what may be sent at the same time.
+    """
     host = settings.helo_name or host_name()
     smarthost = Relay(
         host="",
@@ -155,6 +178,7 @@ def make_way(settings: SmtpClientSettings, runtime: IRuntime) -> Way:
         runtime=runtime,
         host=host,
         timeouts=Timeouts.within(settings.phase_timeout),
+        turns=Turns(max(1, settings.concurrency // processes), max(1, settings.per_destination // processes)),
     )
 
 

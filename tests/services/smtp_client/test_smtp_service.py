@@ -150,6 +150,29 @@ class Making(SynchronousTestCase):
         self.assertEqual((kwargs["helo_name"], kwargs["timeouts"]), ("h.example", Timeouts.within(60.0)))
         self.assertIs(kwargs["pool"], way.pool)
 
+    def test_turns(self) -> None:
+        """What waits for its turn is sent when another's ends; one that is stopped before was not tried."""
+        relay = ToSmarthosts((Smarthost("mx.example", 465, True),))
+        sending: list[Deferred[Any]] = []
+
+        def deliver(*_: Any, **__: Any) -> Deferred[Any]:
+            sending.append(Deferred())
+            return sending[-1]
+
+        with mock.patch.object(way_module, "deliver", deliver):
+            way = way_module.make_way(SmtpClientSettings(relay=relay, per_destination=2), self.runtime, processes=2)
+            first, second, third = (way(lease("b@x"), b"\r\nhello") for _ in range(3))
+            self.assertEqual(len(sending), 1)
+            second.cancel()
+            (outcome,) = self.successResultOf(second)  # type: ignore[misc]
+            self.assertEqual((outcome.result, outcome.enhanced), ("retry", "4.3.2"))
+            self.assertFalse(outcome.unreachable)
+            sending[0].callback((DeliveryOutcome("b@x", "delivered", 250, "2.0.0", "ok"),))
+            self.successResultOf(first)
+            self.assertEqual(len(sending), 2)
+            sending[1].callback((DeliveryOutcome("b@x", "delivered", 250, "2.0.0", "ok"),))
+            self.successResultOf(third)
+
     def test_maildir(self) -> None:
         """A relative Maildir is in the state directory; the file's name holds the queue id."""
         way = way_module.make_way(SmtpClientSettings(helo_name="h.example"), self.runtime)

@@ -82,7 +82,7 @@ class AgentProtocol(Protocol):
                 settings = pickle.loads(frame.octets)  # noqa: S301 - the daemon's own
                 name, directory = frame.head
                 runtime: Any = AgentRuntime(self._reactor, name, Path(directory))
-                self._way = make_way(settings, runtime)
+                self._way = make_way(settings, runtime, processes=settings.delivery_processes)
                 self._say(wire.frame(wire.READY, None))
             case wire.QUIT:
                 closed = Deferred.fromCoroutine(self._close())
