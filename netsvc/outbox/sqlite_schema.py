@@ -12,6 +12,7 @@ from netsvc.outbox.directories import sync_directory
 from netsvc.outbox.sqlite_migration import migrate
 from netsvc.outbox.sqlite_strokes import STROKES
 from netsvc.outbox.sqlite_tables import SCHEMA, VERSION
+from netsvc.outbox.veil import PAGE
 
 APPLICATION_ID = 0x6E736F62  # "nsob", so that file(1) and we can tell it from another database
 FILE = "queue.sqlite"
@@ -70,6 +71,7 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
     # One process and one connection, so no shared-memory file is needed; it also keeps other programs from opening a
     # WAL under us (SQLite before 3.51.3 may corrupt it when several connections reset it).
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute(f"PRAGMA page_size = {PAGE}")  # of one that is new
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise StartError(f"the queue {path} cannot be durable: its file system gives SQLite no write-ahead log")

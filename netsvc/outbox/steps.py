@@ -28,6 +28,7 @@ from netsvc.outbox.model import (
 from netsvc.outbox.retry import CLOCK_STEP
 from netsvc.outbox.rows import ITEM, LEDGER, PARCEL, TARGET, make_item, make_parcel, make_target
 from netsvc.outbox.steps_arrival import Arrival
+from netsvc.outbox.veil import unveiled
 
 # ruff: noqa: S608 - what is put into SQL text here are constants; values are always bound
 
@@ -140,7 +141,7 @@ class Steps(Arrival, abc.ABC):
     def _lease(self, queue_id: str, n: int = 0) -> Lease:
         row = self._one(f"SELECT owner, fence, claimed_at, {PARCEL} FROM parcel WHERE item = ? AND n = ?", queue_id, n)
         if row is None:
-            raise NoSuchItemError(f"there is no item {queue_id}")
+            raise NoSuchItemError(f"there is no message {queue_id}")
         owner, fence, claimed_at, *columns = row
         parcel = make_parcel(columns)
         targets = self._all(
@@ -162,15 +163,15 @@ class Steps(Arrival, abc.ABC):
         :raises RedactedError: they were redacted, because the item was final.
         :raises DamagedError: they are gone or not what was accepted.
         """
-        row = self._one("SELECT octets, sha256 FROM content JOIN item ON item = id WHERE id = ?", queue_id)
+        row = self._one("SELECT octets, sha256, size FROM content JOIN item ON item = id WHERE id = ?", queue_id)
         if row is None:
             if self._one("SELECT 1 FROM item WHERE id = ? AND sha256 = ''", queue_id) is not None:
                 raise RedactedError(f"{queue_id} is finished and was redacted: what it held is not known any more")
             raise DamagedError(f"the content of {queue_id} is not in the store")
-        octets, digest = row
+        octets, digest, size = row
         if not isinstance(octets, bytes) or hashlib.sha256(octets).hexdigest() != digest:
             raise DamagedError(f"the content of {queue_id} is not what was accepted: its SHA-256 differs")
-        return octets
+        return unveiled(octets, size)
 
     def settle(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
@@ -22,6 +23,7 @@ from netsvc.outbox.model import (
 from netsvc.outbox.parcels import divide
 from netsvc.outbox.rows import ITEM
 from netsvc.outbox.steps_tracking import Tracking
+from netsvc.outbox.veil import veiled
 
 # ruff: noqa: S608 - what is put into SQL text here are constants; values are always bound
 
@@ -56,13 +58,14 @@ class Arrival(Tracking, abc.ABC):
         refused = self.suppressed(targets)
         if whole_refusal and len(refused) == len(targets):
             raise SuppressedError(refused)
+        octets = veiled(submission.content, secrets.token_bytes) if self.redacts else submission.content
         columns = (
             submission.submitter,
             submission.sender,
             submission.key,
             json.dumps(dict(submission.meta)),
             len(submission.content),
-            hashlib.sha256(submission.content).hexdigest(),
+            hashlib.sha256(octets).hexdigest(),
             now,
             submission.not_before,
             submission.give_up_after,
@@ -80,7 +83,7 @@ class Arrival(Tracking, abc.ABC):
             parcels.append((n, division.destination, state, *schedule, *held))
         numbers = [(one, n) for n, division in enumerate(divisions) for one in division.indexes]
         queue_id = make_queue_id(now, self._random)
-        while not self._write_new((queue_id, *columns), parcels[0], targets[0], submission.content):
+        while not self._write_new((queue_id, *columns), parcels[0], targets[0], octets):
             queue_id = make_queue_id(now + self._random(), self._random)
         if len(parcels) > 1:
             self._many(_PARCEL, [(queue_id, *one) for one in parcels[1:]])
