@@ -299,9 +299,12 @@ class SuddenDeath(StoreCase):
             octets = b""
             while octets.count(b"\n") < lines:
                 self.assertTrue(select.select([child.stdout], [], [], PATIENCE)[0], "the child is silent")
-                octets += os.read(child.stdout.fileno(), 4096)
+                some = os.read(child.stdout.fileno(), 4096)
+                self.assertTrue(some, "the child is gone")
+                octets += some
             os.kill(child.pid, signal.SIGKILL)
             octets += child.stdout.read()
+            child.wait()  # its output ends before it lets go of the queue
             acknowledged += [json.loads(line) for line in octets.splitlines(keepends=True) if line.endswith(b"\n")]
         store = self.open()
         for queue_id in acknowledged:
