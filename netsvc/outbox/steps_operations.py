@@ -102,7 +102,7 @@ class Operations(Steps, abc.ABC):
     def _refusal(self, operation: Operation, queue_id: str) -> NoSuchItemError:
         states = {state for (state,) in self._all("SELECT state FROM parcel WHERE item = ?", queue_id)}
         if not states:
-            return NoSuchItemError(f"there is no item {queue_id}")
+            return NoSuchItemError(f"there is no message {queue_id}")
         if "leased" in states:
             return NoSuchItemError(f"{queue_id} is being delivered right now")
         return NoSuchItemError(f"no recipient of {queue_id} can be {_RULES[operation].result}")

@@ -65,7 +65,7 @@ class Queries(Tracking, abc.ABC):
         """
         found = self._summaries(self._all(f"SELECT {ITEM} FROM item WHERE id = ?", queue_id))
         if not found:
-            raise NoSuchItemError(f"there is no item {queue_id}")
+            raise NoSuchItemError(f"there is no message {queue_id}")
         ledger = self._all(
             "SELECT at, address, result, attempt.code, attempt.enhanced, attempt.text, via FROM attempt"
             " JOIN target ON target.item = attempt.item AND target.n = attempt.n WHERE attempt.item = ?"

@@ -145,10 +145,10 @@ class SmsCommandTests(SynchronousTestCase):
 
     def test_operate(self) -> None:
         """Each id is asked for; the status is that of what failed."""
-        replies = [{"ok": True, "count": 2}, {"ok": False, "code": "5.0.0", "text": "there is no item 0b"}]
+        replies = [{"ok": True, "count": 2}, {"ok": False, "code": "5.0.0", "text": "there is no message 0b"}]
         status, out, err = self.run_command("requeue", "0a", "0b", replies=replies)
         self.assertEqual((status, out), (65, "0a: 2 numbers\n"))
-        self.assertIn("there is no item 0b", err)
+        self.assertIn("there is no message 0b", err)
 
     def test_segments(self) -> None:
         """Counted without a service, with what makes a text dear."""

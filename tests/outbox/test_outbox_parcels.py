@@ -253,7 +253,7 @@ class Operators(StepsCase):
 
     def test_refused(self) -> None:
         """One item that cannot be changed so is an error that says why; among many it is passed over."""
-        with self.assertRaisesRegex(NoSuchItemError, "there is no item"):
+        with self.assertRaisesRegex(NoSuchItemError, "there is no message"):
             self.operate("hold", Selection(queue_id="nothing"))
         queue_id = self.accept("a@x")
         with self.assertRaisesRegex(NoSuchItemError, "no recipient of .* can be released"):

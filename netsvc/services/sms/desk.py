@@ -269,7 +269,7 @@ class Desk:
         if query.command == "show":
             summary, attempts = await store.show(query.id)
             if not is_operator and summary.item.submitter != str(peer):
-                raise NoSuchItemError(f"there is no item {query.id}")
+                raise NoSuchItemError(f"there is no message {query.id}")
             return {"ok": True, "item": queries.whole(summary, attempts)}
         if not is_operator:
             raise Refusal("5.7.1", f"only the daemon's user and root may {query.command}")

@@ -65,7 +65,7 @@ class Questions:
             case "show" | "explain":
                 summary, attempts = await store.show(query.id)
                 if not is_operator and summary.item.submitter != peer:
-                    raise NoSuchItemError(f"there is no item {query.id}")
+                    raise NoSuchItemError(f"there is no message {query.id}")
                 item = whole(summary, attempts)
                 if query.command == "explain":
                     item["ways"] = await self._where(summary)

@@ -356,7 +356,7 @@ class Asking(SubmissionCase):
         (reply,) = self.exchange(ask("show", id=self.mine))
         self.assertEqual([one["address"] for one in reply["item"]["targets"]], ["b@x", "c@x", "d@x", "e@x"])
         (reply,) = self.exchange(ask("show", id=self.theirs))
-        self.assertEqual((reply["ok"], reply["text"]), (False, f"there is no item {self.theirs}"))
+        self.assertEqual((reply["ok"], reply["text"]), (False, f"there is no message {self.theirs}"))
         self.assertTrue(self.exchange(ask("show", id=self.theirs), uid=0)[0]["ok"])
 
     def test_whole(self) -> None:
