@@ -98,6 +98,8 @@ class Submission:
         What goes one way together is attempted together, and limited and backed off together.
     :param not_before: the first attempt is not made earlier, wall clock; None: now.
     :param give_up_after: lived seconds after which a failed attempt is the last; None: as the queue's rule says.
+    :param edition: of what is written anew until its time comes, from 1: while nothing of an earlier edition under the
+        same key was attempted, this one takes its place. Where something was, this one is an item of its own.
     """
 
     submitter: str
@@ -109,6 +111,7 @@ class Submission:
     destinations: tuple[str, ...] = field(default=())
     not_before: float | None = None
     give_up_after: float | None = None
+    edition: int | None = None
 
     @destinations.validator
     def _parallel(self, _: object, value: tuple[str, ...]) -> None:

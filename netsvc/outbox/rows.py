@@ -128,7 +128,7 @@ def make_item(row: Sequence[Any], parcels: Sequence[Parcel]) -> Item:
         submitter=submitter,
         sender=sender,
         key=key,
-        meta=_meta(meta),
+        meta=make_meta(meta),
         size=size,
         sha256=sha256,
         accepted_at=accepted_at,
@@ -174,7 +174,7 @@ def make_target(row: Sequence[Any]) -> Target:
     )
 
 
-def _meta(text: str) -> Mapping[str, str]:
+def make_meta(text: str) -> Mapping[str, str]:
     """What the kind kept; nothing when it is damaged, because delivery does not hang on it."""
     try:
         return MappingProxyType(dict(json.loads(text)))

@@ -21,11 +21,13 @@ from netsvc.outbox.model import (
     make_queue_id,
 )
 from netsvc.outbox.parcels import divide
-from netsvc.outbox.rows import ITEM
+from netsvc.outbox.rows import ITEM, make_meta
 from netsvc.outbox.steps_tracking import Tracking
 from netsvc.outbox.veil import veiled
 
 # ruff: noqa: S608 - what is put into SQL text here are constants; values are always bound
+
+EDITION: Final = "edition"  # in meta: which one is there
 
 _ITEM: Final = f"INSERT INTO item ({ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 _PARCEL: Final = (
@@ -50,20 +52,19 @@ class Arrival(Tracking, abc.ABC):
         return self._accept(submission, now, whole_refusal=True, owner=owner)
 
     def _accept(self, submission: Submission, now: float, *, whole_refusal: bool, owner: str | None = None) -> Accepted:
-        if submission.key is not None:
-            known = self._repeated(submission)
-            if known is not None:
-                return known
+        known = self._known(submission)
+        if known is not None:
+            return known
         targets = submission.targets
         refused = self.suppressed(targets)
         if whole_refusal and len(refused) == len(targets):
             raise SuppressedError(refused)
-        octets = veiled(submission.content, secrets.token_bytes) if self.redacts else submission.content
+        octets = self._octets(submission)
         columns = (
             submission.submitter,
             submission.sender,
             submission.key,
-            json.dumps(dict(submission.meta)),
+            _meta(submission),
             len(submission.content),
             hashlib.sha256(octets).hexdigest(),
             now,
@@ -112,6 +113,39 @@ class Arrival(Tracking, abc.ABC):
         self._do("INSERT INTO content (item, octets) VALUES (?, ?)", queue_id, content)
         return True
 
+    def _octets(self, submission: Submission) -> bytes:
+        return veiled(submission.content, secrets.token_bytes) if self.redacts else submission.content
+
+    def _known(self, submission: Submission) -> Accepted | None:
+        """The receipt of what was taken in before under the same key."""
+        if submission.key is None:
+            return None
+        if submission.edition is None:
+            return self._repeated(submission)
+        return self._revised(submission, submission.edition)
+
+    def _revised(self, submission: Submission, edition: int) -> Accepted | None:
+        """Put a later edition in the place of what nobody has seen; None when it must be an item of its own."""
+        found = self._one(
+            "SELECT id, meta FROM item WHERE submitter = ? AND key = ?", submission.submitter, submission.key
+        )
+        if found is None:
+            return None
+        queue_id, meta = str(found[0]), make_meta(found[1])
+        if int(meta.get(EDITION, "0")) >= edition:
+            return Accepted(queue_id, repeated=True)
+        parcels = self._all(f"SELECT state, attempts FROM parcel WHERE item = ?{self.for_update}", queue_id)
+        if any(state not in {"waiting", "held"} or attempts for state, attempts in parcels):
+            self._do("UPDATE item SET key = NULL WHERE id = ?", queue_id)  # it belongs to the latest
+            return None
+        octets = self._octets(submission)
+        self._do(
+            "UPDATE item SET meta = ?, size = ?, sha256 = ? WHERE id = ?",
+            *(_meta(submission), len(submission.content), hashlib.sha256(octets).hexdigest(), queue_id),
+        )
+        self._do("UPDATE content SET octets = ? WHERE item = ?", octets, queue_id)
+        return Accepted(queue_id, repeated=True)
+
     def _repeated(self, submission: Submission) -> Accepted | None:
         found = self._one(
             "SELECT id, sender FROM item WHERE submitter = ? AND key = ?", submission.submitter, submission.key
@@ -154,6 +188,11 @@ class Arrival(Tracking, abc.ABC):
             for one in addresses
             if one.casefold() in reasons
         }
+
+
+def _meta(submission: Submission) -> str:
+    edition = {} if submission.edition is None else {EDITION: str(submission.edition)}
+    return json.dumps({**submission.meta, **edition})
 
 
 def _new_lease(item: Sequence[Any], submission: Submission, destination: str, owner: str) -> Lease:

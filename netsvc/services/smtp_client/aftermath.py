@@ -1,19 +1,14 @@
-"""What follows from settlements: notices by the same stroke, dead letters into their Maildir, counts when over."""
+"""What follows from settlements: notices by the same stroke, dead letters into their Maildir."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from typing import Any
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from netsvc.interfaces import IRuntime
-from netsvc.outbox.model import Lease, OutboxError, Settlement, Submission
-from netsvc.outbox.runner import Runner
+from netsvc.outbox.model import Lease, Settlement, Submission
 from netsvc.services.smtp_client.bounce.bouncer import Bouncer, FollowUp
 from netsvc.services.smtp_client.bounce.collapse import Collapse
 from netsvc.services.smtp_client.bounce.dead_letter import keep_dead
@@ -23,7 +18,6 @@ from netsvc.services.smtp_client.settings import SmtpClientSettings
 from netsvc.services.smtp_client.way import unique_name
 
 DEAD = "dead"  # the Maildir of what can neither be delivered nor returned, in the state directory
-LOOK = 60.0  # seconds between looks for counted bounces that are to be told
 
 log = Logger()
 
@@ -82,37 +76,3 @@ def bury(runtime: IRuntime, host: str, lease: Lease, dead: tuple[TargetFacts, ..
                 target=one.recipient,
                 reason=one.text,
             )
-
-
-class Summaries(Service):
-    """Tells of counted bounces when their time is over.
-
-    :param addressed: see :func:`follow_up`.
-    """
-
-    def __init__(
-        self, bouncer: Bouncer, runner: Runner, addressed: Callable[[Submission], Submission], clock: Any
-    ) -> None:
-        self._bouncer = bouncer
-        self._runner = runner
-        self._addressed = addressed
-        self._look = LoopingCall(lambda: Deferred.fromCoroutine(self._tell()))
-        self._look.clock = clock
-
-    def startService(self) -> None:
-        """Begin to look."""
-        super().startService()  # type: ignore[no-untyped-call]
-        self._look.start(LOOK, now=False)
-
-    def stopService(self) -> None:
-        """Look no more."""
-        super().stopService()  # type: ignore[no-untyped-call]
-        if self._look.running:
-            self._look.stop()
-
-    async def _tell(self) -> None:
-        for one in self._bouncer.summaries(time.time()):
-            try:
-                await self._runner.accept(self._addressed(one))
-            except OutboxError as error:
-                log.error("a notice could not be kept: {reason}", event="mail-notice-lost", reason=str(error))

@@ -21,7 +21,7 @@ from netsvc.outbox.destinations import Pace
 from netsvc.outbox.opening import open_store
 from netsvc.outbox.retry import RetryPolicy
 from netsvc.outbox.runner import Limits, Runner
-from netsvc.services.smtp_client.aftermath import Summaries, follow_up, make_bouncer
+from netsvc.services.smtp_client.aftermath import follow_up, make_bouncer
 from netsvc.services.smtp_client.agents.agents import Agents
 from netsvc.services.smtp_client.arrival import Arrival
 from netsvc.services.smtp_client.endpoint.protocol import EndpointFactory, EndpointRules
@@ -87,7 +87,6 @@ def make_service(settings: SmtpClientSettings, runtime: IRuntime) -> IService:
     intake = Intake(runner, runtime.metrics, arrival, way.router.destination)
     guide = Guide(way.router, arrival, runtime.reactor)
     ways_in = _ways_in(settings, runtime, runner, intake, guide, fallback)
-    ways_in.addService(Summaries(bouncer, runner, address, runtime.reactor))
     return SmtpClient(runner, ways_in, agents, way.pool)
 
 

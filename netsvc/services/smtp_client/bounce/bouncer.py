@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from threading import Lock
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
 from netsvc.outbox.model import Lease, Settlement, Submission
@@ -90,8 +90,8 @@ class Bouncer:
         if not sender:
             return Aftermath(dead=tuple(self._buried(item, targets)))
         with self._lock:
-            ended = self._collapse.ended(now)  # first, so that a window that is over takes nothing more in
-            mailed = [one for one in targets if self._is_mailed(item, one, now)]
+            judged = [(one, self._collapse.count(item, one, now)) for one in targets]
+        mailed = [one for one, counted in judged if counted is None]
         groups = (
             [one for one in mailed if one.action == "failed"],
             [one for one in mailed if one.action == "delayed"],
@@ -99,36 +99,26 @@ class Bouncer:
         )
         attempt = lease.item.attempts + 1
         made = [self._submission(item, group, content or None, attempt, now=now) for group in groups if group]
-        return Aftermath(submissions=(*made, *self._told(ended, now)))
+        told = [self._counted(item, one, counted, now) for one, counted in judged if counted is not None]
+        return Aftermath(submissions=(*made, *told))
 
-    @property
-    def next_summary(self) -> float | None:
-        """When to call :meth:`summaries`, on the clock that `now` is of; None: no window is open."""
-        with self._lock:
-            return self._collapse.next_end
-
-    def summaries(self, now: float) -> tuple[Submission, ...]:
-        """One notice for what was counted in each window that is over."""
-        with self._lock:
-            ended = self._collapse.ended(now)
-        return self._told(ended, now)
-
-    def _told(self, ended: Iterable[Counted], now: float) -> tuple[Submission, ...]:
-        return tuple(self._submission(one.item, [one.target], None, 0, now=now, also=one.count - 1) for one in ended)
-
-    def _is_mailed(self, item: ItemFacts, target: TargetFacts, now: float) -> bool:
-        mailed = self._collapse.is_mailed(item, target, now)
-        if not mailed:
-            log.info(
-                "{queue_id}: {sender} is not told of {target} now, an identical notice has just gone: {reason}",
-                event="mail-bounce-counted",
-                queue=self._queue,
-                queue_id=item.queue_id,
-                sender=item.sender,
-                target=target.address,
-                reason=target.text,
-            )
-        return mailed
+    def _counted(self, item: ItemFacts, target: TargetFacts, counted: Counted, now: float) -> Submission:
+        """What tells of all that was counted in a window, when it ends."""
+        log.info(
+            "{queue_id}: {sender} is not told of {target} now, an identical notice has just gone: {reason}",
+            event="mail-bounce-counted",
+            queue=self._queue,
+            queue_id=item.queue_id,
+            sender=item.sender,
+            target=target.address,
+            reason=target.text,
+        )
+        return evolve(
+            self._submission(item, [target], None, 0, now=now, also=counted.count - 1),
+            key=f"dsn:more:{counted.name}",
+            not_before=counted.ends,
+            edition=counted.count,
+        )
 
     def _buried(self, item: ItemFacts, targets: Iterable[TargetFacts]) -> Iterable[TargetFacts]:
         for one in targets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ from netsvc.services.smtp_client.bounce.collapse import MAX_KEYS, Collapse
 from netsvc.services.smtp_client.bounce.dead_letter import keep_dead
 from netsvc.services.smtp_client.terms import Envelope, Notice, Wish
 from netsvc.services.smtp_client.wishes import to_meta
+from tests.outbox.kit import open_database, submission
 from tests.services.smtp_client.bounce.kit import CONTENT, HOUR, NOW, ORIGIN, Report, item, lease, settlement, target
 
 BOB = "bob@y.example"
@@ -229,23 +231,44 @@ class Collapsing(Case):
         """Of identical bounces within an hour the first is mailed, the others are told by one notice at its end."""
         self.assertEqual(self.action(self.settle("bounced", queue_id="q1")), "failed")
         for number in range(2, 6):
-            self.assertFalse(self.settle("bounced", queue_id=f"q{number}", now=NOW + number))
+            [told] = self.settle("bounced", queue_id=f"q{number}", now=NOW + number).submissions
+            self.assertEqual((told.key, told.edition), ("dsn:more:q1:0:failed:5.1.1", number - 1))
+            self.assertEqual((told.targets, told.not_before), (("ann@x.example",), NOW + HOUR))
         self.assertEqual(len([one for one in self.events if one.get("event") == "mail-bounce-counted"]), 4)
-        self.assertEqual(self.bouncer.next_summary, NOW + HOUR)
-        self.assertEqual(self.bouncer.summaries(NOW + HOUR - 1), ())
-        [summary] = self.bouncer.summaries(NOW + HOUR)
-        made = Report(summary.content)
+        made = Report(told.content)
         self.assertIn("3 more messages", " ".join(made.words.split()))
         self.assertEqual(made.groups[0]["X-Netsvc-Queue-Id"], "q5")
-        self.assertEqual((self.bouncer.summaries(NOW + 2 * HOUR), self.bouncer.next_summary), ((), None))
-        self.assertEqual(self.action(self.settle("bounced", queue_id="q9", now=NOW + 2 * HOUR)), "failed")
+        [first] = self.settle("bounced", queue_id="q9", now=NOW + HOUR).submissions
+        self.assertEqual((first.not_before, first.edition), (None, None))
 
-    def test_late_summary(self) -> None:
-        """What was counted is told with the next notice after the window, if nobody asked before."""
-        self.settle("bounced", queue_id="q1")
-        self.settle("bounced", queue_id="q2")
-        made = self.settle("bounced", queue_id="q3", now=NOW + 2 * HOUR)
-        self.assertEqual([Report(one.content).groups[0]["X-Netsvc-Queue-Id"] for one in made.submissions], ["q3", "q2"])
+    def test_killed(self) -> None:
+        """Whenever the daemon is killed, the queue that it leaves tells of every bounce that was settled, once."""
+        database = open_database(self)
+        for kills in (frozenset(), {2}, {1, 2, 3, 4, 5}, {4, 9}):
+            told = 0
+            for number in range(10):
+                if number in kills:
+                    self.setUp()
+                database.accept(submission(BOB, sender="ann@x.example"), NOW)
+                [held] = database.claim("me", 1, 1 << 20, NOW)
+                made = settlement((BOB, "bounced"))
+                envelope = Envelope(sender="ann@x.example", recipients=(BOB,))
+                after = self.bouncer.on_settled(held, made, CONTENT, envelope, now=NOW + number)
+                database.settle(held, made, NOW, after.submissions)
+                for notice in database.claim("me", 9, 1 << 20, NOW):  # those that go at once
+                    told += self.bounces(database.content(notice.item.queue_id))
+                    database.settle(notice, settlement(("ann@x.example", "delivered")), NOW)
+            later = database.claim("me", 99, 1 << 20, NOW + 2 * HOUR)
+            for notice in later:
+                told += self.bounces(database.content(notice.item.queue_id))
+                database.settle(notice, settlement(("ann@x.example", "delivered")), NOW + 2 * HOUR)
+            self.assertEqual((told, len(later) <= len(kills) + 1), (10, True))
+            self.setUp()
+
+    def bounces(self, content: bytes) -> int:
+        """Of how many a notice tells."""
+        more = re.search(r"to (one|[0-9]+) more message", " ".join(Report(content).words.split()))
+        return 1 + (int(more[1].replace("one", "1")) if more else 0)
 
     def test_different(self) -> None:
         """Another sender, recipient, status or action is another bounce; success is always told."""
@@ -264,7 +287,7 @@ class Collapsing(Case):
                 )
             )
         ]
-        self.assertTrue(all(collapse.is_mailed(one, other, NOW) for one, other in facts))
+        self.assertFalse(any(collapse.count(one, other, NOW) for one, other in facts))
 
     def test_same_attempt_again(self) -> None:
         """An attempt that is settled a second time is told again: its key tells the outbox that it has it."""
@@ -273,28 +296,30 @@ class Collapsing(Case):
     def test_none(self) -> None:
         """A window of nothing collapses nothing."""
         collapse = Collapse(0)
-        self.assertTrue(all(collapse.is_mailed(item(queue_id=str(one)), target(), NOW) for one in range(3)))
-        self.assertEqual(collapse.next_end, None)
+        self.assertFalse(any(collapse.count(item(queue_id=str(one)), target(), NOW) for one in range(3)))
 
     def test_bounded(self) -> None:
         """When there is no room for another window, mail goes as if nothing were collapsed."""
         collapse = Collapse(HOUR)
         for number in range(MAX_KEYS):
-            collapse.is_mailed(item(), target(address=f"{number}@y"), NOW)
+            collapse.count(item(), target(address=f"{number}@y"), NOW)
         for queue_id in ("q1", "q2"):
-            self.assertTrue(collapse.is_mailed(item(queue_id=queue_id), target(address="new@y"), NOW))
-        self.assertFalse(collapse.is_mailed(item(queue_id="q1"), target(address="1@y"), NOW))
+            self.assertIsNone(collapse.count(item(queue_id=queue_id), target(address="new@y"), NOW))
+        self.assertIsNotNone(collapse.count(item(queue_id="q1"), target(address="1@y"), NOW))
 
     @settings(derandomize=True, deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 3)), max_size=60))
     def test_nothing_is_lost(self, bounces: list[tuple[int, int]]) -> None:
         """Every bounce is mailed or counted, once."""
         collapse = Collapse(HOUR)
-        mailed = told = 0
-        now = NOW
+        mailed, counts, now = 0, {}, NOW
         for number, (pause, whom) in enumerate(bounces):
             now += pause
-            told += sum(one.count for one in collapse.ended(now))
-            mailed += collapse.is_mailed(item(queue_id=f"q{number}"), target(address=f"{whom}@y"), now)
-        told += sum(one.count for one in collapse.ended(now + HOUR))
-        self.assertEqual(mailed + told, len(bounces))
+            counted = collapse.count(item(queue_id=f"q{number}"), target(address=f"{whom}@y"), now)
+            if counted is None:
+                mailed += 1
+            else:
+                self.assertGreater(counted.ends, now)
+                self.assertEqual(counted.count, counts.get(counted.name, 0) + 1)
+                counts[counted.name] = counted.count
+        self.assertEqual(mailed + sum(counts.values()), len(bounces))
