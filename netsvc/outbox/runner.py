@@ -51,6 +51,8 @@ class Limits:
     :param octets: content in memory at the same time; one larger item still goes, alone.
     :param drain_timeout: seconds that attempts have to finish when the runner stops.
     :param keep: seconds that finished items stay in the store.
+    :param moment: seconds that the first attempt of what was just accepted waits, so that whoever hands in one item
+        after the other is served first, and attempts that begin together share a turn of the reactor.
     """
 
     concurrency: int = 20
@@ -58,6 +60,7 @@ class Limits:
     octets: int = 256 << 20
     drain_timeout: float = 30.0
     keep: float = 30 * DAY
+    moment: float = 0.0
 
 
 class Runner(Service):
@@ -116,6 +119,8 @@ class Runner(Service):
         self._again = False
         self._idle = False  # nothing is due that might go, and the timer stands for what will be
         self._promised: list[int] = []  # octets of what is being accepted, to be attempted as soon as it is
+        self._soon: list[tuple[Lease, bytes]] = []  # of what was promised: accepted, with its lease
+        self._begins: Any = None
         self._timer: Any = None
         self._purge = LoopingCall(self._forget_old)
         self._purge.clock = reactor
@@ -176,17 +181,32 @@ class Runner(Service):
             else:
                 self._reports.accepted(submission, accepted)
                 told.callback(accepted)
-            finally:
-                self._promised.remove(len(submission.content))
             if accepted is not None and accepted.lease is not None:
-                self._run(self._attempt(accepted.lease, submission.content, begun=True))
+                self._begin_soon(accepted.lease, submission.content)
             else:
+                self._promised.remove(len(submission.content))
                 self.destinations.passed(destination)
                 if accepted is not None:
                     self._expect(accepted, submission)
 
         self._run(accept())  # the drain waits for it: when that begins meanwhile, the lease is to be given back
         return told
+
+    def _begin_soon(self, lease: Lease, content: bytes) -> None:
+        self._soon.append((lease, content))
+        if not (self.running and self._limits.moment):
+            self._begin()
+        elif len(self._soon) == 1:
+            self._begins = self._reactor.callLater(self._limits.moment, self._begin)
+
+    def _begin(self) -> None:
+        """Begin the first attempts of what was accepted; what holds a lease when the drain begins gives it back."""
+        if self._begins is not None and self._begins.active():
+            self._begins.cancel()
+        soon, self._soon = self._soon, []
+        for lease, content in soon:
+            self._promised.remove(len(content))
+            self._run(self._attempt(lease, content, begun=True))
 
     def _expect(self, accepted: Accepted, submission: Submission) -> None:
         """What was accepted may be due."""
@@ -248,6 +268,7 @@ class Runner(Service):
     def stopService(self) -> Deferred[None]:
         """Claim nothing more, let attempts finish within the drain time, cut the rest, and close the store."""
         super().stopService()  # type: ignore[no-untyped-call]
+        self._begin()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -376,5 +376,7 @@ class ThreadedStore(abc.ABC, Generic[D]):
 
 
 def _answer(answers: list[tuple[Job, Any]]) -> None:
-    for job, result in answers:
-        job.done.callback(result)
+    for patient in (False, True):  # first those who keep somebody waiting
+        for job, result in answers:
+            if job.patient is patient:
+                job.done.callback(result)

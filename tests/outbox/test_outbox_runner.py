@@ -280,6 +280,26 @@ class AtOnce(RunnerCase):
         self.accept()
         self.assertEqual(self.runner.destinations.standing("").in_flight, 1)
 
+    def test_moment(self) -> None:
+        """First attempts wait a moment together, each in its place; a stop gives their leases back."""
+        self.runner = self.make(concurrency=2, moment=0.5)
+        self.runner.startService()
+        self.accept()
+        self.clock.advance(0.4)
+        self.accept()
+        self.accept()
+        self.assertEqual(self.asked, [])
+        self.clock.advance(0.1)
+        self.assertEqual(len(self.asked), 2)
+        self.answer(0, "delivered")
+        self.answer(1, "delivered")
+        self.assertEqual(len(self.asked), 3)
+        self.answer(2, "delivered")
+        self.accept()
+        self.successResultOf(self.runner.stopService())
+        self.assertEqual((len(self.asked), self.store.database.leased()), (3, ()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_stopped_meanwhile(self) -> None:
         """What was leased with its acceptance when the runner stopped goes back without an attempt."""
         slow: Deferred[Any] = Deferred()

@@ -138,6 +138,21 @@ class Stores(StoreCase):
             self.successResultOf(settled)
         self.assertEqual(len(commits), 1)
 
+    def test_who_waits_hears_first(self) -> None:
+        """Of a group, who hands something in hears before the record of an attempt is told of."""
+        store = self.open()
+        accepted = self.reactor.wait(store.accept(submission(), START, "me"))
+        outcome = Outcome(target="b@example.com", result="delivered")
+        settlement = Custody().settle(accepted.lease, [outcome], now=START, random=lambda: 0.5)
+        heard: list[str] = []
+        with mock.patch.object(threaded_store, "COMPANY", float(PATIENCE)):
+            settled = store.settle(accepted.lease, settlement, START)
+            settled.addCallback(lambda _: heard.append("settled"))
+            taken = store.accept(submission(), START)
+            taken.addCallback(lambda _: heard.append("accepted"))
+            self.reactor.wait(taken)
+        self.assertEqual(heard, ["accepted", "settled"])
+
     def test_groups_are_bounded(self) -> None:
         """Much content at once is committed in several steps."""
         with mock.patch.object(threaded_store, "MAX_GROUP_OCTETS", 10):

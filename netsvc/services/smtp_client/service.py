@@ -36,6 +36,9 @@ from netsvc.services.smtp_client.turns import AHEAD
 from netsvc.services.smtp_client.way import host_name, make_way
 
 
+MOMENT = 0.001  # seconds that a first attempt waits for company
+
+
 class SmtpClient(MultiService):
     """The service of one section: starts the queue before its socket, and stops the socket before the queue."""
 
@@ -106,7 +109,11 @@ def _make_runner(settings: SmtpClientSettings, runtime: IRuntime, deliver: Deliv
         longest=settings.destination_retry_longest,
     )
     limits = Limits(
-        concurrency=AHEAD * settings.concurrency, drain_timeout=settings.drain_timeout, keep=settings.keep, pace=pace
+        concurrency=AHEAD * settings.concurrency,
+        drain_timeout=settings.drain_timeout,
+        keep=settings.keep,
+        moment=MOMENT,
+        pace=pace,
     )
     return Runner(
         queue=runtime.name,
