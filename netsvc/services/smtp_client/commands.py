@@ -79,7 +79,7 @@ def commands(envelope: Envelope, message: Prepared, capabilities: Capabilities) 
         parameters.append("BODY=8BITMIME")
     if message.utf8_header or not all(map(str.isascii, (sender, *paths.values()))):
         parameters.append("SMTPUTF8")
-    if envelope.require_tls:
+    if envelope.require_tls and "REQUIRETLS" in capabilities:  # only a bounce goes without
         parameters.append("REQUIRETLS")
     if notices and envelope.ret is not None:
         parameters.append(f"RET={envelope.ret.upper()}")

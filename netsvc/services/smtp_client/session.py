@@ -109,7 +109,7 @@ class Session(Conversation):
                 raise SessionEnded("the connection can carry no further message", "4.4.2")
             if not self._ready:
                 yield from self._open()
-            if transaction.require_tls:
+            if transaction.needs_tls:
                 self._demand_tls(transaction)
             transaction.prepare(self._capabilities)
             while transaction.more:
@@ -122,7 +122,7 @@ class Session(Conversation):
         except SessionEnded as end:
             self.usable = False
             self._may_quit = not end.broken
-            if transaction.require_tls and end.enhanced == NOT_OFFERED:
+            if transaction.needs_tls and end.enhanced == NOT_OFFERED:
                 transaction.refuse("5.7.10", end.reason, self.phase)
             self.stale = self._messages > 1 and not transaction.begun and self.phase in {"rset", "mail"}
             transaction.give_up(end, self.phase)

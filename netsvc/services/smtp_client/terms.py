@@ -103,7 +103,8 @@ class Envelope:
     :param ret: what a notice shall return, the whole message or its header (RFC 3461 4.3); None: not said.
     :param envid: the sender's name for this message, decoded (RFC 3461 4.4); empty: none.
     :param notices: recipient -> what is wanted; who is not in it has no wishes.
-    :param require_tls: every server on the way must be verified and promise the same (RFC 8689).
+    :param require_tls: every server on the way must be verified and promise the same (RFC 8689); of the null sender:
+        those that promise it are told, and no other is avoided.
     """
 
     sender: str

@@ -58,9 +58,9 @@ class Transaction:
         self._verdicts.settle_by_end(end, phase, self._verdicts.open)
 
     @property
-    def require_tls(self) -> bool:
-        """Whether the sender demands RFC 8689."""
-        return self._envelope.require_tls
+    def needs_tls(self) -> bool:
+        """Whether the message goes as RFC 8689 says or not at all; a bounce goes all the same (5)."""
+        return self._envelope.require_tls and bool(self._envelope.sender)
 
     def refuse(self, enhanced: str, reason: str, phase: str) -> None:
         """Decide that the message shall not go to this server."""

@@ -508,16 +508,22 @@ class EnvelopeFaultTests(SynchronousTestCase):
 
     def test_requiretls(self) -> None:
         """REQUIRETLS goes nowhere without TLS that was verified; the phase says that another relay may be tried."""
-        stage = Stage(envelope=Envelope(sender="", recipients=THREE, require_tls=True))
+        stage = Stage(envelope=Envelope(sender="me@x", recipients=THREE, require_tls=True))
         sent = stage.say(GREETING, b"250-x\r\n250 REQUIRETLS\r\n")
         self.assertNotIn(b"MAIL", sent)
         self.assertEqual(stage.results, ["permanent"] * 3)
         self.assertEqual((stage.outcomes[0].enhanced, stage.outcomes[0].phase), ("5.7.10", "tls"))
         relay = evolve(PLAIN, tls="verify")
         for required, result, status in ((True, "permanent", "5.7.10"), (False, "retry", "4.7.4")):
-            stage = Stage(relay, envelope=Envelope(sender="", recipients=("a@x",), require_tls=required))
+            stage = Stage(relay, envelope=Envelope(sender="me@x", recipients=("a@x",), require_tls=required))
             stage.say(GREETING, EHLO)
             self.assertEqual((stage.only.result, stage.only.enhanced, stage.only.phase), (result, status, "ehlo"))
+
+    def test_requiretls_of_a_bounce(self) -> None:
+        """REQUIRETLS hinders no message of the null sender: it goes to a server without it, too (RFC 8689 5)."""
+        stage = Stage(envelope=Envelope(sender="", recipients=("a@x",), require_tls=True))
+        self.assertNotIn(b"REQUIRETLS", stage.say(GREETING, EHLO, OK, OK, GO, OK))
+        self.assertEqual(stage.results, ["delivered"])
 
     def test_mail_fault_32_421_at_rcpt(self) -> None:
         """421 at RCPT retries all but those already refused for good."""

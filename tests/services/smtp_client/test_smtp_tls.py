@@ -127,10 +127,11 @@ class TLSCase(SynchronousTestCase):
         timeouts: Timeouts | None = None,
         *,
         require_tls: bool = False,
+        sender: str = "me@x",
     ) -> tuple[list[Outcome], IOPump, Connection]:
         clock = Clock()
         session = Session(relay, helo_name="me", timeouts=timeouts or Timeouts())
-        envelope = Envelope(sender="me@x", recipients=("a@x",), require_tls=require_tls)
+        envelope = Envelope(sender=sender, recipients=("a@x",), require_tls=require_tls)
         connection = Connection(session, creator=relay_tls(relay), clock=clock)
         outcomes: list[Outcome] = []
         pump = connect(
@@ -225,9 +226,12 @@ class DeliveredTests(TLSCase):
     def test_requiretls(self) -> None:
         """Over verified TLS, REQUIRETLS is passed on to a server that offers it; no other gets the message."""
         script = [GREETING, OFFER, b"220 go\r\n", b"250-x\r\n250 REQUIRETLS\r\n", OK, OK, GO, OK]
-        peer = Server(script, ServerTLS(server(HOST)))
+        peer = Server(list(script), ServerTLS(server(HOST)))
         self.assertEqual(self.play(self.relay(), peer, require_tls=True)[0][0].result, "delivered")
         self.assertIn((True, b"MAIL FROM:<me@x> REQUIRETLS\r\n"), peer.lines)
+        peer = Server(list(script), ServerTLS(server(HOST)))
+        self.assertEqual(self.play(self.relay(tls="may"), peer, require_tls=True, sender="")[0][0].result, "delivered")
+        self.assertIn((True, b"MAIL FROM:<> REQUIRETLS\r\n"), peer.lines)
         for relay, ehlo, status in (
             (self.relay(), EHLO, "5.7.30"),
             (self.relay(tls="require"), b"250-x\r\n250 REQUIRETLS\r\n", "5.7.10"),

@@ -93,6 +93,8 @@ class Router:
         :param sender: the reverse-path; empty for bounces.
         :param wish: what the message asks of TLS.
         """
+        if not sender:
+            wish = evolve(wish, required=False)  # RFC 8689 5: no reason to throw a bounce away
         try:
             return await self._route(destination, sender, wish)
         except CancelledError:

@@ -133,6 +133,8 @@ class TLS(Case):
         self.assertEqual(self.hops(unsigned(), sts=ENFORCE, wish=wish), [("one.mx", "verify", sts)])
         self.assertEqual(self.route(unsigned(), sts=TESTING, wish=wish).enhanced, "5.7.10")
         self.assertEqual({tls for _, tls, _ in self.hops(unsigned(), policies="* verify", wish=wish)}, {"verify"})
+        bounce = self.hops(unsigned(), sender="", wish=TLSWish(required=True))
+        self.assertEqual(bounce, self.hops(unsigned(), sender=""))  # RFC 8689 5: none is thrown away
         names = unsigned()
         names.address_answers["b.example"], names.mx_answers["b.example"] = found("192.0.2.9"), NOTHING
         self.assertEqual(self.hops(names, to="b.example", wish=wish), [("b.example", "verify", words)])
