@@ -53,6 +53,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--header", metavar="'NAME: TEXT'", action="append", default=[], help="a further field")
     parser.add_argument("--key", help="sending again with the same key gives the same queue id and no second message")
     parser.add_argument(
+        "--require-tls", action="store_true", help="only over verified TLS, all the way (RFC 8689); else it comes back"
+    )
+    parser.add_argument(
         "--sms-to", metavar="NUMBER", action="append", default=[], help="a text message if the mail is not delivered"
     )
     parser.add_argument(
@@ -87,6 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
     }
     if arguments.key is not None:
         request["key"] = arguments.key
+    if arguments.require_tls:
+        request["require_tls"] = True
     if arguments.sms_to:
         text = arguments.subject if arguments.sms_text is None else arguments.sms_text
         request["sms"] = {"to": arguments.sms_to, "text": text, "after": _seconds(arguments.sms_after)}

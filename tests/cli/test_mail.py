@@ -130,6 +130,13 @@ class Sending(CommandCase):
         message = message_from_bytes(content, policy=default)
         self.assertEqual((message["Subject"], message["X-A"]), ("汇总", "b"))
 
+    def test_require_tls(self) -> None:
+        """Verified TLS all the way is asked for where it is wanted."""
+        service = self.serve(self.accepted, self.accepted)
+        for words in ((), ("--require-tls",)):
+            self.run_mail("send", "--from", "a@x", "--to", "b@x", *words)
+        self.assertEqual([head.get("require_tls") for head, _ in service.asked], [None, True])
+
     def test_reply_to(self) -> None:
         """Answers may be wanted elsewhere, at several addresses."""
         words = ("--from", "a@x", "--to", "b@x", "--reply-to", "汤众 <c@x>", "--reply-to", "d@x")

@@ -165,7 +165,7 @@ def _wishes(request: Send) -> dict[str, str]:
         raise Refusal("5.5.4", str(error)) from None
     if request.ret not in ("", "full", "hdrs"):
         raise Refusal("5.5.4", "ret is full or hdrs")
-    return to_meta(request.ret, request.envid, notices)
+    return to_meta(request.ret, request.envid, notices, require_tls=request.require_tls)
 
 
 def _notice(wishes: Any, original: str) -> Notice:

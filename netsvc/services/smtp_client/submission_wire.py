@@ -6,9 +6,10 @@
 
 ``sender`` may be empty (the null reverse-path); ``key`` may be left out, and so may what the sender wants to hear (DSN,
 RFC 3461): ``ret`` (full or hdrs), ``envid``, and ``notices`` ({"b@x": [["success", "delay"], "rfc822;b@x"]}: for a
-recipient when to tell, and how he was first written), and ``sms`` ({"to": ["+49..."], "text": "...", "after": 600}: a
-text message that goes if the mail is not delivered after so many seconds; the reply has ``sms_refused`` if there will
-be none although the mail was taken). The other commands are
+recipient when to tell, and how he was first written); ``require_tls`` (true: only over verified TLS, all the way, RFC
+8689); and ``sms`` ({"to": ["+49..."], "text": "...", "after": 600}: a text message that goes if the mail is not
+delivered after so many seconds; the reply has ``sms_refused`` if there will be none although the mail was taken). The
+other commands are
 
     queue (after, limit, done, whole)        what waits; with done what is finished, too; with whole each recipient
     show (id), explain (id), audit
@@ -91,6 +92,7 @@ class Send(NamedTuple):
     envid: str = ""
     notices: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType({})
     sms: Sms | None = None
+    require_tls: bool = False
 
 
 class Query(NamedTuple):
@@ -121,7 +123,7 @@ _QUERIES = {
     "suppressed": frozenset({"after", "limit"}),
     **dict.fromkeys(OPERATIONS, frozenset({"id", "domain", "all"})),
 }
-_SEND = frozenset({"sender", "recipients", "length", "key", "ret", "envid", "notices", "sms"})
+_SEND = frozenset({"sender", "recipients", "length", "key", "ret", "envid", "notices", "sms", "require_tls"})
 
 
 @lru_cache(maxsize=_REMEMBERED)  # one address is looked at three times on its way in, and many come again
@@ -201,7 +203,7 @@ def parse_head(line: bytes, *, max_recipients: int = MAX_RECIPIENTS) -> Send | Q
 def _parse_send(head: dict[str, Any], max_recipients: int) -> Send:
     sender, recipients, length = head.get("sender"), head.get("recipients"), head.get("length")
     key, ret, envid = head.get("key"), head.get("ret", ""), head.get("envid", "")
-    notices = _notices(head.get("notices", {}))
+    notices, require_tls = _notices(head.get("notices", {})), head.get("require_tls", False)
     sms = _sms(head["sms"]) if "sms" in head else None
     if not (
         head.keys() <= _SEND
@@ -213,6 +215,7 @@ def _parse_send(head: dict[str, Any], max_recipients: int) -> Send:
         and (key is None or isinstance(key, str))
         and isinstance(ret, str)
         and isinstance(envid, str)
+        and type(require_tls) is bool
         and notices is not None
         and notices.keys() <= set(recipients)
     ):
@@ -231,7 +234,7 @@ def _parse_send(head: dict[str, Any], max_recipients: int) -> Send:
         raise MalformedError(refusal.text, refusal.code) from None
     if key is not None and not (0 < len(key) <= MAX_KEY and key.isprintable()):
         raise MalformedError(f"a key has 1 to {MAX_KEY} printable characters", "5.5.4")
-    return Send(sender, unique, key, length, ret=ret, envid=envid, notices=notices, sms=sms)
+    return Send(sender, unique, key, length, ret=ret, envid=envid, notices=notices, sms=sms, require_tls=require_tls)
 
 
 def _sms(value: Any) -> Sms:

@@ -17,14 +17,20 @@ from netsvc.services.smtp_client.trace import split_head
 REQUIRE_TLS = "require_tls"  # in meta
 
 
-def to_meta(ret: str, envid: str, notices: Mapping[str, Notice]) -> dict[str, str]:
+def to_meta(ret: str, envid: str, notices: Mapping[str, Notice], *, require_tls: bool = False) -> dict[str, str]:
     """What the outbox keeps of it; what was not said is not there.
 
     :param ret: ``full``, ``hdrs`` or empty.
     :param notices: by recipient.
+    :param require_tls: RFC 8689; then a notice, which may go without TLS, holds the header only (5).
     """
     said = {address: [one.notify, one.orcpt] for address, one in notices.items() if one.notify or one.orcpt}
-    meta = {"ret": ret, "envid": envid, "notices": json.dumps(said, separators=(",", ":")) if said else ""}
+    meta = {
+        "ret": "hdrs" if require_tls else ret,
+        "envid": envid,
+        "notices": json.dumps(said, separators=(",", ":")) if said else "",
+        REQUIRE_TLS: "yes" if require_tls else "",
+    }
     return {name: value for name, value in meta.items() if value}
 
 

@@ -321,6 +321,13 @@ class Wishes(SubmissionCase):
         envelope = to_envelope("a@x", ["b@x"], self.store.database.show(reply["id"])[0].item.meta)
         self.assertEqual((envelope.ret, envelope.envid), ("hdrs", "id"))
         self.assertEqual(envelope.notices["b@x"], Notice(notify=("success", "delay"), orcpt="rfc822;b@x"))
+        self.assertFalse(envelope.require_tls)
+
+    def test_require_tls(self) -> None:
+        """Who asks for verified TLS all the way gets back no more than the header (RFC 8689 5)."""
+        (reply,) = self.exchange(send(ret="full", require_tls=True))
+        envelope = to_envelope("a@x", ["b@x"], self.store.database.show(reply["id"])[0].item.meta)
+        self.assertEqual((envelope.require_tls, envelope.ret), (True, "hdrs"))
 
     def test_refused(self) -> None:
         """What RFC 3461 has no words for is refused, and nothing is kept."""

@@ -153,6 +153,8 @@ class Refused(SynchronousTestCase):
             head(ret=1),
             head(envid=None),
             head(notices=[]),
+            head(require_tls=1),
+            head(require_tls=None),
             head(notices={"b@x": "ab"}),
             head(notices={"b@x": [["success"]]}),
             head(notices={"b@x": [[1], ""]}),
@@ -209,6 +211,8 @@ class Refused(SynchronousTestCase):
         """What the sender wants to hear comes along as it was said."""
         found: Any = parse_head(head(ret="hdrs", envid="id", notices={"b@x": [["success"], "rfc822;b@x"]}))
         self.assertEqual((found.ret, found.envid, found.notices), ("hdrs", "id", {"b@x": (("success",), "rfc822;b@x")}))
+        asked: Any = parse_head(head(require_tls=True))
+        self.assertEqual((asked.require_tls, found.require_tls), (True, False))
 
     def test_null_sender(self) -> None:
         """The empty sender is the null reverse-path, and a recipient that stands twice counts once."""

@@ -7,7 +7,7 @@
 
     {"from": "Ann <ann@example.com>", "to": ["bob@example.com"], "cc": [], "bcc": [], "subject": "...", "text": "...",
      "html": "...", "attachments": [{"name": "a.pdf", "type": "application/pdf", "content": "BASE64"}],
-     "headers": {"Reply-To": "..."}, "key": "k1"}
+     "headers": {"Reply-To": "..."}, "key": "k1", "require_tls": true}
 
 or ``POST /v1/messages?from=ann@example.com&to=bob@example.com`` with Content-Type: message/rfc822. The key is the
 field's or the JSON's; in a raw message also that of Netsvc-Idempotency-Key.
@@ -39,7 +39,7 @@ RAW = (b"message/rfc822", b"message/global")
 _MEDIA_TYPE = re.compile(r"(?!multipart/|message/)([a-z0-9!#$&^_.+-]{1,80})/([a-z0-9!#$&^_.+-]{1,80})")
 _LISTS = ("to", "cc", "bcc")
 _TEXTS = ("subject", "text", "html")
-_KNOWN = frozenset((*_LISTS, *_TEXTS, "from", "attachments", "headers", "key"))
+_KNOWN = frozenset((*_LISTS, *_TEXTS, "from", "attachments", "headers", "key", "require_tls"))
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -60,12 +60,16 @@ class Posted:
 
 @frozen(kw_only=True)
 class Order:
-    """A message to hand in."""
+    """A message to hand in.
+
+    :param require_tls: only over verified TLS, all the way (RFC 8689).
+    """
 
     sender: str
     recipients: tuple[str, ...]
     key: str | None
     content: bytes = field(repr=False)
+    require_tls: bool = False
 
 
 def admit(method: bytes, target: bytes, headers: Headers, *, token: bytes, largest: int) -> Posted:
@@ -172,6 +176,8 @@ def _from_json(posted: Posted, body: bytes, now: datetime) -> Order:
         raise Problem(422, "5.5.4", f"there is no {unknown[0][:40]!a} in a message")
     for name in (*_TEXTS, "from", "key"):
         _check(isinstance(given.get(name, ""), str) or (name == "html" and given[name] is None), f"{name} is a text")
+    require_tls = given.get("require_tls", False)
+    _check(type(require_tls) is bool, "require_tls is true or false")
     _check("from" in given, "from is missing")
     senders = parse_mailboxes(given["from"])
     _check(len(senders) == 1, "from is one address")
@@ -191,7 +197,13 @@ def _from_json(posted: Posted, body: bytes, now: datetime) -> Order:
         built = build(draft, now=now)
     except UnicodeEncodeError:  # JSON can write half of a surrogate pair
         raise Problem(422, "5.6.0", "a text has half of a character in it") from None
-    return Order(sender=built.sender, recipients=built.recipients, key=_one_key(posted.key, key), content=built.content)
+    return Order(
+        sender=built.sender,
+        recipients=built.recipients,
+        key=_one_key(posted.key, key),
+        content=built.content,
+        require_tls=require_tls,
+    )
 
 
 def _check(holds: bool, what: str) -> None:

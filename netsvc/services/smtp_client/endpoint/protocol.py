@@ -27,6 +27,7 @@ from netsvc.services.smtp_client.endpoint.wire import Connection, Head, Over, Pa
 from netsvc.services.smtp_client.intake import Intake
 from netsvc.services.smtp_client.memory import Budget
 from netsvc.services.smtp_client.submission_wire import Refusal
+from netsvc.services.smtp_client.wishes import to_meta
 
 IDLE = 60.0  # seconds that a connection is kept for the next request
 LINGER = 2.0  # seconds in which a peer may take its last answer
@@ -202,7 +203,7 @@ class EndpointProtocol(Protocol):
                     recipients=order.recipients,
                     content=order.content,
                     key=order.key,
-                    meta={"protocol": "HTTP"},
+                    meta={"protocol": "HTTP", **to_meta("", "", {}, require_tls=order.require_tls)},
                 )
             except Refusal as refusal:
                 raise problem_of(refusal) from None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from netsvc.services.smtp_client.listener.commands import Mail, Rcpt
 from netsvc.services.smtp_client.submission_wire import Refusal
-from netsvc.services.smtp_client.wishes import REQUIRE_TLS, to_meta
+from netsvc.services.smtp_client.wishes import to_meta
 
 
 class Transaction:
@@ -73,7 +73,5 @@ class Transaction:
     def all_meta(self) -> Mapping[str, str]:
         """What the outbox keeps beside the message."""
         notices = {address: one.notice for address, one in self.recipients.items()}
-        if not self.mail.require_tls:
-            return {**self._meta, **to_meta(self.mail.ret, self.mail.envid, notices)}
-        # RFC 8689 5: a notice, which may go without TLS, holds the header only.
-        return {**self._meta, **to_meta("hdrs", self.mail.envid, notices), REQUIRE_TLS: "yes"}
+        mail = self.mail
+        return {**self._meta, **to_meta(mail.ret, mail.envid, notices, require_tls=mail.require_tls)}

@@ -120,6 +120,14 @@ class Posting(EndpointCase):
         )
         self.assertEqual(second.get_content_type(), "text/plain")
 
+    def test_require_tls(self) -> None:
+        """A message in JSON may ask for verified TLS all the way."""
+        ((_, _, said),) = self.ask(post({**MESSAGE, "require_tls": True}))
+        meta = self.store.database.show(said["id"])[0].item.meta
+        self.assertEqual((meta["require_tls"], meta["ret"]), ("yes", "hdrs"))
+        ((_, _, said),) = self.ask(post({**MESSAGE, "require_tls": False}))
+        self.assertNotIn("require_tls", self.store.database.show(said["id"])[0].item.meta)
+
     def test_raw(self) -> None:
         """A raw message has its envelope in the query; an empty from is the null sender; its key field is taken out."""
         target = "/v1/messages?from=&to=b@example.com&to=c%40example.com&to=b@example.com"
@@ -191,6 +199,7 @@ class Posting(EndpointCase):
         wrong += [{**MESSAGE, "headers": {"A": 1}}, {**MESSAGE, "headers": {"Bcc": "x"}}, {**MESSAGE, "key": ""}]
         wrong += [{**MESSAGE, "subject": "a\nb"}, {**MESSAGE, "text": "\ud800"}, {**MESSAGE, "to": ["a b@x"]}]
         wrong += [{**MESSAGE, "to": ["a@x", "b@x", "c@x", "d@x"]}, {**MESSAGE, "attachments": {}}]
+        wrong += [{**MESSAGE, "require_tls": "yes"}, {**MESSAGE, "require_tls": None}]
         right = {"name": "a", "content": "aGk="}
         parts: list[Any] = [1, {"name": "a"}, {**right, "x": "y"}, {**right, "content": "?"}, {**right, "type": "a"}]
         wrong += [{**MESSAGE, "attachments": [one]} for one in (*parts, {**right, "type": "message/rfc822"})]
