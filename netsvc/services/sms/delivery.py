@@ -23,7 +23,7 @@ from netsvc.services.sms.gateway import Gateway, Request, UnsendableError
 from netsvc.services.sms.http_client import Exchange, NotSentError, Phases, UnknownError
 from netsvc.services.sms.message import MessageError, TextMessage, decode
 from netsvc.services.sms.numbers import Numbering, scrub
-from netsvc.services.sms.reply import Reply, Verdict, judge
+from netsvc.services.sms.reply import MAX_WORDS, Reply, Verdict, judge
 from netsvc.services.sms.segments import alphabet_of
 from netsvc.services.sms.template import MAX_RANDOM, Values
 
@@ -59,6 +59,12 @@ class Account:
     numbering: Numbering = field(factory=Numbering)
     zone: tzinfo | None = UTC
     receipt_url: Secret | None = None
+
+    def keys(self) -> tuple[str, ...]:
+        """What of this nobody may see."""
+        known = [one.reveal() for one in (self.password, self.signing_key, self.receipt_url) if one is not None]
+        login = [f"{self.name}:{self.password.reveal()}"] if self.password is not None else []  # as HTTP has it
+        return tuple(known + login)
 
 
 @define
@@ -205,7 +211,7 @@ class _Attempt:
         if verdict.pause is not None and verdict.meaning != "sent":
             self._courier.leave_alone(verdict.pause)
         spellings = (number, number.removeprefix("+"), values.national)
-        words = _words(verdict, reply, spellings, message.text)
+        words = _words(verdict, reply, spellings, message.text, self._courier.account.keys())
         outcome = self._outcome(target, _RESULTS[verdict.meaning], words, reply)
         now, courier = self._courier.now(), self._courier
         if verdict.meaning == "sent" and courier.tracks:
@@ -233,17 +239,17 @@ class _Attempt:
         )
 
 
-def _words(verdict: Verdict, reply: Reply, numbers: tuple[str, ...], text: str) -> str:
-    """A line for the ledger. What the gateway says may repeat the number, the message or a code in it."""
+def _words(verdict: Verdict, reply: Reply, numbers: tuple[str, ...], text: str, keys: tuple[str, ...]) -> str:
+    """A line for the ledger. What the gateway says may repeat the number, the message, a code in it or a password."""
     parts = []
     if verdict.code and verdict.code != str(reply.status):
-        parts.append(f"code {scrub(verdict.code, numbers, text)}")
+        parts.append(f"code {scrub(verdict.code, numbers, text, keys)[:MAX_WORDS]}")
     if verdict.words:
-        parts.append(scrub(verdict.words, numbers, text))
+        parts.append(scrub(verdict.words, numbers, text, keys)[:MAX_WORDS])  # cut first, half a password would stay
     if verdict.message_id:
         # A long run of digits is what such a name is; only what was sent is taken out of it.
         name = verdict.message_id
-        for secret in sorted({*numbers, text}, key=len, reverse=True):
+        for secret in sorted({*numbers, text, *keys} - {""}, key=len, reverse=True):
             name = name.replace(secret, "*" * min(len(secret), 8))
         parts.append(f"as {name}")
     return ", ".join(parts)

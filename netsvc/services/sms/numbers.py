@@ -10,6 +10,8 @@ import re
 
 from attrs import frozen
 
+from netsvc.services.sms.echoes import spellings
+
 MOST_DIGITS = 15  # ITU-T E.164, 6.1
 FEWEST_DIGITS = 7  # with the country code: below this there are only short codes, which nobody means to text abroad
 SHOWN_HEAD = 3  # characters of a masked number that stay: the plus and most of the country code
@@ -80,14 +82,15 @@ def labels(numbers: tuple[str, ...]) -> tuple[str, ...]:
 _LONG_RUN = re.compile(r"\+?[0-9](?:[ -]?[0-9]){6,}")  # whatever looks like a telephone number
 
 
-def scrub(words: str, numbers: tuple[str, ...], text: str) -> str:
-    """A gateway's words without the number, the message and the codes in it that they may repeat.
+def scrub(words: str, numbers: tuple[str, ...], text: str, keys: tuple[str, ...] = ()) -> str:
+    """A gateway's words without the number, the message, the codes in it and the passwords that they may repeat.
 
     :param numbers: every spelling of the number that was sent.
     :param text: the message.
+    :param keys: what else the request had that nobody may see.
     """
-    secrets = {text, *numbers, *re.findall(r"[0-9A-Za-z]*[0-9][0-9A-Za-z]{2,}", text)}
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= 3:
-            words = words.replace(secret, "*" * min(len(secret), 8))
+    secrets = {text, *numbers, *keys, *re.findall(r"[0-9A-Za-z]*[0-9][0-9A-Za-z]{2,}", text)}
+    echoes = {echo for secret in secrets if len(secret) >= 3 for echo in spellings(secret)}
+    for echo in sorted(echoes, key=len, reverse=True):
+        words = words.replace(echo, "*" * min(len(echo), 8))
     return _LONG_RUN.sub(lambda found: "*" * min(len(found[0]), 8), words)

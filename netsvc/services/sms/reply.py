@@ -272,7 +272,7 @@ def judge(rules: Rules, reply: Reply) -> Verdict:
         meaning=_meaning(rules, reply),
         code=code,
         message_id=rules.message_id.first(reply) if rules.message_id else "",
-        words=(rules.reason.first(reply) if rules.reason else "")[:MAX_WORDS],
+        words=rules.reason.first(reply) if rules.reason else "",
         pause=None if reply.retry_after is None else max(reply.retry_after, 0.0),
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -159,6 +161,17 @@ class DeliveryTests(DeliveryCase):
         ):
             self.assertEqual(self.answered(octets).result, result, octets)
         self.assertEqual(self.answered(reply(b'{"code": 7, "msg": "busy"}')).text, "code 7, busy")
+
+    def test_echoed_request(self) -> None:
+        """A gateway that repeats the request in its complaint shows nobody the text or a password, nor half of one."""
+        attempt = self.attempt()
+        wire = self.connect()
+        echo = "x" * 190 + PASSWORD + " " + wire.value().decode().replace("\r\n", " ")
+        wire.protocol.dataReceived(reply(json.dumps({"code": echo, "msg": echo}).encode()))
+        outcome = self.only(attempt)
+        self.assertEqual(outcome.result, "permanent")
+        for secret in (quote(TEXT), quote_plus(TEXT), PASSWORD[:8]):
+            self.assertNotIn(secret, outcome.text)
 
     def test_nothing_left(self) -> None:
         """A connection that is refused, or takes too long, has taken nothing: later."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 import re
+from urllib.parse import quote, quote_plus, urlencode
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,6 +85,22 @@ class NumberTests(SynchronousTestCase):
             self.assertNotIn(secret, words)
         self.assertIn("failed, code 30006", words)
         self.assertEqual(scrub("手机号码不能为空", ("+8613800138000",), "x"), "手机号码不能为空")
+
+    def test_echoes(self) -> None:
+        """Text and passwords go in every coding that a gateway may repeat them in: of forms, JSON, HTML, Base64."""
+        text, key = 'Tür "3/b" & 汇', "p&ss w*rd/ü~"
+        for secret in (text, key):
+            for echo in (
+                *(
+                    quote(secret),
+                    quote(secret, safe=""),
+                    quote_plus(secret),
+                    re.sub("%..", lambda one: one[0].lower(), quote_plus(secret)),
+                ),
+                *(urlencode({"": secret})[1:], json.dumps(secret)[1:-1], html.escape(secret)),
+                base64.b64encode(secret.encode()).decode(),
+            ):
+                self.assertNotIn(echo.rstrip("="), scrub(f"wrong: a={echo}&b", (), text, (key,)), echo)
 
     @any_case
     @given(st.from_regex(r"\+[1-9][0-9]{6,14}", fullmatch=True))
