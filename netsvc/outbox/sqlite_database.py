@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from netsvc.outbox.bodies import LEAST, Bodies
 from netsvc.outbox.destinations import Allowance
 from netsvc.outbox.model import Lease, Outcome, TargetState
 from netsvc.outbox.retry import CLOCK_STEP
@@ -26,12 +27,18 @@ REMEMBERED = 1000  # destinations
 
 
 class Database(Operations, Queries):
-    """The steps on one connection, from :func:`netsvc.outbox.sqlite_schema.connect`."""
+    """The steps on one connection, from :func:`netsvc.outbox.sqlite_schema.connect`.
+
+    :param bodies: has what is large; None: the database has all of it.
+    """
 
     connection: sqlite3.Connection
 
-    def __init__(self, connection: sqlite3.Connection, random: Callable[[], float]) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, random: Callable[[], float], bodies: Bodies | None = None
+    ) -> None:
         super().__init__(connection, random)
+        self._bodies = bodies
         # What the tables are known to hold, as nobody else writes them.
         self._earliest: dict[str, float] = {}  # rows of `destination`
         self._none_suppressed = False
@@ -52,13 +59,52 @@ class Database(Operations, Queries):
         super().suppress(address, reason, operator, now)
 
     def _write_new(self, item: Sequence[Any], parcel: Sequence[Any], address: str, content: bytes) -> bool:
+        # Nothing of a file is overwritten when it is removed, so what will be redacted is in the database.
+        large = self._bodies if len(content) >= LEAST and not self.redacts else None
         try:
-            self.connection.execute(ARRIVE, (*item, *parcel[1:], address, content))
+            self.connection.execute(ARRIVE, (*item, *parcel[1:], address, content if large is None else b""))
         except sqlite3.IntegrityError:
             if self._one("SELECT 1 FROM item WHERE id = ?", item[0]) is None:
                 raise
             return False
+        if large is not None:
+            large.write(item[0], content)
         return True
+
+    def _whole(self, queue_id: str, octets: Any) -> Any:
+        return octets if octets != b"" or self._bodies is None else self._bodies.read(queue_id)
+
+    def flush(self) -> None:
+        super().flush()
+        if self._bodies is not None and self._bodies.fresh:
+            self._bodies.sync(self._filed(self._bodies.fresh))
+
+    def lasts(self) -> None:
+        """What was committed is on the disk: files that nothing refers to any more are removed."""
+        bodies = self._bodies
+        if bodies is None or bodies.empty:
+            return
+        bodies.committed()
+        gone = [queue_id for (queue_id,) in self._all("SELECT item FROM gone")]
+        if gone:
+            self._do("DELETE FROM gone")
+            bodies.remove(gone)
+
+    def failed(self) -> None:
+        """A commit failed, or never came."""
+        if self._bodies is not None:
+            self._bodies.undone()
+
+    def sweep(self) -> None:
+        """Remove the files that belong to nothing: at start."""
+        if self._bodies is not None:
+            self._bodies.sweep(self._filed)
+            self._do("DELETE FROM gone")
+
+    def _filed(self, queue_ids: Sequence[str]) -> set[str]:
+        """Which of some items have their content in a file."""
+        rows = self._in("SELECT item FROM content WHERE length(octets) = 0 AND item IN", queue_ids)
+        return {queue_id for (queue_id,) in rows}
 
     def _record(
         self, lease: Lease, parcel: Sequence[Any], outcomes: Sequence[tuple[int, Outcome, TargetState]]

@@ -1,4 +1,4 @@
-"""Brings a database of version 1 to version 2, whole or not at all: items, leases, ledger and contents stay.
+"""Brings a database of version 1 to the last version, whole or not at all: items, leases, ledger and contents stay.
 
 Version 1 leased an item whole. Its targets become parcels of one way; the ledger and the contents, which may be many
 gigabytes, are not touched.
@@ -43,7 +43,7 @@ COMMIT;
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """From version 1 to 2.
+    """From version 1 to the last.
 
     :raises sqlite3.Error: it cannot be done; nothing has changed.
     """

@@ -11,7 +11,7 @@ from netsvc.errors import StartError
 from netsvc.outbox.directories import sync_directory
 from netsvc.outbox.sqlite_migration import migrate
 from netsvc.outbox.sqlite_strokes import STROKES
-from netsvc.outbox.sqlite_tables import SCHEMA, VERSION
+from netsvc.outbox.sqlite_tables import ALIKE, SCHEMA, VERSION
 from netsvc.outbox.veil import PAGE
 
 APPLICATION_ID = 0x6E736F62  # "nsob", so that file(1) and we can tell it from another database
@@ -91,6 +91,8 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
         raise StartError(f"{path} is a database of another program")
     elif version == 1:
         migrate(connection)
+    elif version == ALIKE:
+        connection.execute(f"PRAGMA user_version = {VERSION}")  # so that a netsvc that knows no files leaves it alone
     elif version != VERSION:
         raise StartError(f"the queue {path} has version {version}; this netsvc knows version {VERSION}")
     # What undoes one statement of several tables is kept in memory, not in a file: it would be more than the log.

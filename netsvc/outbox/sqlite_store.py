@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from netsvc.errors import StartError
+from netsvc.outbox.bodies import Bodies
 from netsvc.outbox.custody import Custody
 from netsvc.outbox.directories import make_directories
 from netsvc.outbox.model import StoreFullError
@@ -34,6 +35,7 @@ AGAIN = 5.0  # seconds until that is tried again on a disk that fails
 SCRUB = 1.0  # seconds that what was redacted may stay in the log
 
 _RANDOM = random_module.SystemRandom().random
+_STORE = sqlite3.Error | OSError  # of the database, of the files of what is large
 
 
 class SqliteStore(ThreadedStore[Database]):
@@ -79,7 +81,7 @@ class SqliteStore(ThreadedStore[Database]):
         except OSError as error:
             raise StartError(f"the queue {directory} cannot be used: {error.strerror}") from None
         try:
-            database = Database(connect(directory), random)
+            database = Database(connect(directory), random, Bodies(directory))
             database.redacts = custody.redact
         except BaseException:
             os.close(descriptor)
@@ -89,12 +91,14 @@ class SqliteStore(ThreadedStore[Database]):
                 # What is deleted is overwritten; and no log stays of a predecessor that died with something in it.
                 database.connection.execute("PRAGMA secure_delete = ON")
             recovered = _recover(database, custody, settled, time.time() if now is None else now, random)
+            database.lasts()
+            database.sweep()
             if custody.redact:
                 database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except BaseException as error:
             database.connection.close()
             os.close(descriptor)
-            if isinstance(error, sqlite3.Error | ValueError | TypeError):  # the last two: what a row holds is damaged
+            if isinstance(error, _STORE | ValueError | TypeError):  # the last two: what a row holds is damaged
                 raise StartError(f"the queue {directory} cannot be written: {error}") from None
             raise
         return cls(database, directory, descriptor, call_from_thread), recovered
@@ -127,11 +131,13 @@ class SqliteStore(ThreadedStore[Database]):
             return  # nothing was written, nor synced
         if self._lasting:
             self._sync_at = None
+            self._database.lasts()
         elif self._sync_at is None:
             self._sync_at = time.monotonic() + SOON
 
     def _abort(self) -> None:
         self._doubtful = self._doubtful or self._sync_at is not None
+        self._database.failed()
         with contextlib.suppress(sqlite3.Error):
             self._database.connection.execute("ROLLBACK")
 
@@ -183,7 +189,7 @@ class SqliteStore(ThreadedStore[Database]):
         return self._database.connection.in_transaction
 
     def _is_database_error(self, error: Exception) -> bool:
-        return isinstance(error, sqlite3.Error)
+        return isinstance(error, _STORE)
 
     def _let_go(self) -> None:
         with contextlib.suppress(sqlite3.Error):

@@ -2,6 +2,9 @@
 
 A statement costs more than its time, because the interpreter's lock is let go and taken again for each. A view here is
 a form: what is inserted into it is written where it belongs. All of it or nothing, as with any statement.
+
+What is dropped of which the octets are in a file (:mod:`netsvc.outbox.bodies`) is noted in a table, so that it is
+forgotten again where the transaction is undone.
 """
 
 from __future__ import annotations
@@ -35,6 +38,14 @@ def _insert(view: str, columns: str) -> str:
 
 
 STROKES: Final = f"""
+CREATE TEMP TABLE gone (item TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TEMP TRIGGER let_go AFTER DELETE ON content WHEN length(OLD.octets) = 0 BEGIN
+    INSERT OR IGNORE INTO gone (item) VALUES (OLD.item);
+END;
+CREATE TEMP TRIGGER replace AFTER UPDATE OF octets ON content WHEN length(OLD.octets) = 0 BEGIN
+    INSERT OR IGNORE INTO gone (item) VALUES (OLD.item);
+END;
+
 CREATE TEMP VIEW arrival AS SELECT {_nulls(_ARRIVAL)};
 CREATE TEMP TRIGGER arrive INSTEAD OF INSERT ON arrival BEGIN
     INSERT INTO item ({ITEM}) VALUES ({_new(ITEM)});

@@ -1,8 +1,9 @@
-"""The tables of an outbox in SQLite, version 2."""
+"""The tables of an outbox in SQLite, version 3."""
 
 from __future__ import annotations
 
-VERSION = 2  # kept in PRAGMA user_version
+VERSION = 3  # kept in PRAGMA user_version
+ALIKE = 2  # had the same tables, and all contents in the database
 
 ITEMS = """
 CREATE TABLE item (
@@ -87,7 +88,7 @@ CREATE TABLE attempt (              -- the ledger: only ever added to, until its
 );
 CREATE INDEX attempt_item ON attempt (item);
 
-CREATE TABLE content (item TEXT PRIMARY KEY REFERENCES item (id), octets BLOB NOT NULL);
+CREATE TABLE content (item TEXT PRIMARY KEY REFERENCES item (id), octets BLOB NOT NULL);  -- empty: in a file
 """
 
 SCHEMA = ITEMS + DESTINATIONS + SUPPRESSED + _LEDGER

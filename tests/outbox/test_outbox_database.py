@@ -356,8 +356,8 @@ class Opening(SynchronousTestCase):
 
     def test_newer(self) -> None:
         """A queue of a newer netsvc is left alone."""
-        sql = f"PRAGMA application_id = {sqlite_schema.APPLICATION_ID}; PRAGMA user_version = 3; CREATE TABLE t (x);"
-        with self.assertRaisesRegex(StartError, "has version 3; this netsvc knows version 2"):
+        sql = f"PRAGMA application_id = {sqlite_schema.APPLICATION_ID}; PRAGMA user_version = 4; CREATE TABLE t (x);"
+        with self.assertRaisesRegex(StartError, "has version 4; this netsvc knows version 3"):
             connect(self.foreign(sql))
 
     def test_no_write_ahead_log(self) -> None:

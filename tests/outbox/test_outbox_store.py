@@ -192,10 +192,10 @@ class Stores(StoreCase):
         connection = store._database.connection
         self.reactor.wait(store._submit(lambda _: connection.execute("PRAGMA max_page_count = 40").fetchone()))
         with self.assertRaisesRegex(StoreFailedError, "full"):
-            self.reactor.wait(store.accept(submission(content=b"x" * 1_000_000), START))
+            self.reactor.wait(store.accept(submission(content=b"x" * 200_000), START))
         self.assertEqual(self.reactor.wait(store.audit()).accepted, 0)
         self.reactor.wait(store._submit(lambda _: connection.execute("PRAGMA max_page_count = 100000").fetchone()))
-        self.reactor.wait(store.accept(submission(content=b"x" * 1_000_000), START))
+        self.reactor.wait(store.accept(submission(content=b"x" * 200_000), START))
 
     def test_room_to_deliver(self) -> None:
         """A submission is refused while the disk still has room to deliver what is there; then it is delivered."""
