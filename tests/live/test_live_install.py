@@ -94,7 +94,8 @@ class InstallTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="netsvc-install-"))
         self.addCleanup(shutil.rmtree, self.directory)
-        run(sys.executable, "-m", "venv", self.directory / "venv")
+        # Without a pip of its own, which takes longer than all that is installed.
+        run(sys.executable, "-m", "venv", "--without-pip", self.directory / "venv")
         self.python = self.directory / "venv" / "bin" / "python"
         # The dependencies of this environment, without netsvc: its own .pth file is not read from here.
         libraries = sysconfig.get_path("purelib")
@@ -102,7 +103,8 @@ class InstallTests(SynchronousTestCase):
         Path(site, "dependencies.pth").write_text(libraries + "\n")
 
     def install(self, *arguments: str | Path) -> None:
-        run(self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", *arguments)
+        pip = (sys.executable, "-m", "pip", "--python", self.python, "--quiet", "--disable-pip-version-check")
+        run(*pip, "install", "--no-deps", *arguments)
 
     def copied(self) -> Path:
         """A copy of the sources, so that a build leaves nothing in the checkout."""
@@ -123,8 +125,14 @@ class InstallTests(SynchronousTestCase):
         self.assertIn("echo", run(self.python.with_name("netsvc"), "kinds", cwd=elsewhere))
         run(self.python, "-c", TWISTD, "-n", "netsvc", "--help", cwd=elsewhere)
 
+    def test_editable(self) -> None:
+        """An editable install is seen by twistd from anywhere."""
+        source = self.copied()
+        self.install("--editable", source)
+        self.expect_netsvc(source)
+
     def test_wheel(self) -> None:
-        """A wheel carries the plugin, the command and py.typed, and twistd sees it from anywhere."""
+        """A wheel carries the plugin, the command and py.typed; twistd and a kind of a third party see it."""
         self.install(self.copied())
         self.expect_netsvc(self.directory / "venv")
         run(
@@ -132,16 +140,10 @@ class InstallTests(SynchronousTestCase):
             "-c",
             "import netsvc, pathlib; assert (pathlib.Path(netsvc.__file__).parent / 'py.typed').exists()",
         )
+        self.assert_third_party()
 
-    def test_editable(self) -> None:
-        """An editable install is seen by twistd from anywhere."""
-        source = self.copied()
-        self.install("--editable", source)
-        self.expect_netsvc(source)
-
-    def test_a_kind_of_a_third_party(self) -> None:
+    def assert_third_party(self) -> None:
         """A kind from a package of its own is listed, checked and run."""
-        self.install(self.copied())
         for name, text in FINGER.items():
             file = self.directory / "finger" / name
             file.parent.mkdir(parents=True, exist_ok=True)

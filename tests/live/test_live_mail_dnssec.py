@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import tempfile
@@ -22,7 +23,8 @@ from tests.services.smtp_client.certs import Issued, authority, server
 from tests.services.smtp_client.routing.test_routing_sts import Https
 from tests.waiting import wait_until
 
-POLICY_HOST = "127.0.0.77"  # where policies are: port 443 of it is nobody's
+# Where policies are, on port 443: an address of this process alone, for two suites may run side by side.
+POLICY_HOST = f"127.77.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
 CERTIFICATE = ("mx.signed.example", "mx.sts.example", "mx.astray.example")
 INI = """\
 [smtp_client]
