@@ -11,8 +11,8 @@ from netsvc.outbox.model import Accepted, Lease, Operated, OutboxError, Settleme
 
 # What a person should see of a target's new state, and how loudly.
 _LEVELS = {
-    "delivered": (LogLevel.info, "outbox-delivered", "{queue_id} to {target} delivered: {reason}"),
-    "waiting": (LogLevel.info, "outbox-deferred", "{queue_id} to {target} deferred: {reason}"),
+    "delivered": (LogLevel.info, "outbox-delivered", "{queue_id} to {target} delivered: {reason}{by}"),
+    "waiting": (LogLevel.info, "outbox-deferred", "{queue_id} to {target} deferred: {reason}{by}"),
     "unknown": (LogLevel.warn, "outbox-ambiguous", "{queue_id} to {target} deferred, its result is unknown: {reason}"),
     "ambiguous": (LogLevel.warn, "outbox-held", "{queue_id} to {target} held, its result is unknown: {reason}"),
     "bounced": (LogLevel.error, "outbox-bounced", "{queue_id} from {sender} to {target} bounced: {reason}"),
@@ -69,6 +69,7 @@ class Reports:
                 code=outcome.code,
                 enhanced=outcome.enhanced,
                 via=outcome.via,
+                by=f", by {outcome.via}" if outcome.via else "",  # and what TLS there was
                 attempt=lease.item.attempts + 1,
                 next_at=settlement.next_at if state == "waiting" else None,
             )
