@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from netsvc.cli import mail_item, mail_operate, mail_queue, mail_send, torture
-from netsvc.cli.mail_connection import EX_OK, EX_SOFTWARE, Connection, MailError
+from netsvc.cli.mail_connection import EX_OK, EX_SOFTWARE, EX_UNAVAILABLE, Connection, MailError, Unreachable
 from netsvc.cli.mail_socket import add_where, find_socket
 from netsvc.printable import printable
 
@@ -49,7 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         status: int = arguments.mail(arguments)
     except MailError as error:
-        print(printable(f"netsvc mail {arguments.what}: ") + _lines(str(error)), file=sys.stderr)
+        text = str(error)
+        if isinstance(error, Unreachable) and error.status == EX_UNAVAILABLE:
+            text += "; --config or --socket says where one is"  # unlike sendmail, which has no such words
+        print(printable(f"netsvc mail {arguments.what}: ") + _lines(text), file=sys.stderr)
         return error.status
     return status
 

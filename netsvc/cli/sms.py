@@ -185,7 +185,7 @@ def _show(arguments: argparse.Namespace) -> int:
     ]
     if item["next_at"] is not None:
         lines.append(f"next try   {_time(item['next_at'])}, after {item['attempts']} attempts")
-    lines += [f"{name:11}{item[name]}" for name in ("key", "template", "mail") if item[name]]
+    lines += [f"{name:11}{item[name]}" for name in ("key", "template", "mail") if item.get(name)]
     for one in item["targets"]:
         lines.append(f"number     {one['address']}: {one['state']} {_reason(one)}")
         if one["receipt"]:

@@ -94,7 +94,8 @@ class Connection:
         except OSError as error:
             self._socket.close()
             reason = error.strerror or str(error)
-            raise SmsError(os.EX_UNAVAILABLE, f"no text message service answers at {path}: {reason}") from None
+            text = f"no text message service answers at {path}: {reason}; --config or --socket says where one is"
+            raise SmsError(os.EX_UNAVAILABLE, text) from None
         self._file = self._socket.makefile("rb")
 
     def __enter__(self) -> Connection:

@@ -262,6 +262,7 @@ class Sending(CommandCase):
         """Without a service it is 69, without permission 77."""
         status, _, err = self.run_mail("send", "--from", "a@x", "--to", "b@x")
         self.assertEqual((status, "no mail service answers at" in err), (EX_UNAVAILABLE, True))
+        self.assertIn("; --config or --socket says where one is\n", err)
         with mock.patch("socket.socket.connect", side_effect=PermissionError):
             self.assertEqual(self.run_mail("audit")[0], EX_NOPERM)
 

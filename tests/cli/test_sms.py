@@ -113,7 +113,8 @@ class SmsCommandTests(SynchronousTestCase):
             found, out, err = self.run_command("send", "--to", "1", "x", replies=[reply])
             self.assertEqual((found, out), (status, ""), reply)
             self.assertTrue(err.startswith("netsvc sms send: "))
-        self.assertEqual(self.run_command("audit", "--socket", "/nonexistent")[0], 69)
+        status, _, err = self.run_command("audit", "--socket", "/nonexistent")
+        self.assertEqual((status, "; --config or --socket says where one is" in err), (69, True))
 
     def test_wait(self) -> None:
         """--wait ends with the gateway's word: 69 and a line when it refused, 75 when it has not come."""
@@ -136,6 +137,9 @@ class SmsCommandTests(SynchronousTestCase):
         _, out, _ = self.run_command("show", "0a", replies=[{"ok": True, "item": ITEM}])
         self.assertIn("number     +86*********00: bounced 200 code 4030", out)
         self.assertIn("template   login", out)
+        older = {name: value for name, value in ITEM.items() if name not in {"mail", "template"}}
+        _, out, _ = self.run_command("show", "0a", replies=[{"ok": True, "item": older}])
+        self.assertIn("number     +86*********00: bounced 200 code 4030", out)
         _, out, _ = self.run_command("show", "--json", "0a", replies=[{"ok": True, "item": ITEM}])
         self.assertEqual(json.loads(out), ITEM)
         names = ("accepted", "delivered", "bounced", "expired", "removed", "ambiguous", "waiting")
