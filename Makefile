@@ -29,7 +29,7 @@ $(READY_TEST): $(BIN)/python setup.cfg pyproject.toml
 peers:
 	tests/install-peers
 
-# Everything: lint, types, import rules, all tests by pytest with coverage, all tests by trial.
+# Everything: lint, types, import rules, all tests by pytest with coverage, all but the live tests by trial as well.
 test: $(READY_TEST) peers
 	tests/run-all $(BIN)
 
