@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from netsvc.outbox.custody import Custody, unknown
 from netsvc.outbox.destinations import Destinations
+from netsvc.outbox.following import follow
 from netsvc.outbox.model import (
     Accepted,
     DamagedError,
@@ -23,8 +24,6 @@ from netsvc.outbox.model import (
     LeaseLostError,
     OutboxError,
     Outcome,
-    Settlement,
-    Submission,
 )
 from netsvc.outbox.reports import Reports
 from netsvc.outbox.retry import SLACK
@@ -197,7 +196,7 @@ class Courier:
         """Record an attempt; whether that went well at once."""
         now = self._hands.now()
         settlement = self._hands.custody.settle(lease, outcomes, now=now, random=self._hands.random)
-        following = self._following(lease, settlement, content)
+        settlement, following = follow(self._hands.settled, lease, settlement, content, now)
         written: list[tuple[Accepted, ...]] = []
 
         tries = 0
@@ -215,20 +214,6 @@ class Courier:
         self._reports.settled(lease, settlement)
         self._reports.followed(lease, following, written[0])
         return tries == 1
-
-    def _following(self, lease: Lease, settlement: Settlement, content: bytes) -> tuple[Submission, ...]:
-        if self._hands.settled is None:
-            return ()
-        try:
-            return tuple(self._hands.settled(lease, settlement, content))
-        except Exception:  # noqa: BLE001 - what happened to the targets must be written all the same
-            self._log.failure(
-                "{queue}: nothing could follow from {queue_id}",
-                event="outbox-follow-up-fault",
-                queue=self._hands.queue,
-                queue_id=lease.item.queue_id,
-            )
-            return ()
 
     # Destinations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from netsvc.outbox.custody import Custody
+from netsvc.outbox.following import follow
 from netsvc.outbox.model import DamagedError, Lease, Submission
 from netsvc.outbox.steps import Settled, Steps
 
@@ -30,6 +31,6 @@ def recover(
                 content = database.content(lease.item.queue_id)
             except DamagedError:
                 content = b""
-            following = tuple(settled(lease, settlement, content))
+            settlement, following = follow(settled, lease, settlement, content, now)
         database.settle(lease, settlement, now, following, recovered=True)
     database.flush()

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.outbox.courier import STORE_PAUSE
 from netsvc.outbox.custody import Custody
+from netsvc.outbox.following import PUT_OFF
 from netsvc.outbox.model import (
     KeyConflictError,
     Lease,
@@ -585,12 +586,16 @@ class Following(RunnerCase):
         self.assertEqual(self.store.database.audit().accepted, 2)
 
     def test_fault(self) -> None:
-        """An observer that breaks is logged, and the settlement is written."""
-        self.answers = ["permanent"]
+        """An observer that breaks is logged; what bounced waits again, and is attempted again when there is time."""
+        self.answers = ["permanent", "delivered"]
         self.runner.startService()
         self.accept(content=b"bug")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual(self.store.database.audit().bounced, 1)
+        audit = self.store.database.audit()
+        self.assertEqual((audit.bounced, audit.waiting), (0, 1))
+        self.clock.advance(PUT_OFF)
+        self.assertEqual(self.store.database.audit().delivered, 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class Lapse(RunnerCase):

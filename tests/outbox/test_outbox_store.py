@@ -22,7 +22,9 @@ from zope.interface.verify import verifyObject
 from netsvc.errors import StartError
 from netsvc.outbox import sqlite_store, threaded_store
 from netsvc.outbox.custody import Custody
+from netsvc.outbox.following import PUT_OFF, NotKeptError
 from netsvc.outbox.model import KeyConflictError, Outcome, StoreFailedError, StoreFullError
+from netsvc.outbox.retry import RetryPolicy
 from netsvc.outbox.sqlite_store import RESERVE, SqliteStore
 from netsvc.outbox.store import IOutboxStore
 from tests.outbox.kit import START, submission, temporary
@@ -263,6 +265,28 @@ class Recovery(StoreCase):
         self.leave_a_lease()
         store = self.open(Custody(ambiguous="hold"))
         self.assertEqual(self.reactor.wait(store.audit()).ambiguous, 1)
+
+    def test_nothing_can_follow(self) -> None:
+        """An attempt that would expire at the start waits again where nothing can follow from it."""
+        queue_id = self.leave_a_lease()
+        custody = Custody(retry=RetryPolicy(first=60, longest=60, give_up=0.0))
+
+        def broken(*_: object) -> tuple[()]:
+            raise NotKeptError("no room")
+
+        store, _ = SqliteStore.open(
+            self.directory,
+            call_from_thread=self.reactor.callFromThread,
+            custody=custody,
+            settled=broken,
+            now=START + 60,
+        )
+        self.addCleanup(lambda: self.reactor.wait(store.close()))
+        summary, ledger = self.reactor.wait(store.show(queue_id))
+        self.assertEqual(
+            ([one.state for one in summary.targets], summary.item.next_at), (["waiting"], START + 60 + PUT_OFF)
+        )
+        self.assertEqual([one.result for one in ledger], ["ambiguous"])
 
     def test_unusable(self) -> None:
         """A directory that cannot be made, or a queue that cannot be written, ends the start in one line."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from twisted.logger import Logger
 
 from netsvc.interfaces import IRuntime
+from netsvc.outbox.following import NotKeptError
 from netsvc.outbox.model import Lease, Settlement, Submission
 from netsvc.services.smtp_client.bounce.bouncer import Bouncer, FollowUp
 from netsvc.services.smtp_client.bounce.collapse import Collapse
@@ -60,19 +61,20 @@ def follow_up(
 
 
 def bury(runtime: IRuntime, host: str, lease: Lease, dead: tuple[TargetFacts, ...], content: bytes) -> None:
-    """Keep dead letters. Blocks until they are on the disk: the settlement that comes next ends all custody of them."""
-    try:
-        outcomes = keep_dead(runtime.state_directory / DEAD, dead, content, unique=unique_name(lease.item, host))
-    except Exception:  # noqa: BLE001 - what happened to the targets must be written all the same
-        log.failure("a dead letter met a fault", event="mail-dead-letter-fault")
-        return
-    for one in outcomes:
-        if one.result != "delivered":
-            log.error(
-                "{queue_id} to {target}: its dead letter could not be kept: {reason}",
-                event="mail-dead-letter-lost",
-                queue=runtime.name,
-                queue_id=lease.item.queue_id,
-                target=one.recipient,
-                reason=one.text,
-            )
+    """Keep dead letters. Blocks until they are on the disk: the settlement that comes next ends all custody of them.
+
+    :raises NotKeptError: one is not, so that it must not end yet.
+    """
+    outcomes = keep_dead(runtime.state_directory / DEAD, dead, content, unique=unique_name(lease.item, host))
+    failed = [one for one in outcomes if one.result != "delivered"]
+    for one in failed:
+        log.error(
+            "{queue_id} to {target}: its dead letter cannot be kept, so it is tried again: {reason}",
+            event="mail-dead-letter-not-kept",
+            queue=runtime.name,
+            queue_id=lease.item.queue_id,
+            target=one.recipient,
+            reason=one.text,
+        )
+    if failed:
+        raise NotKeptError(failed[0].text)

@@ -163,7 +163,7 @@ class FollowUp:
     """What the runner calls with each settlement: gives the notices, and hands on what is dead.
 
     :param now: the wall clock, seconds.
-    :param bury: takes a lease, its dead recipients and the content; it must not raise.
+    :param bury: takes a lease, its dead recipients and the content; while it raises, nobody is given up.
     :param notified: the recipients of a lease whose next server took over the duty to tell.
     """
 
