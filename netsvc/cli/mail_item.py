@@ -62,7 +62,9 @@ def _explain(item: dict[str, Any], now: float) -> Iterator[tuple[str, str]]:
     yield "queue id", f"{item['id']}, accepted {mail_text.span(now - item['accepted_at'])} ago"
     waiting = [one for one in item["targets"] if one["state"] == "waiting"]
     if not waiting:
-        yield "state", "nothing of it waits"
+        unknown = any(one["state"] == "ambiguous" for one in item["targets"])
+        said = "its result is unknown: netsvc mail requeue sends it again, netsvc mail delete does not"
+        yield "state", said if unknown else "nothing of it waits"
     several = len(item["parcels"]) > 1
     for parcel in item["parcels"]:
         if parcel["state"] == "done":

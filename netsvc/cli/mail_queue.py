@@ -54,7 +54,8 @@ def _pages(connection: Connection, done: bool) -> Iterator[dict[str, Any]]:
 def _entry(item: dict[str, Any], limit: int, now: float) -> Iterator[str]:
     accepted, size = mail_text.time(item["accepted_at"]), mail_text.size(item["size"])
     yield f"{item['id']:15}  {accepted:19}  {size:>9}  {item['attempts']:>5}  {_next(item, now)}"
-    rest = (item["states"].get("waiting") or item["recipients"]) - len(item["some"])
+    states = item["states"]
+    rest = (states.get("waiting") or states.get("ambiguous") or item["recipients"]) - len(item["some"])
     more = f" and {rest} more" if rest else ""
     who = f"<{item['sender']}> -> {', '.join(item['some'])}{more}"
     yield from mail_text.lines(who, indent=_INDENT, limit=limit)
@@ -66,4 +67,5 @@ def _next(item: dict[str, Any], now: float) -> str:
         return f"in {mail_text.span(item['next_at'] - now)}" if item["next_at"] > now else "now"
     if item["state"] in ("leased", "held"):
         return "in delivery" if item["state"] == "leased" else "held"
-    return ", ".join(item["states"])
+    # Not sent again by itself, nor forgotten: a person says requeue or delete.
+    return "held, result unknown" if "ambiguous" in item["states"] else ", ".join(item["states"])

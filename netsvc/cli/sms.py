@@ -166,8 +166,10 @@ def _line(item: dict[str, Any]) -> str:
     more = f" and {rest} more" if rest else ""
     if item["next_at"] is not None:
         when = _time(item["next_at"])
+    elif item["state"] == "leased":
+        when = "under way"
     else:
-        when = "under way" if item["state"] == "leased" else ", ".join(item["states"])
+        when = "result unknown" if "ambiguous" in item["states"] else ", ".join(item["states"])
     line = f"{item['id']:15}  {item['segments']:>5}  {_time(item['accepted_at']):19}  {when:19}"
     return f"{line}  {', '.join(item['some'])}{more}"
 

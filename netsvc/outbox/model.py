@@ -342,6 +342,12 @@ class Summary:
     targets: tuple[Target, ...]
     parcels: tuple[Parcel, ...] = ()
 
+    @property
+    def open(self) -> tuple[Target, ...]:
+        """Those that wait; where none does, those that wait for a person, as nobody knows what became of them."""
+        waiting = tuple(one for one in self.targets if one.state == "waiting")
+        return waiting or tuple(one for one in self.targets if one.state == "ambiguous")
+
 
 @frozen(kw_only=True)
 class Selection:

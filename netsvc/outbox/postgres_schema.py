@@ -73,6 +73,7 @@ CREATE TABLE target (
     changed_at DOUBLE PRECISION NOT NULL,
     PRIMARY KEY (item, parcel, n)
 );
+CREATE INDEX target_unknown ON target (item) WHERE state = 'ambiguous';
 CREATE TABLE total (name TEXT NOT NULL, part TEXT NOT NULL, n BIGINT NOT NULL, PRIMARY KEY (name, part));
 CREATE TABLE suppressed (
     address TEXT COLLATE "C" PRIMARY KEY,

@@ -11,7 +11,7 @@ from netsvc.errors import StartError
 from netsvc.outbox.directories import sync_directory
 from netsvc.outbox.sqlite_migration import migrate
 from netsvc.outbox.sqlite_strokes import STROKES
-from netsvc.outbox.sqlite_tables import ALIKE, SCHEMA, VERSION
+from netsvc.outbox.sqlite_tables import ALIKE, SCHEMA, UNKNOWN, VERSION
 from netsvc.outbox.veil import PAGE
 
 APPLICATION_ID = 0x6E736F62  # "nsob", so that file(1) and we can tell it from another database
@@ -97,4 +97,5 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
         raise StartError(f"the queue {path} has version {version}; this netsvc knows version {VERSION}")
     # What undoes one statement of several tables is kept in memory, not in a file: it would be more than the log.
     connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute(UNKNOWN)
     connection.executescript(STROKES)

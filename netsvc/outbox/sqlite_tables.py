@@ -91,4 +91,7 @@ CREATE INDEX attempt_item ON attempt (item);
 CREATE TABLE content (item TEXT PRIMARY KEY REFERENCES item (id), octets BLOB NOT NULL);  -- empty: in a file
 """
 
+# What nobody knows the end of, for the listing. A queue of before has it not: it is made whenever one is opened.
+UNKNOWN = "CREATE INDEX IF NOT EXISTS target_unknown ON target (item) WHERE state = 'ambiguous'"
+
 SCHEMA = ITEMS + DESTINATIONS + SUPPRESSED + _LEDGER

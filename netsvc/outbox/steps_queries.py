@@ -31,15 +31,21 @@ class Queries(Tracking, abc.ABC):
 
         :param after: the queue id that the page begins behind; empty for the first.
         :param submitter: only his; None for everybody's.
-        :param done: those that are finished as well, or of which only an unknown result is left.
+        :param done: those that are finished as well. One with an unknown result is not: it is for a person to decide.
         """
         conditions, values = "id > ?", [after]
         if submitter is not None:
             conditions, values = f"{conditions} AND submitter = ?", [after, submitter]
-        if not done:
-            conditions += " AND finished_at IS NULL"
-        rows = self._all(f"SELECT {ITEM} FROM item WHERE {conditions} ORDER BY id LIMIT ?", *values, limit)
-        return self._summaries(rows)
+        if done:
+            return self._summaries(self._page(conditions, *values, limit))
+        found = self._page(f"{conditions} AND finished_at IS NULL", *values, limit)
+        unknown = "id IN (SELECT item FROM target WHERE state = 'ambiguous' AND item > ?)"
+        found += self._page(f"{unknown} AND {conditions}", after, *values, limit)
+        by_id = {row[0]: row for row in found}
+        return self._summaries([by_id[queue_id] for queue_id in sorted(by_id)[:limit]])
+
+    def _page(self, conditions: str, *values: object) -> list[Any]:
+        return list(self._all(f"SELECT {ITEM} FROM item WHERE {conditions} ORDER BY id LIMIT ?", *values))
 
     def _summaries(self, rows: Sequence[Any]) -> tuple[Summary, ...]:
         ids = [row[0] for row in rows]

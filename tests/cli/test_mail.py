@@ -356,7 +356,8 @@ class Asking(CommandCase):
         leased["states"] = {"waiting": 2, "removed": 1}
         leased["some"] = ["b@x", "c@x"]
         done = {**self.item, "state": "done", "next_at": None, "states": {"bounced": 1, "delivered": 3}}
-        service = self.serve({"ok": True, "items": [self.item, leased, done], "more": False})
+        unknown = {**done, "states": {"delivered": 2, "ambiguous": 2}, "some": ["b@x", "c@x"], "size": 0}
+        service = self.serve({"ok": True, "items": [self.item, leased, done, unknown], "more": False})
         status, out, _ = self.run_mail("queue", "--all")
         self.assertEqual(status, EX_OK)
         self.assertTrue(service.asked[0][0]["done"])
@@ -366,7 +367,8 @@ class Asking(CommandCase):
         for words in ("2.0 KiB", "<a@x> -> b@x, c@x, d\\x1b@x and 1 more", "451 4.7.1 greylisted", "in delivery"):
             self.assertIn(words, out)
         self.assertIn("bounced, delivered", out)
-        self.assertTrue(out.endswith("3 messages, 6.0 KiB\n"))
+        self.assertIn("held, result unknown\n                 <a@x> -> b@x, c@x\n", out)
+        self.assertTrue(out.endswith("4 messages, 6.0 KiB\n"))
 
     def test_pages(self) -> None:
         """A long queue is fetched page by page; as JSON it is a line a message."""
@@ -437,7 +439,9 @@ class Asking(CommandCase):
             "targets": [target, fresh, {**target, "state": "delivered", "address": "d@x"}, {**fresh, "parcel": 1}],
         }
         done = {**item, "parcels": [], "ways": [], "targets": [{**target, "state": "bounced"}]}
-        service = self.serve({"ok": True, "item": item}, {"ok": True, "item": done})
+        unknown = {**done, "targets": [{**target, "state": "ambiguous"}]}
+        answers = [{"ok": True, "item": one} for one in (item, done, unknown)]
+        service = self.serve(*answers)
         out = self.run_mail("explain", ID)[1]
         for words in (
             "accepted 1m ago",
@@ -457,7 +461,8 @@ class Asking(CommandCase):
         out = self.run_mail("explain", ID)[1]
         self.assertIn("nothing of it waits", out)
         self.assertIn("b@x: bounced", out)
-        self.assertEqual([head["command"] for head, _ in service.asked], ["explain", "explain"])
+        self.assertIn("its result is unknown: netsvc mail requeue", " ".join(self.run_mail("explain", ID)[1].split()))
+        self.assertEqual([head["command"] for head, _ in service.asked], ["explain"] * 3)
 
     def test_operate(self) -> None:
         """Operators act on messages by id, on a domain, or on everything; exactly one of these is asked for."""

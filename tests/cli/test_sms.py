@@ -134,6 +134,9 @@ class SmsCommandTests(SynchronousTestCase):
         self.assertIn("+86*********00 and 3 more", out)
         self.assertIn("code 4030\\x1b", out)
         self.assertTrue(out.endswith("1 message\n"))
+        unknown = {**LINE, "states": {"delivered": 1, "ambiguous": 3}}
+        _, out, _ = self.run_command("queue", replies=[{"ok": True, "items": [unknown], "more": False}])
+        self.assertIn("  result unknown  ", out)
         _, out, _ = self.run_command("show", "0a", replies=[{"ok": True, "item": ITEM}])
         self.assertIn("number     +86*********00: bounced 200 code 4030", out)
         self.assertIn("template   login", out)

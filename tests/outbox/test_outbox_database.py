@@ -257,6 +257,21 @@ class Books(StepsCase):
         self.assertEqual(self.database.listing("", 9, "uid:7"), ())
         self.assertEqual(len(self.database.listing("", 9, "uid:7", True)), 1)
 
+    def test_unknown_result_is_listed(self) -> None:
+        """What waits for a person, as nobody knows what became of it, stands in every listing, in its place."""
+        unknown = self.deliver("ambiguous", Custody(ambiguous="hold"))
+        self.deliver("delivered")
+        before = self.database.accept(submission(submitter="uid:7"), START - 9).queue_id
+        ids = [before, unknown, self.database.accept(submission(), START + 9).queue_id]
+        self.assertEqual([one.item.queue_id for one in self.database.listing("", 9)], ids)
+        self.assertEqual([one.item.queue_id for one in self.database.listing("", 2)], ids[:2])
+        self.assertEqual([one.item.queue_id for one in self.database.listing(before, 9)], ids[1:])
+        self.assertEqual([one.item.queue_id for one in self.database.listing(ids[1], 9)], ids[2:])
+        self.assertEqual([one.item.queue_id for one in self.database.listing("", 9, "uid:7")], [before])
+        self.assertEqual([one.state for one in self.database.listing(before, 1)[0].open], ["ambiguous"])
+        self.database.remove(unknown, "uid:0", START)
+        self.assertEqual([one.item.queue_id for one in self.database.listing("", 9)], [before, ids[2]])
+
     def test_unknown(self) -> None:
         """An unknown id is an error."""
         self.assertRaises(NoSuchItemError, self.database.show, "0" * 15)

@@ -47,13 +47,14 @@ def _items(connection: Connection) -> Iterator[dict[str, Any]]:
 
 
 def _lines(item: dict[str, Any]) -> Iterator[str]:
-    mark = "*" if item["state"] == "leased" else "!" if item["state"] == "held" else " "
+    # The service lists what is done only where nobody knows how it ended: that waits for a person.
+    mark = "*" if item["state"] == "leased" else "!" if item["state"] in ("held", "done") else " "
     when = time.strftime("%a %b %d %H:%M:%S", time.localtime(item["accepted_at"]))
     sender = item["sender"] or "MAILER-DAEMON"
     yield f"{item['id'] + mark:<17} {item['size']:>8} {when:<19} {sender}"
     shown = ""
     for one in item["targets"]:
-        if one["state"] != "waiting":
+        if one["state"] not in ("waiting", "ambiguous"):
             continue
         why = " ".join(str(part) for part in (one["code"], one["enhanced"], one["text"]) if part)
         if why and why != shown:

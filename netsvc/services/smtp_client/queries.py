@@ -25,7 +25,7 @@ SHOWN_ATTEMPTS = 1000  # lines of a ledger, the newest
 def line(summary: Summary) -> dict[str, Any]:
     """One line of a queue listing; times are seconds since 1970, sizes octets."""
     states = Counter(one.state for one in summary.targets)
-    open_ones = [one for one in summary.targets if one.state == "waiting"] or list(summary.targets)
+    open_ones = summary.open or summary.targets
     return {
         **_item(summary),
         "recipients": len(summary.targets),

@@ -280,9 +280,10 @@ class Others(SendmailCase):
         """The list has Postfix's columns: who still waits, under the reason, safe for a terminal."""
         active = {**self.item, "state": "leased", "sender": "", "id": "f" * 15, "targets": self.item["targets"][3:]}
         held = {**active, "state": "held"}
-        self.serve(
-            {"ok": True, "items": [self.item], "more": True}, {"ok": True, "items": [active, held], "more": False}
-        )
+        target = {**self.item["targets"][2], "address": "f@x", "state": "ambiguous", "code": None, "text": "cut off"}
+        unknown = {**active, "state": "done", "targets": [target, self.item["targets"][2]]}
+        items = [active, held, unknown]
+        self.serve({"ok": True, "items": [self.item], "more": True}, {"ok": True, "items": items, "more": False})
         with mock.patch("time.localtime", side_effect=__import__("time").gmtime):
             status, out, _ = self.run_sendmail(program="mailq")
         self.assertEqual(status, EX_OK)
@@ -294,7 +295,8 @@ class Others(SendmailCase):
             f"{'':47}b@x\n{'':47}c@x\n{'':47}e@x\n\n"
             f"{'f' * 15}*      2048 Tue Nov 14 22:13:20 MAILER-DAEMON\n{'':47}e@x\n\n"
             f"{'f' * 15}!      2048 Tue Nov 14 22:13:20 MAILER-DAEMON\n{'':47}e@x\n\n"
-            "-- 6 Kbytes in 3 Requests.\n",
+            f"{'f' * 15}!      2048 Tue Nov 14 22:13:20 MAILER-DAEMON\n(cut off)\n{'':47}f@x\n\n"
+            "-- 8 Kbytes in 4 Requests.\n",
         )
 
     def test_empty(self) -> None:
