@@ -17,6 +17,7 @@ from netsvc.services.smtp_client.rewriting.headers import rewrite_head
 from netsvc.services.smtp_client.rewriting.rules import Rewriting
 from netsvc.services.smtp_client.terms import Envelope, Notice, Outcome
 from netsvc.services.smtp_client.trace import stamp
+from netsvc.services.smtp_client.wire import CANONICAL
 
 
 @frozen(kw_only=True)
@@ -37,6 +38,7 @@ class Departure:
 
         :param content: as it was handed in.
         """
+        is_canonical = CANONICAL in item.meta
         content = stamp(
             content,
             queue_id=item.queue_id,
@@ -45,9 +47,12 @@ class Departure:
             submitter=item.submitter,
             host=self.host,
             protocol=item.meta.get("protocol", ""),
+            is_canonical=is_canonical,
         )
         content = rewrite_head(content, self.rewriting, outgoing=self.by_smtp)
-        return signed(content, self.keys, now=item.accepted_at) if self.by_smtp else content
+        if not self.by_smtp:
+            return content
+        return signed(content, self.keys, now=item.accepted_at, is_canonical=is_canonical)
 
     def envelope(self, envelope: Envelope) -> tuple[Envelope, Mapping[str, str]]:
         """The envelope to send, and the name in it of each recipient that the queue has.

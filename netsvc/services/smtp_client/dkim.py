@@ -42,12 +42,13 @@ _FIELD = re.compile(rb"(?m)^([!-9;-~]+)[ \t]*:([^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)
 _BLANKS = re.compile(rb"[ \t]+")
 
 
-def signed(content: bytes, keys: Collection[DkimKey], *, now: float) -> bytes:
+def signed(content: bytes, keys: Collection[DkimKey], *, now: float, is_canonical: bool = False) -> bytes:
     """The message with a DKIM-Signature for each key of the domain in From; the same object when there is none.
 
     To be called last, after all rewriting. What cannot be sent anyway is not signed: the attempt will say why.
 
     :param now: t=, seconds since 1970. Give the time of acceptance, and a second attempt sends the same octets.
+    :param is_canonical: the line ends of its body are known to be CR LF.
     """
     if not keys:
         return content
@@ -55,7 +56,7 @@ def signed(content: bytes, keys: Collection[DkimKey], *, now: float) -> bytes:
     if not mine:
         return content
     try:
-        settled = _settled(content)
+        settled = _settled(content, is_canonical)
     except UnsendableError:
         return content
     end = 0 if settled.startswith(b"\r\n") else settled.find(b"\r\n\r\n") + 2
@@ -66,12 +67,12 @@ def signed(content: bytes, keys: Collection[DkimKey], *, now: float) -> bytes:
     return b"".join((*(_signature(one, fields, body_hash, int(now)) for one in mine), settled))
 
 
-def _settled(content: bytes) -> bytes:
+def _settled(content: bytes, is_canonical: bool) -> bytes:
     """The message as every server takes it, or as nearly as it can be brought there."""
     try:
-        return prepare(content, eight_bit_mime=False, smtputf8=False).content
+        return prepare(content, eight_bit_mime=False, smtputf8=False, is_canonical=is_canonical).content
     except UnsendableError:
-        return prepare(content, eight_bit_mime=True, smtputf8=True).content
+        return prepare(content, eight_bit_mime=True, smtputf8=True, is_canonical=is_canonical).content
 
 
 def _from_domain(content: bytes) -> str:

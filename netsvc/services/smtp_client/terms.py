@@ -105,6 +105,7 @@ class Envelope:
     :param notices: recipient -> what is wanted; who is not in it has no wishes.
     :param require_tls: every server on the way must be verified and promise the same (RFC 8689); of the null sender:
         those that promise it are told, and no other is avoided.
+    :param is_canonical: the line ends of the message's body are known to be CR LF.
     """
 
     sender: str
@@ -113,6 +114,7 @@ class Envelope:
     envid: str = field(default="")
     notices: Mapping[str, Notice] = _NO_NOTICES
     require_tls: bool = False
+    is_canonical: bool = False
 
     @envid.validator
     def _short(self, _: object, value: str) -> None:

@@ -88,6 +88,7 @@ def stamp(
     submitter: str,
     host: str,
     protocol: str = "",
+    is_canonical: bool = False,
 ) -> bytes:
     """The message as it leaves: with Received, with Date, Message-ID and From if they were missing, without Bcc.
 
@@ -96,8 +97,9 @@ def stamp(
     :param submitter: such as ``uid:1000``.
     :param host: our name.
     :param protocol: how it came, such as ``ESMTPSA`` (RFC 3848); empty is not said.
+    :param is_canonical: all line ends are known to be CR LF.
     """
-    if content.count(b"\r") != content.count(b"\r\n"):
+    if not is_canonical and content.count(b"\r") != content.count(b"\r\n"):
         # A lone CR ends a line on its way out. It must here too, or a Bcc behind one would be removed by nobody.
         content = canonical(content)
     head = split_head(content)

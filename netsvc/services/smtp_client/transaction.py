@@ -72,7 +72,10 @@ class Transaction:
             return
         try:
             message = prepare(
-                self._content, eight_bit_mime="8BITMIME" in capabilities, smtputf8="SMTPUTF8" in capabilities
+                self._content,
+                eight_bit_mime="8BITMIME" in capabilities,
+                smtputf8="SMTPUTF8" in capabilities,
+                is_canonical=self._envelope.is_canonical,
             )
             self._commands = commands(self._envelope, message, capabilities)
         except UnsendableError as error:

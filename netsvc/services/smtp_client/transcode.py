@@ -58,11 +58,14 @@ class Prepared:
     utf8_header: bool
 
 
-def prepare(content: bytes, *, eight_bit_mime: bool, smtputf8: bool) -> Prepared:
-    """Check a message and mend it for a server that offers these extensions. UnsendableError when it cannot be."""
+def prepare(content: bytes, *, eight_bit_mime: bool, smtputf8: bool, is_canonical: bool = False) -> Prepared:
+    """Check a message and mend it for a server that offers these extensions. UnsendableError when it cannot be.
+
+    :param is_canonical: the line ends of its body are known to be CR LF.
+    """
     if b"\0" in content:
         raise UnsendableError("5.6.0", "the message holds a NUL octet, which SMTP cannot carry (RFC 5321 4.5.2)")
-    content = canonical(content)
+    content = canonical(content, known=is_canonical)
     head, rest = _split(content)
     if len(_RECEIVED.findall(head)) > MAX_RECEIVED:
         raise UnsendableError("5.4.6", f"the message has more than {MAX_RECEIVED} Received fields: it is in a loop")

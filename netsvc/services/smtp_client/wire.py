@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 from netsvc.services.smtp_client.domains import a_labels
 
+CANONICAL = "canonical"  # in an item's meta: all line ends of its content are CR LF, as the listener saw
+LARGE = 64 * 1024  # octets of a content of which that is kept: it costs less to look at a smaller one again
 BLOCK = 64 * 1024  # octets of content encoded at once, ours
 MAX_PATH = 254  # octets of an address without brackets, RFC 5321 4.5.3.1.3
 END = b".\r\n"
@@ -30,9 +32,14 @@ def _ended_by_crlf(octets: bytes) -> bytes:
     return octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
 
 
-def canonical(content: bytes) -> bytes:
-    """The message with CR LF line ends and one at its end; empty stays empty."""
-    content = _ended_by_crlf(content)
+def canonical(content: bytes, *, known: bool = False) -> bytes:
+    """The message with CR LF line ends and one at its end; empty stays empty.
+
+    :param known: behind the header section it has no others.
+    """
+    head = content[: content.find(b"\r\n\r\n") + 4] if known else content
+    if len(head) < 4 or _ended_by_crlf(head) is not head:
+        content = _ended_by_crlf(content)
     return content if not content or content.endswith(b"\r\n") else content + b"\r\n"
 
 

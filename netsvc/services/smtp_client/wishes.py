@@ -13,6 +13,7 @@ from typing import Any
 
 from netsvc.services.smtp_client.terms import Envelope, Notice, TLSWish
 from netsvc.services.smtp_client.trace import split_head
+from netsvc.services.smtp_client.wire import CANONICAL
 
 REQUIRE_TLS = "require_tls"  # in meta
 
@@ -50,6 +51,7 @@ def to_envelope(sender: str, recipients: Sequence[str], meta: Mapping[str, str])
         envid=meta.get("envid", ""),
         notices=notices,
         require_tls=REQUIRE_TLS in meta,
+        is_canonical=CANONICAL in meta,
     )
 
 

@@ -36,6 +36,15 @@ class PlainTests(SynchronousTestCase):
         prepared = prepare(eight, **EIGHT)
         self.assertEqual((prepared.content, prepared.eight_bit, prepared.utf8_header), (eight, True, False))
 
+    def test_known_line_ends(self) -> None:
+        """Where the body's line ends are known nobody looks at them; the header section is looked at all the same."""
+        body = b"x\r\ny"
+        for head in (b"Subject: x\r\n\r\n", b"A: x\nB: y\r\n\r\n", b"A: x\rB: y\r\n\r\n", b"\r\n", b""):
+            found = prepare(head + body, eight_bit_mime=True, smtputf8=True, is_canonical=True)
+            self.assertEqual(found, prepare(head + body, eight_bit_mime=True, smtputf8=True))
+        found = prepare(b"A: x\r\n\r\n1\n2", eight_bit_mime=True, smtputf8=True, is_canonical=True)
+        self.assertEqual(found.content, b"A: x\r\n\r\n1\n2\r\n")
+
     def test_mail_fault_49_8bit_to_a_7bit_peer(self) -> None:
         """8-bit text becomes quoted-printable and reads the same."""
         prepared = prepare(HEAD + "Content-Type: text/plain; charset=utf-8\r\n\r\nhällo .\r\n.\r\n".encode(), **SEVEN)

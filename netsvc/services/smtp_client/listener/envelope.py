@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from netsvc.services.smtp_client.listener.commands import Mail, Rcpt
 from netsvc.services.smtp_client.submission_wire import Refusal
+from netsvc.services.smtp_client.wire import CANONICAL, LARGE
 from netsvc.services.smtp_client.wishes import to_meta
 
 
@@ -27,6 +28,7 @@ class Transaction:
         self._largest = largest
         self._octets: bytes | bytearray = b""
         self._refusal: Refusal | None = None
+        self._is_canonical = False
 
     @property
     def size(self) -> int | None:
@@ -42,8 +44,12 @@ class Transaction:
         """One more recipient; one that is there already stays as it is."""
         self.recipients.setdefault(rcpt.recipient, rcpt)
 
-    def append(self, octets: bytes) -> None:
-        """More of the message."""
+    def append(self, octets: bytes, *, is_canonical: bool = False) -> None:
+        """More of the message.
+
+        :param is_canonical: this is all of it, and its line ends are known to be CR LF.
+        """
+        self._is_canonical = is_canonical and len(octets) >= LARGE
         if self._refusal is not None:
             return
         if len(self._octets) + len(octets) > self._largest:
@@ -74,4 +80,5 @@ class Transaction:
         """What the outbox keeps beside the message."""
         notices = {address: one.notice for address, one in self.recipients.items()}
         mail = self.mail
-        return {**self._meta, **to_meta(mail.ret, mail.envid, notices, require_tls=mail.require_tls)}
+        known = {CANONICAL: "yes"} if self._is_canonical else {}
+        return {**self._meta, **known, **to_meta(mail.ret, mail.envid, notices, require_tls=mail.require_tls)}

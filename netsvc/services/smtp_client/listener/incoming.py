@@ -39,7 +39,7 @@ class Dotted:
         if rest is None:
             return False
         lines.feed(rest)
-        self._transaction.append(self._reader.message())
+        self._transaction.append(self._reader.message(), is_canonical=self._reader.is_canonical)
         if self._reader.too_large:
             self._transaction.drop(Refusal("5.3.4", f"the message is larger than {self._largest} octets"))
         return True

@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 
 END = b"\r\n.\r\n"  # with the line end before it
+_DOT = b"\r\n."
+_NO_LINE_END = bytes(set(range(256)) - set(b"\r\n"))
 _LIKE_AN_END = re.compile(rb"[\r\n]\.[\r\n]")
 
 
@@ -24,9 +26,8 @@ class LongLineError(Exception):
 
 
 def has_bare_line_end(octets: bytes | bytearray, start: int, end: int) -> bool:
-    """Whether a CR or an LF stands alone. Three counts, which cost a tenth of one regular expression."""
-    pairs = octets.count(b"\r\n", start, end)
-    return octets.count(b"\n", start, end) != pairs or octets.count(b"\r", start, end) != pairs
+    """Whether a CR or an LF stands alone. Two passes, which cost a fraction of one regular expression."""
+    return len(octets[start:end].translate(None, _NO_LINE_END)) != 2 * octets.count(b"\r\n", start, end)
 
 
 class LineReader:
@@ -92,6 +93,7 @@ class DotReader:
         self._octets = bytearray(b"\r\n")  # the end of the DATA line is the beginning of a first line's dot
         self._checked = 2  # up to here all line ends are CRLF
         self._kept = True
+        self._dotted = False  # a line may begin with a dot, but the last
         self._bare = False  # a CR or LF stands alone
         self.ambiguous = False
         self.too_large = False
@@ -100,6 +102,11 @@ class DotReader:
     def held(self) -> int:
         """Octets in memory."""
         return len(self._octets)
+
+    @property
+    def is_canonical(self) -> bool:
+        """Every line end of it is CR LF, and the last is at its end."""
+        return not self._bare
 
     def drop(self) -> None:
         """Keep nothing of this message, only look for its end."""
@@ -110,7 +117,9 @@ class DotReader:
         octets = self._octets
         searched = max(0, len(octets) - len(END) + 1)
         octets += data
-        at = octets.find(END, searched)
+        dot = octets.find(_DOT, searched)
+        at = octets.find(END, dot) if dot >= 0 else -1
+        self._dotted = self._dotted or dot != at
         end = at + len(END) if at >= 0 else len(octets) - octets.endswith(b"\r")
         self._check(end, at)
         if len(octets) > self._most:
@@ -131,8 +140,8 @@ class DotReader:
         if not self._kept:
             return b""
         octets, self._octets = self._octets, bytearray()
-        if b"\r\n." in octets:
-            octets = octets.replace(b"\r\n.", b"\r\n")
+        if self._dotted:
+            octets = octets.replace(_DOT, b"\r\n")
         if len(octets) - 2 > self._largest:
             self.too_large = True
             return b""

@@ -12,10 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.services.smtp_client.listener import wire
 from netsvc.services.smtp_client.listener.events import End, Login, Message, Room, StartTls, Terms
-from netsvc.services.smtp_client.listener.octets import DotReader
+from netsvc.services.smtp_client.listener.octets import DotReader, has_bare_line_end
 from netsvc.services.smtp_client.listener.wire import Conversation
 from netsvc.services.smtp_client.submission_wire import Refusal
 from netsvc.services.smtp_client.terms import Notice
+from netsvc.services.smtp_client.wire import CANONICAL, LARGE
 from netsvc.services.smtp_client.wishes import to_envelope
 
 TERMS = Terms(host="here.example", max_message=1000, max_recipients=3, login=False, starttls=False)
@@ -286,6 +287,27 @@ class LineEnds(SynchronousTestCase):
 
         octets = b"".join(parts)
         self.assertEqual(read([octets[at : at + size] for at in range(0, len(octets), size)]), read([octets]))
+
+    @given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"."]), max_size=10))
+    @settings(deadline=None)
+    def test_bare_line_ends(self, parts: list[bytes]) -> None:
+        """A CR or an LF stands alone if one is left without all CRLF."""
+        octets = b"".join(parts)
+        self.assertEqual(
+            has_bare_line_end(octets, 0, len(octets)), bool(re.search(rb"(?<!\r)\n|\r(?!\n)", octets)), octets
+        )
+
+    def test_known_line_ends(self) -> None:
+        """Of a large message that came with DATA it is kept that all its lines end with CRLF, if they do."""
+        terms = Terms(host="here.example", max_message=1 << 20, max_recipients=3, login=False, starttls=False)
+        for line, known in ((b"x\r\n", True), (b"x\n", False), (b"x\r", False)):
+            for size in (2, LARGE):
+                talk = Talk(terms)
+                talk.say(ENVELOPE, b"DATA\r\n", line, b"x\r\n" * (size // 3), b"\r\n.\r\n")
+                self.assertEqual(CANONICAL in talk.messages[0].meta, known and size == LARGE)
+        talk = Talk(terms)
+        talk.say(ENVELOPE, b"BDAT %d LAST\r\n" % LARGE, b"x" * (LARGE - 2) + b"\r\n")
+        self.assertNotIn(CANONICAL, talk.messages[0].meta)
 
 
 class Limits(SynchronousTestCase):
