@@ -105,8 +105,10 @@ def _deliver(options: Options) -> int:
         content = head.with_from(content, found, people.mailbox(shown, sender or _qualified(login)))
     request: dict[str, Any] = {
         "sender": sender,
-        "recipients": list(dict.fromkeys(_qualified(one) for one in recipients if one)),
+        "recipients": list(dict.fromkeys(_recipient(one) for one in recipients if one)),
     }
+    if not all(map(is_qualified, request["recipients"])):
+        request["domain"] = people.origin()
     key, content = head.take_key(content, head.read(content))
     if key:
         request["key"] = key
@@ -139,9 +141,12 @@ def _sender(given: str | None) -> str:
 
 
 def _qualified(address: str) -> str:
-    if not is_qualified(address):
-        return f"{address}@{people.origin()}"
-    if address.isascii():
+    return _recipient(address) if is_qualified(address) else f"{address}@{people.origin()}"
+
+
+def _recipient(address: str) -> str:
+    """The address as SMTP has it; a name without a domain is for the daemon, which may have an alias or an origin."""
+    if not is_qualified(address) or address.isascii():
         return address
     from netsvc.services.smtp_client.domains import a_labels
 
@@ -191,6 +196,6 @@ def _verify(options: Options) -> int:
         raise UsageError("-bv needs addresses")
     sender = _sender(options.sender)
     with submit.connect(os.environ) as connection:
-        status = verify(connection, options.recipients, _qualified, sender, sys.stdout)
+        status = verify(connection, options.recipients, _recipient, (sender, people.origin()), sys.stdout)
     sys.stdout.flush()
     return status

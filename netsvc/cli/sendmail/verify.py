@@ -17,13 +17,18 @@ _STATUS = {"deliverable": EX_OK, "suppressed": EX_NOUSER, "refused": EX_NOUSER, 
 
 
 def verify(
-    connection: Connection, words: Sequence[str], qualified: Callable[[str], str], sender: str, out: TextIO
+    connection: Connection,
+    words: Sequence[str],
+    worded: Callable[[str], str],
+    ours: tuple[str, str],
+    out: TextIO,
 ) -> int:
     """Print a line for each recipient.
 
     :param words: lists of addresses.
-    :param qualified: gives a name its domain.
-    :param sender: of the envelope: it may decide about the way.
+    :param worded: gives an address as SMTP has it.
+    :param ours: the sender of the envelope, which may decide about the way, and the domain of names that the daemon
+        does not complete.
     :return: the exit status, of the worst.
     :raises MailError: the daemon cannot be asked.
     """
@@ -36,14 +41,16 @@ def verify(
             found.add(EX_NOUSER)
             continue
         for name in names:
-            found |= {_tell(one, out) for one in _ask(connection, name, qualified, sender)}
+            found |= {_tell(one, out) for one in _ask(connection, name, worded, *ours)}
     return next(one for one in _WORST if one in found or one == EX_OK)
 
 
-def _ask(connection: Connection, name: str, qualified: Callable[[str], str], sender: str) -> list[dict[str, Any]]:
+def _ask(
+    connection: Connection, name: str, worded: Callable[[str], str], sender: str, domain: str
+) -> list[dict[str, Any]]:
     try:
-        address = qualified(name)
-        reply = connection.ask({"command": "route", "address": address, "sender": sender})
+        question = {"command": "route", "address": worded(name), "sender": sender, "domain": domain}
+        reply = connection.ask(question)
     except (AddressError, MailError) as error:
         if isinstance(error, MailError) and error.status != EX_DATAERR:
             raise

@@ -27,11 +27,14 @@ class Arrival:
     aliases: Aliases
     local_domains: Collection[str] = ()
 
-    def envelope(self, sender: str, recipients: Collection[str], notices: Mapping[str, Notice]) -> Envelope:
+    def envelope(
+        self, sender: str, recipients: Collection[str], notices: Mapping[str, Notice], domain: str = ""
+    ) -> Envelope:
         """The envelope as the queue keeps it: the sender, each recipient once, and the wishes under their new names.
 
         :param recipients: with or without a domain.
         :param notices: by recipient, as they came.
+        :param domain: completes recipients where `origin` does not; empty: nothing does.
         :raises Refusal: the aliases lead to too many.
         """
         found: dict[str, Notice] = {}
@@ -42,6 +45,8 @@ class Arrival:
             except TooManyTargetsError as error:
                 raise Refusal("5.5.3", str(error)) from None
             for end in ends:
+                if "@" not in end and domain and not self.rewriting.origin:
+                    end = f"{end}@{domain}"  # noqa: PLW2901
                 found.setdefault(self.rewriting.accepted(end, "envelope_recipient"), notice)
         if len(found) > max(MAX_TARGETS, len(recipients)):
             raise Refusal("5.5.3", f"the aliases lead to more than {MAX_TARGETS} recipients")

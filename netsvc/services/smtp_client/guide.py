@@ -85,12 +85,13 @@ class Guide:
         looked: Any = await gatherResults([self._way(one) for one in asked])
         return list(looked)
 
-    def recipients(self, name: str, sender: str) -> tuple[str, tuple[str, ...]]:
+    def recipients(self, name: str, sender: str, domain: str = "") -> tuple[str, tuple[str, ...]]:
         """The sender, and whom a message to a name would be for: aliases and rewriting as for every message.
 
+        :param domain: of names that nothing else completes.
         :raises Refusal: it cannot be.
         """
-        envelope = self._arrival.envelope(sender, [name], {})
+        envelope = self._arrival.envelope(sender, [name], {}, domain)
         for one in filter(None, (envelope.sender, *envelope.recipients)):
             check_address(one)
         return envelope.sender, envelope.recipients

@@ -111,17 +111,19 @@ class Intake:
         content: bytes,
         key: str | None,
         meta: Mapping[str, str],
+        domain: str = "",
     ) -> Accepted:
         """Take custody of a message: when this returns it is on the disk.
 
         :param submitter: such as ``smtp:joe@192.0.2.1``; keys are his own.
         :param meta: what the sender wants to hear (see :mod:`.wishes`), and what else is to be kept.
+        :param domain: of recipients that nothing else completes.
         :raises Refusal: and nothing of it is kept.
         """
         try:
             examine(content)
             said = to_envelope(sender, recipients, meta)
-            envelope = self._arrival.envelope(sender, recipients, said.notices)
+            envelope = self._arrival.envelope(sender, recipients, said.notices, domain)
             for address in filter(None, (envelope.sender, *envelope.recipients)):
                 check_address(address)
             kept = {name: value for name, value in meta.items() if name != "notices"}

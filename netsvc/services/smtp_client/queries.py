@@ -94,7 +94,7 @@ class Questions:
 
     async def _route(self, query: Query) -> list[dict[str, Any]]:
         """What would become of a message to a name: for each recipient whether it is taken, and how it goes on."""
-        sender, recipients = self._guide.recipients(query.address, query.sender)
+        sender, recipients = self._guide.recipients(query.address, query.sender, query.domain)
         suppressed = await self._runner.store.suppressed(recipients)
         asked = {one: Asked(one.rpartition("@")[2], sender) for one in recipients if one not in suppressed}
         told = await self._guide.ways(list(asked.values())[:MOST])

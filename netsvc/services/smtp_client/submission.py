@@ -144,6 +144,7 @@ class Desk:
                 content=request.content,
                 key=request.key,
                 meta=meta,
+                domain=request.domain,
             )
         except Refusal as refusal:  # logged and counted
             return refused(refusal)

@@ -7,14 +7,14 @@
 ``sender`` may be empty (the null reverse-path); ``key`` may be left out, and so may what the sender wants to hear (DSN,
 RFC 3461): ``ret`` (full or hdrs), ``envid``, and ``notices`` ({"b@x": [["success", "delay"], "rfc822;b@x"]}: for a
 recipient when to tell, and how he was first written); ``require_tls`` (true: only over verified TLS, all the way, RFC
-8689); and ``sms`` ({"to": ["+49..."], "text": "...", "after": 600}: a text message that goes if the mail is not
-delivered after so many seconds; the reply has ``sms_refused`` if there will be none although the mail was taken). The
-other commands are
+8689); ``domain`` (of recipients without one, where the daemon has no ``origin``); and ``sms`` ({"to": ["+49..."],
+"text": "...", "after": 600}: a text message that goes if the mail is not delivered after so many seconds; the reply has
+``sms_refused`` if there will be none although the mail was taken). The other commands are
 
     queue (after, limit, done, whole)        what waits; with done what is finished, too; with whole each recipient
     show (id), explain (id), audit
     hold, release, requeue, remove, flush    one of: id, domain, all (true)
-    route (address, sender)                  what would become of a message to an address or a name without a domain
+    route (address, sender, domain)          what would become of a message to an address or a name without a domain
     suppress (address, reason), unsuppress (address), suppressed (after, limit)
 
 Requests follow each other on one connection; each is answered before the next is looked at. What is malformed
@@ -93,6 +93,7 @@ class Send(NamedTuple):
     notices: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType({})
     sms: Sms | None = None
     require_tls: bool = False
+    domain: str = ""
 
 
 class Query(NamedTuple):
@@ -117,13 +118,13 @@ _QUERIES = {
     "show": frozenset({"id"}),
     "explain": frozenset({"id"}),
     "audit": frozenset[str](),
-    "route": frozenset({"address", "sender"}),
+    "route": frozenset({"address", "sender", "domain"}),
     "suppress": frozenset({"address", "reason"}),
     "unsuppress": frozenset({"address"}),
     "suppressed": frozenset({"after", "limit"}),
     **dict.fromkeys(OPERATIONS, frozenset({"id", "domain", "all"})),
 }
-_SEND = frozenset({"sender", "recipients", "length", "key", "ret", "envid", "notices", "sms", "require_tls"})
+_SEND = frozenset({"sender", "recipients", "length", "key", "ret", "envid", "notices", "sms", "require_tls", "domain"})
 
 
 @lru_cache(maxsize=_REMEMBERED)  # one address is looked at three times on its way in, and many come again
@@ -204,6 +205,7 @@ def _parse_send(head: dict[str, Any], max_recipients: int) -> Send:
     sender, recipients, length = head.get("sender"), head.get("recipients"), head.get("length")
     key, ret, envid = head.get("key"), head.get("ret", ""), head.get("envid", "")
     notices, require_tls = _notices(head.get("notices", {})), head.get("require_tls", False)
+    domain = head.get("domain", "")
     sms = _sms(head["sms"]) if "sms" in head else None
     if not (
         head.keys() <= _SEND
@@ -216,6 +218,7 @@ def _parse_send(head: dict[str, Any], max_recipients: int) -> Send:
         and isinstance(ret, str)
         and isinstance(envid, str)
         and type(require_tls) is bool
+        and isinstance(domain, str)
         and notices is not None
         and notices.keys() <= set(recipients)
     ):
@@ -230,11 +233,24 @@ def _parse_send(head: dict[str, Any], max_recipients: int) -> Send:
             check_name(sender)
         for one in unique:
             check_name(one)
+        if domain:
+            check_address(f"x@{domain}")
     except Refusal as refusal:
         raise MalformedError(refusal.text, refusal.code) from None
     if key is not None and not (0 < len(key) <= MAX_KEY and key.isprintable()):
         raise MalformedError(f"a key has 1 to {MAX_KEY} printable characters", "5.5.4")
-    return Send(sender, unique, key, length, ret=ret, envid=envid, notices=notices, sms=sms, require_tls=require_tls)
+    return Send(
+        sender,
+        unique,
+        key,
+        length,
+        ret=ret,
+        envid=envid,
+        notices=notices,
+        sms=sms,
+        require_tls=require_tls,
+        domain=domain,
+    )
 
 
 def _sms(value: Any) -> Sms:
@@ -293,6 +309,8 @@ def _parse_query(command: str, head: dict[str, Any], known: frozenset[str]) -> Q
             check_name(query.address) if command == "route" else check_address(query.address)
             if query.sender:
                 check_name(query.sender)
+            if query.domain:
+                check_address(f"x@{query.domain}")
         except Refusal as refusal:
             raise MalformedError(refusal.text, refusal.code) from None
     if not query.reason.isprintable() or len(query.reason) > MAX_REASON:

@@ -55,6 +55,18 @@ class Arriving(SynchronousTestCase):
         """The null sender stays the null sender."""
         self.assertEqual(self.ARRIVAL.envelope("", ["x@y.example"], {}).sender, "")
 
+    def test_domain(self) -> None:
+        """Who hands a message in may say what completes names, where no origin does; aliases know them first."""
+        bare = Arrival(rewriting=PLAIN, aliases=Aliases((("root", ("ann@x.example",)),)))
+        recipients = ["root", "jo", "b@y.example"]
+        self.assertEqual(
+            bare.envelope("", recipients, {}, "box.example").recipients,
+            ("ann@x.example", "jo@box.example", "b@y.example"),
+        )
+        self.assertEqual(bare.envelope("", ["jo"], {}).recipients, ("jo",))
+        whole = self.ARRIVAL.envelope("", ["nobody"], {}, "box.example").recipients
+        self.assertEqual(whole, self.ARRIVAL.envelope("", ["nobody"], {}).recipients)
+
     def test_too_many(self) -> None:
         """Aliases that make more than a thousand recipients of few are refused; a thousand as they came are not."""
         huge = Arrival(rewriting=PLAIN, aliases=Aliases((("all", tuple(f"u{at}" for at in range(1001))),)))

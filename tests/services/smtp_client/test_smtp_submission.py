@@ -323,6 +323,14 @@ class Wishes(SubmissionCase):
         self.assertEqual(envelope.notices["b@x"], Notice(notify=("success", "delay"), orcpt="rfc822;b@x"))
         self.assertFalse(envelope.require_tls)
 
+    def test_domain(self) -> None:
+        """A name is completed with the domain that the sender's command says, where nothing else does it."""
+        (reply,) = self.exchange(send(recipients=["jo", "b@x"], domain="box.example"))
+        targets = self.store.database.show(reply["id"])[0].targets
+        self.assertEqual([one.address for one in targets], ["jo@box.example", "b@x"])
+        (reply,) = self.exchange(send(recipients=["jo"]))
+        self.assertEqual(reply["code"], "5.1.3")
+
     def test_require_tls(self) -> None:
         """Who asks for verified TLS all the way gets back no more than the header (RFC 8689 5)."""
         (reply,) = self.exchange(send(ret="full", require_tls=True))

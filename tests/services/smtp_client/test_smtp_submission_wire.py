@@ -153,6 +153,7 @@ class Refused(SynchronousTestCase):
             head(ret=1),
             head(envid=None),
             head(notices=[]),
+            head(domain=None),
             head(require_tls=1),
             head(require_tls=None),
             head(notices={"b@x": "ab"}),
@@ -196,7 +197,11 @@ class Refused(SynchronousTestCase):
         """What stands before the @ may come alone: rewriting and aliases may know more."""
         found = parse_head(head(sender="nobody", recipients=["root"]))
         assert isinstance(found, Send)
-        self.assertEqual((found.sender, found.recipients), ("nobody", ("root",)))
+        self.assertEqual((found.sender, found.recipients, found.domain), ("nobody", ("root",), ""))
+        found = parse_head(head(recipients=["root"], domain="box.example"))
+        self.assertEqual(found.domain, "box.example")
+        for line in (head(domain="-"), encode({"v": 1, "command": "route", "address": "a", "domain": "-"})):
+            self.assertEqual(self.refusal(line), "5.1.3", line)
 
     def test_chosen(self) -> None:
         """An operation is about one message, a domain, or everything; a list of addresses goes on behind one."""
