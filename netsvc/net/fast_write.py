@@ -15,6 +15,18 @@ from typing import Any
 from netsvc.net.plain import is_plain
 
 
+def nothing_waits(transport: Any) -> bool:
+    """Whether what is written to the socket now comes in its turn."""
+    return (
+        is_plain(transport)
+        and not transport.dataBuffer
+        and not transport._tempDataBuffer
+        and not transport.disconnecting
+        and transport.connected
+        and not transport._writeDisconnected
+    )
+
+
 def fast_write(transport: Any, data: bytes) -> bool:
     """Write data to any transport, at once where that is possible.
 
@@ -23,15 +35,7 @@ def fast_write(transport: Any, data: bytes) -> bool:
 
     :return: whether all of it is with the kernel, and nothing is queued.
     """
-    if (
-        not is_plain(transport)
-        or transport.dataBuffer
-        or transport._tempDataBuffer
-        or transport.disconnecting
-        or not transport.connected
-        or transport._writeDisconnected
-        or not data
-    ):
+    if not data or not nothing_waits(transport):
         transport.write(data)
         return False
     try:

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 
 from netsvc.interfaces import IRuntime
 from netsvc.net.environment import clean_environment
+from netsvc.net.fast_pass import fast_pass
 from netsvc.net.fast_write import fast_write
 from netsvc.outbox.model import Lease, Outcome, Result
 from netsvc.services.smtp_client.agents import events, wire
@@ -221,8 +222,12 @@ class Agent(Protocol):
                 raise wire.BrokenFrameError(f"a frame of the kind {frame.kind}")
 
     def _hand_over(self, number: int, asked: _Asked) -> None:
-        self._say(wire.attempt(number, asked.lease, asked.content))
-        asked.content = b""  # it is the agent's now
+        content, asked.content = asked.content, b""  # it is the agent's now
+        if len(content) >= wire.LARGE:
+            self._flush()  # what was said before comes before
+            if fast_pass(self.transport, wire.large_attempt(number, asked.lease), content):
+                return
+        self._say(wire.attempt(number, asked.lease, content))
 
     def _cut(self, number: int) -> None:
         asked = self._asked.get(number)

@@ -12,17 +12,21 @@ import pickle
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IFileDescriptorReceiver
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
+from netsvc.net.fast_pass import passed
 from netsvc.net.fast_write import fast_write
 from netsvc.services.smtp_client.agents import events, wire
 from netsvc.services.smtp_client.way import Way, make_way
@@ -43,6 +47,7 @@ class AgentRuntime:
         return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), function, *args, **kwargs)
 
 
+@implementer(IFileDescriptorReceiver)
 class AgentProtocol(Protocol):
     """The agent's end of the socket.
 
@@ -56,10 +61,15 @@ class AgentProtocol(Protocol):
         self._way: Way | None = None
         self._under_way: dict[int, Deferred[Any]] = {}
         self._saying: list[bytes] = []
+        self._descriptors: deque[int] = deque()
 
     def dataReceived(self, data: bytes) -> None:
         for one in self._frames.feed(data):
             self._take(one)
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        """The content of an attempt, whose frame comes behind it."""
+        self._descriptors.append(descriptor)
 
     def connectionLost(self, _: Failure = connectionDone) -> None:
         self._end()  # the daemon is gone: whoever opens its queue calls the result of these attempts unknown
@@ -73,7 +83,9 @@ class AgentProtocol(Protocol):
     def _take(self, frame: wire.Frame) -> None:
         match frame.kind:
             case wire.ATTEMPT:
-                self._attempt(frame)
+                self._attempt(frame, frame.octets)
+            case wire.LARGE_ATTEMPT:
+                self._attempt(frame, passed(self._descriptors.popleft()))
             case wire.STOP:
                 delivery = self._under_way.get(frame.head)
                 if delivery is not None:
@@ -89,11 +101,11 @@ class AgentProtocol(Protocol):
                 closed.addBoth(lambda _: self._flush())
                 closed.addBoth(lambda _: self._end())
 
-    def _attempt(self, frame: wire.Frame) -> None:
+    def _attempt(self, frame: wire.Frame, content: bytes) -> None:
         assert self._way is not None  # noqa: S101 - the settings come first
-        number, lease = wire.read_attempt(frame)
+        number, lease = wire.read_attempt(frame, content)
         way = self._way
-        delivery = way(lease, frame.octets)
+        delivery = way(lease, content)
         self._under_way[number] = delivery
 
         def told(found: Any) -> None:

@@ -22,6 +22,9 @@ QUIT: Final = 4  # to the agent: close what is kept, and end
 READY: Final = 5  # from the agent: attempts may come
 OUTCOMES: Final = 6  # from the agent: what came of an attempt
 LOG: Final = 7  # from the agent: an event for the daemon's log
+LARGE_ATTEMPT: Final = 8  # to the agent: as ATTEMPT, but the content is behind the descriptor that comes along
+
+LARGE: Final = 128 << 10  # octets of a content that goes so
 
 MAX_REPORT = 16 << 20  # octets of a frame from an agent: a thousand outcomes with long replies are much shorter
 
@@ -92,13 +95,22 @@ def attempt(number: int, lease: Lease, content: bytes) -> bytes:
 
     :param number: of the attempt, for its answer.
     """
+    return frame(ATTEMPT, _asked(number, lease), content)
+
+
+def large_attempt(number: int, lease: Lease) -> bytes:
+    """The same without the content, which goes with a descriptor."""
+    return frame(LARGE_ATTEMPT, _asked(number, lease))
+
+
+def _asked(number: int, lease: Lease) -> Any:
     item = lease.item
     said = (item.queue_id, item.submitter, item.sender, dict(item.meta), item.accepted_at)
     targets = [(one.index, one.address) for one in lease.targets]
-    return frame(ATTEMPT, (number, said, lease.destination, lease.parcel, targets), content)
+    return (number, said, lease.destination, lease.parcel, targets)
 
 
-def read_attempt(frame: Frame) -> tuple[int, Lease]:
+def read_attempt(frame: Frame, content: bytes) -> tuple[int, Lease]:
     """The number of an attempt, and as much of its lease as an attempt needs."""
     number, (queue_id, submitter, sender, meta, accepted_at), destination, parcel, targets = frame.head
     item = Item(
@@ -107,7 +119,7 @@ def read_attempt(frame: Frame) -> tuple[int, Lease]:
         sender=sender,
         key=None,
         meta=meta,
-        size=len(frame.octets),
+        size=len(content),
         sha256="",
         accepted_at=accepted_at,
         state="leased",

@@ -72,7 +72,7 @@ class Attempts(SynchronousTestCase):
         """An agent knows of a lease what an attempt needs."""
         given = lease()
         (frame,) = frames(wire.attempt(3, given, b"octets"))
-        number, found = wire.read_attempt(frame)
+        number, found = wire.read_attempt(frame, frame.octets)
         self.assertEqual((number, frame.octets), (3, b"octets"))
         for one, other in ((found.item, given.item), (found, given)):
             for name in ("queue_id", "submitter", "sender", "accepted_at", "destination", "parcel"):
