@@ -35,7 +35,6 @@ from netsvc.services.smtp_client.submission import Desk, SubmissionFactory, Subm
 from netsvc.services.smtp_client.turns import AHEAD
 from netsvc.services.smtp_client.way import host_name, make_way
 
-
 MOMENT = 0.001  # seconds that a first attempt waits for company
 
 
