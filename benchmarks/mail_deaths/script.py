@@ -16,6 +16,8 @@ from netsvc.cli.torture.terms import MARK
 
 DOMAIN = "one.example"
 SENDER = "sender"  # before the hyphen and the mark; bounces go there
+IN_DATABASE = 200 << 10  # octets of a content that has no file of its own
+LOGGED = 7  # of these, and the log is nearly full
 LISTENER, SOCKET, ENDPOINT = WAYS = ("listener", "socket", "endpoint")
 
 
@@ -85,17 +87,18 @@ def messages() -> tuple[Message, ...]:
         Message(name="l3", way=LISTENER, recipients=_to("l3", "slow"), dot="cut", key="l3", eight_bit=True),
         Message(name="l4", way=LISTENER, recipients=_to("l4", "never"), null=True),
         Message(name="s1", way=SOCKET, recipients=_to("s1", "ok", "later2"), key="s1"),
-        Message(name="s2", way=SOCKET, recipients=_to("s2", "ok"), size=70 << 10, dot="defer", key="s2", twice=True),
+        Message(name="s2", way=SOCKET, recipients=_to("s2", "ok"), size=400 << 10, dot="defer", key="s2", twice=True),
         Message(name="s3", way=SOCKET, recipients=_to("s3", "never", "never2"), eight_bit=True),
-        Message(name="e1", way=ENDPOINT, recipients=_to("e1", "ok"), size=66 << 10, dot="drop", key="e1"),
+        Message(name="e1", way=ENDPOINT, recipients=_to("e1", "ok"), size=300 << 10, dot="drop", key="e1"),
         Message(name="e2", way=ENDPOINT, recipients=_to("e2", "ok2", "never2"), size=8000),
         Message(name="e3", way=ENDPOINT, recipients=_to("e3", "slow2", "ok2"), key="e3", twice=True),
     )
 
 
 def history() -> tuple[Message, ...]:
-    """What a queue has seen already; with the second its log is nearly so long that it goes into the database."""
+    """What a queue has seen already; with all of it its log is nearly so long that it goes into the database."""
+    names = [f"h{n}" for n in range(2, 2 + LOGGED)]
     return (
         Message(name="h1", way=SOCKET, recipients=_to("h1", "ok")),
-        Message(name="h2", way=SOCKET, recipients=_to("h2", "ok"), size=3_700_000),
+        *(Message(name=one, way=SOCKET, recipients=_to(one, "ok"), size=IN_DATABASE) for one in names),
     )
