@@ -5,6 +5,7 @@ Construction has no side effects: nothing is bound, opened or read before privil
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from twisted.python.components import Componentized
 
 from netsvc.config.plan import Plan
 from netsvc.errors import StartError
-from netsvc.runtime.privileges import check_state_directory, drop
+from netsvc.runtime.privileges import check_state_directory, drop, identity
 from netsvc.runtime.runtime import Runtime
 
 log = Logger(namespace="netsvc")
@@ -52,6 +53,7 @@ class Netsvc(MultiService):
         try:
             check_state_directory(self.runtime.state_directory, settings.user, settings.group)
             self._bind_all()
+            self._give_socket_files()
             drop(settings.user, settings.group)
             self._name_unused_sockets()
         except StartError as error:
@@ -94,6 +96,13 @@ class Netsvc(MultiService):
                 errors.append(_told(service.name, error))
         if errors:
             raise StartError("\n".join(errors))
+
+    def _give_socket_files(self) -> None:
+        """Socket files are the daemon's user's and group's: a mode of 0660 means them, and not root who bound them."""
+        wanted = identity(self._plan.daemon.user, self._plan.daemon.group)
+        if wanted is not None and os.geteuid() == 0:
+            for listening in self.runtime.listening:
+                listening.give(-1 if wanted.uid is None else wanted.uid, wanted.gid)
 
     def _name_unused_sockets(self) -> None:
         """A socket of systemd's that nobody accepts on keeps its peers waiting for ever: somebody should know."""

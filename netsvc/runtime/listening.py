@@ -102,6 +102,17 @@ class Listening(Service):
             ending.append(self.gate.drain())
         return DeferredList(ending)
 
+    def give(self, uid: int, gid: int) -> None:
+        """Make the socket files another user's; see :meth:`BoundSocket.give`.
+
+        :raises StartError: it cannot be done.
+        """
+        for bound, _ in self._bound:
+            try:
+                bound.give(uid, gid)
+            except OSError as error:
+                raise StartError(f"cannot give {bound.where()} to uid {uid}: {error.strerror or error}") from None
+
     def abandon(self) -> None:
         """Close every socket bound here, as when the daemon cannot start after all."""
         for bound, _ in self._bound:

@@ -71,6 +71,23 @@ class BoundSocket:
         scheme = "udp" if self.datagram else "tls" if self.tls else "tcp"
         return f"{scheme}:[{host}]:{port}" if ":" in host else f"{scheme}:{host}:{port}"
 
+    def give(self, uid: int, gid: int) -> None:
+        """Make its file another user's, whom it then lets in. Never another file than ours, and no link's target.
+
+        :param uid: -1 leaves the user.
+        :raises OSError: it cannot be done.
+        """
+        if self.path is None:
+            return
+        name, identity = self.path
+        descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
+            if (found.st_dev, found.st_ino) == identity:
+                os.chown(f"/proc/self/fd/{descriptor}", uid, gid)
+        finally:
+            os.close(descriptor)
+
     def close(self) -> None:
         """Close it and remove its file, if the file is still ours."""
         self.socket.close()
@@ -126,12 +143,12 @@ def _unix(address: UnixAddress) -> BoundSocket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         made.setblocking(False)
-        mask = os.umask(0o177)  # nobody else gets in between bind and chmod
+        # Not by chmod: who can write in the directory could put a link to another file there in between.
+        mask = os.umask(0o777 & ~address.mode)
         try:
             made.bind(name)
         finally:
             os.umask(mask)
-        os.chmod(name, address.mode)
         made.listen(address.backlog)
     except BaseException:
         made.close()

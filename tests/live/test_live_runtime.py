@@ -269,6 +269,8 @@ class PrivilegeTests(RuntimeCase):
             client.settimeout(BOUND)
             client.connect(str(daemon.directory / "echo.sock"))
             self.assert_echoes(client)
+        found = (daemon.directory / "echo.sock").stat()
+        self.assertEqual((found.st_uid, found.st_gid), (nobody.pw_uid, nobody.pw_gid))
         daemon.stop()
         self.assertIn("stopped", daemon.log())
         self.assertNotIn("Traceback", daemon.log())

@@ -80,6 +80,25 @@ class BindTests(SynchronousTestCase):
         made.close()
         self.assertFalse(path.exists())
 
+    def test_unix_given(self) -> None:
+        """The file of a UNIX address is given to a user, what stands in its place now is not; others have none."""
+        path = self.directory / "echo.sock"
+        given: list[tuple[int, int, int]] = []
+        chown = lambda name, uid, gid: given.append((os.stat(name).st_ino, uid, gid))  # noqa: E731
+        self.patch(os, "chown", chown)
+        (made,) = bind(UnixAddress(path=path, mode=0o640), no_sockets)
+        self.addCleanup(made.close)
+        made.give(4711, -1)
+        self.assertEqual(given, [(path.lstat().st_ino, 4711, -1)])
+        path.unlink()
+        path.write_text("another's")
+        made.give(4711, -1)
+        path.unlink()
+        path.symlink_to("/etc/passwd")
+        made.give(4711, -1)
+        self.bound(TcpAddress(port=0, interface="127.0.0.1")).give(4711, -1)
+        self.assertEqual(len(given), 1)
+
     def test_unix_leaves_anothers_file(self) -> None:
         """A socket file that somebody else put in our place is not removed."""
         path = self.directory / "echo.sock"
