@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # What decides how a message is kept and how servers are spoken to.
 KEPT = frozenset(
     (
-        *("ambiguous", "concurrency", "helo_name", "max_recipients", "per_destination", "destination_failures"),
+        *("ambiguous", "concurrency", "helo_name", "per_destination", "destination_failures"),
         *("keep_connections", "keep_idle", "messages_per_connection", "bounce_return", "bounce_window"),
     )
 )
@@ -49,8 +49,16 @@ LEFT: Mapping[str, frozenset[str]] = {
             *("masquerade_classes", "generic", "aliases", "local_domains", "dkim", "bounce_from"),
         )
     ),
-    "the play has messages of 8 MB, and must see each one's end": frozenset(
-        ("max_message", "give_up_after", "keep", "delay_notice", "rate_per_destination", "drain_timeout")
+    "the play has messages of 8 MB and to many, and must see each one's end": frozenset(
+        (
+            "max_message",
+            "max_recipients",
+            "give_up_after",
+            "keep",
+            "delay_notice",
+            "rate_per_destination",
+            "drain_timeout",
+        )
     ),
     "nobody is to get a text message": frozenset(("sms_service",)),
     "its queue is in SQLite": frozenset(("queue_database", "queue_schema", "lease_timeout")),
