@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
-from contextlib import suppress
 
 import dns.flags
 import dns.message
@@ -32,7 +32,7 @@ class Authority:
         while True:
             self._udp.bind(("127.0.0.1", 0))
             self.port: int = self._udp.getsockname()[1]
-            with suppress(OSError):
+            with contextlib.suppress(OSError):
                 self._tcp.bind(("127.0.0.1", self.port))
                 break
             self._udp.close()
@@ -71,7 +71,7 @@ class Authority:
                 connection, _ = self._tcp.accept()
             except OSError:
                 return
-            with connection, suppress(OSError, struct.error):
+            with connection, contextlib.suppress(OSError, struct.error):
                 (length,) = struct.unpack("!H", connection.recv(2, socket.MSG_WAITALL))
                 for reply in self._replies(connection.recv(length, socket.MSG_WAITALL), "tcp"):
                     connection.sendall(struct.pack("!H", len(reply)) + reply)
