@@ -15,6 +15,13 @@ _TO = (b"to", b"cc", b"bcc")
 _RESENT_TO = (b"resent-to", b"resent-cc", b"resent-bcc")
 
 
+def with_whole_lines(content: bytes) -> bytes:
+    """Where a CR alone ends a line, CR LF does: to the service it is an end, and a field behind it one of its own."""
+    if content.count(b"\r") == content.count(b"\r\n"):
+        return content
+    return re.sub(rb"\r(?!\n)", b"\r\n", content)
+
+
 class Head(NamedTuple):
     """A header section.
 

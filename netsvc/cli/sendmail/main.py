@@ -90,7 +90,7 @@ def _deliver(options: Options) -> int:
     recipients = [one for word in options.recipients for one in addresses(word)]
     sender = _sender(options.sender)
     # Without a standard input, which some daemons close for their children, the message is empty.
-    content = b"" if sys.stdin is None else _read(sys.stdin.buffer, options.dot_ends)
+    content = b"" if sys.stdin is None else head.with_whole_lines(_read(sys.stdin.buffer, options.dot_ends))
     found = head.read(content)
     if options.from_header:
         try:

@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from netsvc.cli.sendmail import head, people
 from netsvc.cli.sendmail.addresses import AddressError, addresses, is_qualified
 from netsvc.services.smtp_client import trace
+from netsvc.services.smtp_client.wire import canonical
 
 
 class Addresses(SynchronousTestCase):
@@ -125,6 +126,18 @@ class Heads(SynchronousTestCase):
         self.assertEqual([name for name, _ in after.fields], [b"from", *(name for name, _ in before.fields)])
         self.assertTrue(found.endswith(body))
         self.assertEqual(head.with_from(found, head.read(found), b"x@y"), found)
+
+    @given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"To: a@x", b" b@x", b"."])).map(b"".join))
+    def test_whole_lines(self, content: bytes) -> None:
+        """A CR alone ends a line, as it does for the service: the message is the same, and shows all its fields."""
+        found = head.with_whole_lines(content)
+        self.assertEqual(canonical(found), canonical(content))
+        self.assertEqual(found.count(b"\r"), found.count(b"\r\n"))
+
+    def test_recipient_behind_a_lone_cr(self) -> None:
+        """A field behind a CR alone is one of its own: whom To names is not lost in it."""
+        found = head.read(head.with_whole_lines(b"To: a@x\rBcc: b@x\n\nc"))
+        self.assertEqual(head.recipient_fields(found), ["a@x", "b@x"])
 
     def test_key(self) -> None:
         """A key in the field of that name is taken out; all else stays."""
