@@ -60,6 +60,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     from netsvc.assembly import assemble
+    from netsvc.net.heap import give_back
     from netsvc.runtime.descriptors import raise_descriptor_limit
     from netsvc.runtime.lane import Lane
     from netsvc.runtime.log_output import log_output
@@ -69,6 +70,7 @@ def makeService(options: Options) -> IService:
     from netsvc.runtime.systemd_sockets import inherited
 
     raise_descriptor_limit()
+    give_back()
     # The reactor's own clock is the time of day: set forward, it would close every connection as idle; set back, it
     # would hold every timer. Nothing is scheduled yet, so all its timers are on this one.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]

@@ -28,6 +28,7 @@ from zope.interface import implementer
 
 from netsvc.net.fast_pass import passed
 from netsvc.net.fast_write import fast_write
+from netsvc.net.heap import give_back
 from netsvc.services.smtp_client.agents import events, wire
 from netsvc.services.smtp_client.way import Way, make_way
 
@@ -141,6 +142,7 @@ def main() -> None:
     """Serve the socket whose descriptor is the only argument."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+    give_back()
     from twisted.internet import reactor  # noqa: PLC0415 - installed by the import, and only this program wants it
 
     loop: Any = reactor
