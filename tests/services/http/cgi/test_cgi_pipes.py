@@ -250,8 +250,9 @@ class ChildTest(ReactorCase):
 
     def spawned(self, **changes: Any) -> tuple[int, str]:
         """Exit status and output of a script that says how it was started."""
+        # ls has no pipe behind it: the shell would still have it open.
         text = (
-            "#!/bin/sh\npwd; umask; env | grep X=; echo \"$@\"; ls /proc/$$/fd | tr '\\n' ' ';"
+            '#!/bin/sh\npwd; umask; env | grep X=; echo "$@"; ls -m /proc/$$/fd;'
             " grep SigIgn /proc/$$/status;"
             " read -r _ _ _ _ _ session _ </proc/$$/stat; [ $session = $$ ] && exit 7"
         )
@@ -278,12 +279,12 @@ class ChildTest(ReactorCase):
         """A program gets its directory, umask, session, octets, signals and three descriptors, in either way."""
         found = self.spawned()
         status, output = found
-        place, mask, variable, arguments, rest = output.splitlines()
+        place, mask, variable, arguments, *rest = output.splitlines()
         self.assertEqual(
             (status, place, mask, variable, arguments),
             (7, f"{self.directory}/www/cgi-bin", "0027", "X=\udcff=", "a b \udcff"),
         )
-        self.assertRegex(rest, r"\A0 1 10 2 SigIgn:\t[0-9a-f]+\Z")
+        self.assertRegex("\n".join(rest), r"\A0, 1, 10, 2\nSigIgn:\t[0-9a-f]+\Z")
         with mock.patch("netsvc.services.http.cgi.spawn._fork_exec", side_effect=TypeError("another Python")):
             self.assertEqual(self.spawned(), found)
 
