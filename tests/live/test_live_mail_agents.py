@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.cli.mail_connection import Connection
 from tests.live.daemon import Daemon
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 INI = """\
@@ -29,6 +30,14 @@ retry_longest = 1s
 drain_timeout = 500ms
 allow_volatile = yes
 {more}
+"""
+# Looks after its agents more often than every 15 seconds.
+FASTER = """\
+import runpy, sys
+from netsvc.services.smtp_client.agents import agents
+agents.LOOK = 0.2
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 CONTENT = b"From: a@home.example\r\nTo: b@far.example\r\nSubject: x\r\n\r\nhello\r\n"
 
@@ -69,8 +78,7 @@ def is_alive(pid: int) -> bool:
 class AgentsTest(SynchronousTestCase):
     def setUp(self) -> None:
         self.host = Host()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]  # aiosmtpd connects to itself and so must be told one
+        self.port = free_port()  # aiosmtpd connects to itself and so must be told one
         server = Controller(
             self.host,
             hostname="127.0.0.1",
@@ -186,6 +194,20 @@ class AgentsTest(SynchronousTestCase):
             self.host.holding = False
             daemon.start()
             wait_until(lambda: self.is_done(daemon, queue_id), "the mail was not delivered")
+
+    def test_a_frozen_agent(self) -> None:
+        """One that answers nothing any more is found without a stop, and its mail is sent by another."""
+        self.host.holding = True
+        launcher = (sys.executable, "-c", FASTER)
+        with Daemon(INI.format(port=self.port, more=""), launcher=launcher) as daemon:
+            queue_id = self.send(daemon)
+            wait_until(lambda: self.host.waiting, "the mail did not come")
+            (agent,) = children(daemon.pid)
+            os.kill(agent, signal.SIGSTOP)
+            daemon.wait_for("a delivery agent hangs, and is killed")
+            self.host.holding = False
+            wait_until(lambda: self.is_done(daemon, queue_id), "the mail was not delivered")
+            self.assertFalse(is_alive(agent))
 
     def test_without_agents(self) -> None:
         """delivery_processes = 0: the daemon does it itself."""

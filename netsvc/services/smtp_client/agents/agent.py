@@ -31,6 +31,7 @@ from netsvc.services.smtp_client.agents import events, wire
 MODULE = "netsvc.services.smtp_client.agents.program"
 START_LIMIT = 30.0  # seconds until an agent that is not ready is taken for hung
 STOP_LIMIT = 5.0  # seconds that it has to say what came of an attempt that was cut
+MISSED = 2  # looks in a row; more than one, as the daemon may have slept between two
 QUIT_LIMIT = 5.0  # seconds that it has to say goodbye to the servers to which it keeps connections
 
 log = Logger()
@@ -88,6 +89,7 @@ class Agent(Protocol):
         self._last = 0
         self._limit: Any = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._looks = 0  # that it has not answered
         self._gone: list[Deferred[None]] = []
         self._saying: list[bytes] = []
         self.ready = False
@@ -108,6 +110,16 @@ class Agent(Protocol):
         if self.ready:
             self._hand_over(number, asked)
         return handed
+
+    def look(self) -> None:
+        """Ask whether it is alive; called now and then, and one that has missed two of these is killed."""
+        if not self.ready or self._gone or self.ended:
+            return
+        if self._looks == MISSED:
+            self._kill()
+        else:
+            self._looks += 1
+            self._say(wire.frame(wire.LOOK, None))
 
     def quit(self) -> Deferred[None]:
         """Ask it to end; fires when it has."""
@@ -213,6 +225,8 @@ class Agent(Protocol):
                     asked.handed.callback((outcomes, notified))
             case wire.LOG:
                 events.tell(frame.head)
+            case wire.LOOK:
+                self._looks = 0
             case wire.READY:
                 self.ready = True
                 self._no_limit()

@@ -19,7 +19,8 @@ from netsvc.services.smtp_client.agents.agent import Agent, Answer, Handed
 from netsvc.services.smtp_client.routing.places import MAILDIR
 from netsvc.services.smtp_client.way import Way
 
-IDLE = 300.0  # seconds without an attempt after which agents end
+LOOK = 15.0  # seconds between two looks whether agents are alive, and needed
+IDLE = 20  # looks without an attempt after which they end
 AGAIN = 60.0  # seconds until another is tried when one did not start; doubled each time
 LONGEST = 3600.0  # seconds that this becomes
 BUSY = 4  # attempts that an agent has before another one is started
@@ -45,7 +46,8 @@ class Agents:
         self._pause = AGAIN
         self._notified: dict[tuple[str, int], Collection[str]] = {}
         self._made = False  # an attempt, since the last look
-        self._look = LoopingCall(self._retire)
+        self._idle = 0  # looks since the last one
+        self._look = LoopingCall(self._look_after)
         self._look.clock = runtime.reactor
 
     def __call__(self, lease: Lease, content: bytes) -> Deferred[Iterable[Outcome]]:
@@ -95,7 +97,7 @@ class Agents:
             return None
         self._agents.append(agent)
         if not self._look.running:
-            self._look.start(IDLE, now=False)
+            self._look.start(LOOK, now=False)
         return agent
 
     def _cannot(self, reason: str) -> None:
@@ -122,11 +124,15 @@ class Agents:
         made.addCallback(lambda outcomes: (tuple(outcomes), self._way.notified(lease)))
         made.chainDeferred(handed)
 
-    def _retire(self) -> None:
-        made, self._made = self._made, False
-        if made or any(one.busy for one in self._agents):
+    def _look_after(self) -> None:
+        for one in list(self._agents):
+            one.look()
+        needed = self._made or any(one.busy for one in self._agents)
+        self._made, self._idle = False, 0 if needed else self._idle + 1
+        if self._idle < IDLE:
             return
         self._look.stop()
+        self._idle = 0
         agents, self._agents = self._agents, []
         for one in agents:
             one.quit()

@@ -97,6 +97,8 @@ class AgentProtocol(Protocol):
                 runtime: Any = AgentRuntime(self._reactor, name, Path(directory))
                 self._way = make_way(settings, runtime, processes=settings.delivery_processes)
                 self._say(wire.frame(wire.READY, None))
+            case wire.LOOK:
+                self._say(wire.frame(wire.LOOK, None))
             case wire.QUIT:
                 closed = Deferred.fromCoroutine(self._close())
                 closed.addBoth(lambda _: self._flush())

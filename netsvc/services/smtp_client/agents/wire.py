@@ -25,6 +25,7 @@ LOG: Final = 7  # from the agent: an event for the daemon's log
 LARGE_ATTEMPT: Final = 8  # to the agent: as ATTEMPT, but the content is behind the descriptor that comes along
 
 LARGE: Final = 128 << 10  # octets of a content that goes so
+LOOK: Final = 9  # to the agent, and back from it: it is alive
 
 MAX_REPORT = 16 << 20  # octets of a frame from an agent: a thousand outcomes with long replies are much shorter
 

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from netsvc.outbox.model import Lease, Outcome
 from netsvc.services.smtp_client.agents import agents as module
 from netsvc.services.smtp_client.agents.agent import Handed
-from netsvc.services.smtp_client.agents.agents import AGAIN, BUSY, IDLE, Agents
+from netsvc.services.smtp_client.agents.agents import AGAIN, BUSY, IDLE, LOOK, Agents
 from tests.fakes import FakeRuntime
 from tests.outbox.test_outbox_rules import lease
 
@@ -27,6 +27,7 @@ class FakeAgent:
         self.refused, self.lost = refused, lost
         self.asked: list[tuple[Lease, bytes, Handed]] = []
         self.ready = self.quitted = False
+        self.looks = 0
         self.made.append(self)
 
     @property
@@ -36,6 +37,9 @@ class FakeAgent:
     def attempt(self, one: Lease, content: bytes) -> Handed:
         self.asked.append((one, content, Handed(lambda: None)))
         return self.asked[-1][2]
+
+    def look(self) -> None:
+        self.looks += 1
 
     def quit(self) -> Deferred[None]:
         self.quitted = True
@@ -132,11 +136,10 @@ class Choosing(SynchronousTestCase):
         agents = self.agents()
         agents(lease(), b"x")
         (agent,) = FakeAgent.made
-        for _ in range(3):
-            self.runtime.reactor.advance(IDLE)
-            self.assertFalse(agent.quitted)
+        self.runtime.reactor.pump([LOOK] * (IDLE + 1))
+        self.assertEqual((agent.quitted, agent.looks), (False, IDLE + 1))
         del agent.asked[:]
-        self.runtime.reactor.advance(IDLE)
+        self.runtime.reactor.pump([LOOK] * IDLE)
         self.assertTrue(agent.quitted)
         self.assertEqual(self.runtime.reactor.getDelayedCalls(), [])
         agents(lease(), b"x")
