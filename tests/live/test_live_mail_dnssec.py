@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 import tempfile
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from netsvc.cli.mail_connection import Connection
 from tests.live.daemon import Daemon
 from tests.live.unbound import Unbound
+from tests.ports import free_port
 from tests.services.smtp_client.certs import Issued, authority, server
 from tests.services.smtp_client.routing.test_routing_sts import Https
 from tests.waiting import wait_until
@@ -73,8 +73,7 @@ class Case(SynchronousTestCase):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pem)
         self.host = Host()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]  # aiosmtpd connects to itself and so must be told one
+        self.port = free_port()  # aiosmtpd connects to itself and so must be told one
         controller = Controller(
             self.host, hostname="127.0.0.1", port=self.port, ready_timeout=30.0, tls_context=context
         )

@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from netsvc.net.passwords import htpasswd
 from tests.live.daemon import Daemon
 from tests.live.test_live_mail import books, daemon, start
+from tests.ports import free_port
 from tests.services.smtp_client.certs import authority, server
 from tests.waiting import wait_until
 
@@ -106,8 +107,7 @@ class Listening(SynchronousTestCase):
         there = self.daemon(tls)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(there.directory / "server.pem")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]  # aiosmtpd connects to itself and so must be told one
+        port = free_port()  # aiosmtpd connects to itself and so must be told one
         plain = Controller(Discarded(), hostname="127.0.0.1", port=port, tls_context=context, ready_timeout=PATIENCE)
         plain.start()
         self.addCleanup(plain.stop)

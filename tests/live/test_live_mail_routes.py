@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import socket
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -18,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.cli.mail_connection import Connection
 from tests.live.daemon import Daemon
+from tests.ports import free_port
 from tests.services.smtp_client.routing.authority import Authority
 from tests.waiting import wait_until
 
@@ -79,8 +79,7 @@ class RoutesTest(SynchronousTestCase):
     def test_hosts_in_their_order(self) -> None:
         """A host that puts mail off gives way to the next one, which is reached by IPv6 where IPv4 is refused."""
         busy, host = Busy(), Host()
-        with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
-            port = free.getsockname()[1]
+        port = free_port("::1")
         for one, address in ((busy, "127.0.0.3"), (host, "::1")):
             server = Controller(one, hostname=address, port=port, ready_timeout=30.0)
             server.start()
@@ -104,8 +103,7 @@ class RoutesTest(SynchronousTestCase):
     def test_mail_goes_where_the_dns_says(self) -> None:
         """The first mail host that answers gets it, signed; a domain that takes no mail has it returned at once."""
         host = Host()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]  # aiosmtpd connects to itself and so must be told one
+        port = free_port()  # aiosmtpd connects to itself and so must be told one
         server = Controller(host, hostname="127.0.0.1", port=port, ready_timeout=30.0)
         server.start()
         self.addCleanup(server.stop)

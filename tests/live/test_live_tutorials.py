@@ -23,6 +23,7 @@ from aiosmtpd.smtp import AuthResult
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.daemon import NETSVC, Daemon
+from tests.ports import free_port
 from tests.services.smtp_client.certs import authority, server
 from tests.shared import SharedCase
 from tests.waiting import wait_until
@@ -189,8 +190,7 @@ class MailTests(SynchronousTestCase):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         tls = {"ssl_context": context} if relay == "smtps" else {"tls_context": context, "require_starttls": True}
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         controller = Controller(Handler(), hostname="127.0.0.1", port=port, authenticator=login, **tls, **options)
         controller.start()
         self.addCleanup(controller.stop)

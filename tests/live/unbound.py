@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ import dns.rdatatype
 import dns.zone
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 PROGRAM = shutil.which("unbound", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin") or "unbound"
@@ -67,9 +67,7 @@ class Unbound:
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="netsvc-unbound-"))
         self.log = self.directory / "log"
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         anchors, parts = "", ""
         for name, records in zones.items():
             zone = dns.zone.from_text(HEAD + records, origin=name, relativize=False)

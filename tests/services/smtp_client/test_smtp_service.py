@@ -36,6 +36,7 @@ from netsvc.services.smtp_client.terms import Timeouts
 from tests.fakes import FakeRuntime
 from tests.outbox.kit import START
 from tests.outbox.test_outbox_rules import lease
+from tests.ports import free_port
 
 PATIENCE = 30.0  # seconds until a test that waits for a process fails
 ROOT = Path(__file__).parents[3]
@@ -306,8 +307,7 @@ class Alive(SynchronousTestCase):
     def test_smarthost(self) -> None:
         """Through a smarthost each recipient has his own end: delivered, bounced, or waiting."""
         sink = Sink()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]  # aiosmtpd connects to itself and so must be told one
+        port = free_port()  # aiosmtpd connects to itself and so must be told one
         server = Controller(sink, hostname="127.0.0.1", port=port, ready_timeout=PATIENCE)
         server.start()
         self.addCleanup(server.stop)
