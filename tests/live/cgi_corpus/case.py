@@ -12,6 +12,14 @@ from attrs import field, frozen
 
 HEAD = 'print("Content-Type: text/plain; charset=utf-8\\n", flush=True)\n'
 
+# Waits for the limits of the variant "limited": the daemon limits a script that runs already, last of all its priority.
+LIMITED = """
+import os, time
+until = time.monotonic() + 30
+while not os.getpriority(os.PRIO_PROCESS, 0) and time.monotonic() < until:
+    time.sleep(0.001)
+"""
+
 # Addresses of objects. Everything else that differs from run to run is declared by its case.
 ADDRESS = (r"0x[0-9a-f]{6,16}", "0x…")
 

@@ -34,7 +34,9 @@ add(
     r"""
 import threading, time
 def work():
-    time.sleep(0.03)
+    until = time.monotonic() + 30
+    while threading.main_thread().is_alive() and time.monotonic() < until:
+        time.sleep(0.001)
     print("after the end", threading.main_thread().is_alive(), threading.current_thread())
 threading.Thread(target=work, name="worker").start()
 print("end")

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from tests.live.cgi_corpus.case import Cases
+from tests.live.cgi_corpus.case import LIMITED, Cases
 
 CASES = Cases()
 add = CASES.add
@@ -271,7 +271,14 @@ for name in ("oom_score_adj", "coredump_filter", "timerslack_ns", "personality",
     expect="RLIMIT_NOFILE",
     normal=((r"/autogroup-\d+", "/autogroup"),),
 )
-add("process-limited", CASES[-1].script, variant="limited", again=True, expect=r"0o77 5", normal=CASES[-1].normal)
+add(
+    "process-limited",
+    f"{LIMITED}{CASES[-1].script}",
+    variant="limited",
+    again=True,
+    expect=r"0o77 5",
+    normal=CASES[-1].normal,
+)
 add(
     "process-status",
     r"""

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from tests.live.cgi_corpus.case import Cases
+from tests.live.cgi_corpus.case import LIMITED, Cases
 
 CASES = Cases()
 add = CASES.add
@@ -92,7 +92,7 @@ add(
     cold="the flag",
     log="ResourceWarning",
 )
-add("memory-limit", "x = bytearray(6 << 30)\n", variant="limited", log="MemoryError")
+add("memory-limit", f"{LIMITED}x = bytearray(6 << 30)\n", variant="limited", log="MemoryError")
 add(
     "random-state",
     r"""
