@@ -17,6 +17,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from types import TracebackType
 
+from tests.ports import free_port
 from tests.services.smtp_client.certs import authority, server
 from tests.waiting import wait_until
 
@@ -200,12 +201,11 @@ class Postfix:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free just now."""
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Different ports that nobody has."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return list(found)
 
 
 def _answers(port: int) -> bool:
