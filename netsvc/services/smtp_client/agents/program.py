@@ -19,7 +19,9 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.interfaces import IFileDescriptorReceiver
+from twisted.internet.main import installReactor
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, globalLogBeginner
@@ -145,9 +147,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     give_back()
-    from twisted.internet import reactor  # noqa: PLC0415 - installed by the import, and only this program wants it
-
-    loop: Any = reactor
+    loop: Any = EPollReactor()
+    installReactor(loop)  # for what asks for one by itself
     protocol = AgentProtocol(loop, lambda: os._exit(0))
     observer: Any = protocol.said
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
