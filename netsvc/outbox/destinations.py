@@ -182,10 +182,6 @@ class Destinations:
             reason=state.reason,
         )
 
-    def troubled(self) -> tuple[Standing, ...]:
-        """Those that could not be reached the last time."""
-        return tuple(self.standing(name) for name, state in self._states.items() if state.failures)
-
     def _state(self, destination: str) -> _State:
         state = self._states.get(destination)
         if state is None:

@@ -262,6 +262,15 @@ class HouseTests(SynchronousTestCase):
                             self.assertEqual(file.name, "tap.py")
                             self.assertGreater(column, 0)
 
+    def test_every_fault_of_mail_has_its_test(self) -> None:
+        """The 65 numbered faults of mail stand in the names of tests."""
+        found = {
+            int(number)
+            for file in Path(__file__).parents[1].rglob("test_*.py")
+            for number in re.findall(r"def test_mail_fault_(\d+)", file.read_text())
+        }
+        self.assertEqual(sorted(found), list(range(1, 66)))
+
     def test_a_kinds_init_holds_its_kind(self) -> None:
         """services/X/__init__.py defines KIND and nothing else."""
         for file in sorted((PACKAGE / "services").glob("*/__init__.py")):

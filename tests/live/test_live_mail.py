@@ -195,7 +195,7 @@ class Mail(SynchronousTestCase):
         self.assertLessEqual(sum(each - 1 for each in sink.taken.values()), found[0]["unknown_attempts"])
         self.assertEqual(list((one.state / "mail" / "tmp").iterdir()), [])
 
-    def test_stopped_in_data(self) -> None:
+    def test_mail_fault_62_stopped_in_data(self) -> None:
         """SIGTERM while the relay holds the message: it is cut after the drain time, waits, and is sent again."""
         sink = Sink()
         sink.stalling = True

@@ -29,7 +29,7 @@ class BackOff(DestinationsCase):
         allowance = destinations.allowance()
         self.assertEqual((allowance.of("x"), allowance.of("y")), (0, 20))
         self.assertEqual(destinations.opens_in(), 60)
-        (standing,) = destinations.troubled()
+        standing = destinations.standing("x")
         self.assertEqual((standing.reason, standing.closed, standing.failures), ("refused", True, 3))
 
     def test_what_was_under_way_says_nothing_new(self) -> None:
@@ -81,7 +81,7 @@ class BackOff(DestinationsCase):
             self.fail(destinations, 2)
             destinations.began("x")
             destinations.ended("x", None)
-        self.assertEqual(destinations.troubled(), ())
+        self.assertEqual(destinations.standing("x").failures, 0)
 
     def test_forgets(self) -> None:
         """What is as usual is not remembered; what was in trouble is, for an hour after it opened."""
