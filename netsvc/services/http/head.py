@@ -24,8 +24,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from netsvc.services.http.exchange import Headers, RequestHead
 
-METHODS = frozenset(  # RFC 9110 9.3 and RFC 5789; others are 501
-    ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+METHODS = frozenset(  # RFC 9110 9.3, RFC 5789, and of RFC 4918 what makes a directory; others are 501
+    ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "MKCOL")
 )
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110 5.6.2

@@ -21,6 +21,8 @@ from netsvc.services.http.site.sites import Place, Sites, credentials_of
 from netsvc.services.http.site.style import AnswerStyle, own_error_page
 from netsvc.services.http.static.files import StaticFiles
 from netsvc.services.http.static.ready import ReadyAnswers
+from netsvc.services.http.upload.stores import Stores
+from netsvc.services.http.upload.uploads import Uploads
 
 
 class EquipmentMaker:
@@ -50,6 +52,7 @@ class EquipmentMaker:
             clock=runtime.reactor, in_thread=runtime.in_thread, metrics=runtime.metrics, service=runtime.name
         )
         self.mounted: dict[tuple[object, ...], MountedResource] = {}
+        self._uploads = Uploads(Stores(), runtime.in_thread, runtime.reactor)
         self._authenticators: dict[tuple[object, ...], Authenticator | None] = {}
 
     def __call__(self, place: Place) -> Equipment:
@@ -62,6 +65,7 @@ class EquipmentMaker:
             run_script=None if engine is None else engine.run,
             authenticator=self._authenticator(place.settings),
             mounted=self._mounted(place.settings),
+            uploads=self._uploads if place.settings.upload else None,
         )
 
     def _style(self, place: Place) -> AnswerStyle:

@@ -17,6 +17,7 @@ from netsvc.services.http.site.paths import Decision, Directory, File, Redirect,
 from netsvc.services.http.site.sites import Found, Moved, Place, Request, Sites, elsewhere, to_https
 from netsvc.services.http.site.style import AnswerStyle
 from netsvc.services.http.static.files import StaticFiles
+from netsvc.services.http.upload.uploads import Uploads
 
 log = Logger()
 
@@ -34,6 +35,7 @@ class Equipment:
     :param run_script: called with (exchange, script); None where no scripts are run.
     :param authenticator: admits an exchange or refuses it; None where everybody may come.
     :param mounted: a mounted Twisted resource, if there is one.
+    :param uploads: takes files; None where none are taken.
     """
 
     style: AnswerStyle
@@ -42,6 +44,7 @@ class Equipment:
     run_script: Callable[[Any, Script], object] | None = None
     authenticator: Any = None
     mounted: Any = None
+    uploads: Uploads | None = None
 
 
 class Routes:
@@ -103,9 +106,13 @@ class Routes:
             mounted = self._equipment[found.place].mounted
             mounted.answer(exchange, found.names[:at], found.names[at:], found.directory)
             return
-        place, decision = self._sites.look(found)
+        uploads = self._equipment[found.place].uploads
+        if uploads is not None and uploads.takes(exchange.head):
+            uploads.answer(exchange, found, found.place)
+            return
+        place, decision = self._sites.look(found, exchange.user)
         exchange.style = self._equipment[place].style
-        instead = self._sites.instead(found, decision, exchange.head.method)
+        instead = self._sites.instead(found, decision, exchange.head.method, exchange.user)
         self._answer(exchange, found, *(instead or (place, decision)))
 
     def _answer(self, exchange: Any, found: Found, place: Place, decision: Decision) -> None:

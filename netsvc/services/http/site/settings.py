@@ -17,6 +17,7 @@ from netsvc.services.http.mount.settings import MountSettings
 from netsvc.services.http.site.redirects import Rule, redirects
 from netsvc.services.http.site.values import error_page_rule, header_field, host_name, lines, site_path
 from netsvc.services.http.static.settings import StaticSettings
+from netsvc.services.http.upload.settings import UploadSettings
 
 
 def index_name(text: str) -> str:
@@ -27,7 +28,7 @@ def index_name(text: str) -> str:
 
 
 @frozen(kw_only=True, slots=False)
-class ScopeSettings(StaticSettings, AuthSettings, MountSettings, CgiSettings):
+class ScopeSettings(StaticSettings, AuthSettings, MountSettings, UploadSettings, CgiSettings):
     """What is served."""
 
     docroot: Path = option(values.path(), help="The directory whose files are served.")

@@ -16,10 +16,13 @@ from attrs import field, frozen
 
 from netsvc.config.options import options
 from netsvc.config.scopes import Prefix, Scope, inherited
+from netsvc.filestore.errors import BadNameError
+from netsvc.filestore.names import check_name
 from netsvc.services.http.auth.settings import AuthSettings
 from netsvc.services.http.site.paths import Decision, File, Policy, Redirect, Refused, Way, close, go, join, split
 from netsvc.services.http.site.redirects import redirect_to
 from netsvc.services.http.static.encodings import SUFFIXES
+from netsvc.services.http.upload.settings import USER
 
 ACME = (b".well-known", b"acme-challenge")  # RFC 8555 8.3: asked for without TLS, and must be answered so
 
@@ -51,6 +54,17 @@ class Place:
 
     def __str__(self) -> str:
         return str(Prefix(self.host, tuple(os.fsdecode(name) for name in self.prefix)))
+
+    def root_of(self, user: str) -> Path:
+        """The docroot, with a user's name for each name ``%u`` in it.
+
+        :param user: who signed in, or "".
+        :raises BadNameError: it is a root of users, and this is none, or no name that a directory may have.
+        """
+        if USER not in self.docroot.parts:
+            return self.docroot
+        name = check_name(user)
+        return Path(*(name if part == USER else part for part in self.docroot.parts))
 
 
 @frozen(eq=False)
@@ -259,13 +273,15 @@ class Sites:
             return site.places[()], names
         return Found(site, site.place(names[0]), *names)
 
-    def look(self, found: Found) -> tuple[Place, Decision]:
+    def look(self, found: Found, user: str = "") -> tuple[Place, Decision]:
         """What stands at a place, and the place whose options hold for it: an index file may lie in a scope of its own.
 
         If that has a gate of its own, the index file is reached by its own name only. A decision may hold a descriptor,
         which the caller closes.
+
+        :param user: who signed in, or "".
         """
-        decision = _stands(found.place, found.names, found.directory)
+        decision = _stands(found.place, found.names, found.directory, user)
         if isinstance(decision, File) and decision.names != found.names:
             inner = found.site.place(decision.names)
             if inner.gate != found.place.gate:
@@ -273,10 +289,10 @@ class Sites:
                 return found.place, Redirect(join(decision.names, directory=False))
             if inner is not found.place:
                 decision.close()
-                return inner, _stands(inner, decision.names, False)
+                return inner, _stands(inner, decision.names, False, user)
         return found.place, decision
 
-    def instead(self, found: Found, decision: Decision, method: str) -> tuple[Place, File] | None:
+    def instead(self, found: Found, decision: Decision, method: str, user: str = "") -> tuple[Place, File] | None:
         """What is sent where nothing stands: the fallback of the place, if that is a file behind the same gate."""
         path = found.place.settings.fallback
         if not path or method not in ("GET", "HEAD") or not isinstance(decision, Refused) or decision.status != 404:
@@ -284,16 +300,20 @@ class Sites:
         names = split(os.fsencode(path))
         if isinstance(names, Refused):
             return None
-        place, there = self.look(Found(found.site, found.site.place(names[0]), *names))
+        place, there = self.look(Found(found.site, found.site.place(names[0]), *names), user)
         if isinstance(there, File) and place.gate == found.place.gate:
             return place, there
         close(there)
         return None
 
 
-def _stands(place: Place, names: tuple[bytes, ...], directory: bool) -> Decision:
+def _stands(place: Place, names: tuple[bytes, ...], directory: bool, user: str) -> Decision:
     at = len(place.docroot_at)
-    way = Way(docroot=place.docroot, prefix=names[:at], names=names[at:], directory=directory)
+    try:
+        docroot = place.root_of(user)
+    except BadNameError:
+        return Refused(403, "a root of users, and nobody signed in whose name a directory may have")
+    way = Way(docroot=docroot, prefix=names[:at], names=names[at:], directory=directory)
     return go(way, place.policy)
 
 

@@ -152,7 +152,7 @@ class TargetTests(FeedCase):
 
     def test_core_02_unknown_methods(self) -> None:
         """An unknown method is 501; methods are told by case; what is no token is 400."""
-        for method in ("FOO", "get", "Get", "PROPFIND", "MKCOL", "X" * 31, "G-E_T", "PRI"):
+        for method in ("FOO", "get", "Get", "PROPFIND", "MOVE", "X" * 31, "G-E_T", "PRI"):
             self.refused(head(f"{method} / HTTP/1.1", "Host: a"), 501)
         for method in ("", "G@T", "G(T", '"GET"', "G\x00T", "\xe9", "GET,", "GET:"):
             self.refused(head(f"{method} / HTTP/1.1", "Host: a"), 400)

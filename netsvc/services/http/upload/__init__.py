@@ -1,0 +1,1 @@
+"""Takes files over HTTP: PUT, DELETE, MKCOL, and where protocols of resumable uploads plug in."""

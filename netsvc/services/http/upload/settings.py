@@ -1,0 +1,56 @@
+"""The options of uploads, which every scope of an http service has. Imports no Twisted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from netsvc.config import values
+from netsvc.config.options import option
+from netsvc.errors import BadValue
+from netsvc.filestore.access import Access
+from netsvc.services.http.site.values import lines
+
+USER = "%u"  # a name of a docroot that stands for whoever signed in
+
+
+def access_rule(line: str) -> tuple[str, Access]:
+    """``alice read-only``: (a user's name or ``*``, what he may do)."""
+    user, _, word = line.rpartition(" ")
+    user = user.strip()
+    try:
+        access = Access(word)
+    except ValueError:
+        raise BadValue(f"{word!r} is not one of {', '.join(one.value for one in Access)}") from None
+    return user or "*", access
+
+
+@frozen(kw_only=True, slots=False)  # so that a class can inherit it beside others
+class UploadSettings:
+    """Who may send files, and how much."""
+
+    upload: bool = option(
+        values.boolean(),
+        default=False,
+        help="Take files into the docroot: PUT, and resumable uploads. Asks for an auth_file, or upload_anonymous.",
+    )
+    upload_anonymous: bool = option(
+        values.boolean(), default=False, help="Take files from anybody who reaches the listener, without a password."
+    )
+    upload_delete: bool = option(values.boolean(), default=False, help="Let DELETE remove files and empty directories.")
+    upload_directories: bool = option(values.boolean(), default=False, help="Let MKCOL make directories.")
+    upload_access: tuple[tuple[str, Access], ...] = option(
+        lines(access_rule, lambda one: f"{one[0]} {one[1].value}", "USER ACCESS, one a line"),
+        default=(("*", Access.FULL),),
+        help="What users may do: full, read-only or upload-only (new names, and nothing else); * is every other user.",
+    )
+
+
+def access_of(settings: Any, user: str) -> Access:
+    """What a user may do, by UploadSettings; "" is whoever was not asked. Nobody's rule means read-only."""
+    rules: tuple[tuple[str, Access], ...] = settings.upload_access
+    for name, access in rules:
+        if name == user and user:
+            return access
+    return next((access for name, access in rules if name == "*"), Access.READ_ONLY)
