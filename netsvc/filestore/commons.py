@@ -1,0 +1,164 @@
+"""What all stores of one root share within a process: its room, its uploads, its names and digests.
+
+Two doors that lead to one directory are two stores with one Commons, so that a quota counts both, and an upload that
+was begun at one is known at the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from attrs import evolve
+
+from netsvc.filestore.digests import Digests
+from netsvc.filestore.records import HIDDEN, Partial, Records
+from netsvc.filestore.room import Room
+from netsvc.filestore.twins import Twins
+
+if TYPE_CHECKING:
+    from netsvc.filestore.upload import Upload
+
+_JUMP = 3600.0  # seconds by which the wall clock may differ from the steady one before it has jumped
+
+_REMEMBERED = 1024  # digests of kept uploads; each some hundred octets
+
+
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+_known: WeakValueDictionary[tuple[int, int], Commons] = WeakValueDictionary()
+_known_lock = threading.Lock()
+
+
+def commons_of(root: Path, wall_clock: Callable[[], float], steady_clock: Callable[[], float]) -> Commons:
+    """The one Commons of a directory, whatever it is called.
+
+    :raises OSError: the directory is not there.
+    """
+    found = root.stat()
+    with _known_lock:
+        one = _known.get((found.st_dev, found.st_ino))
+        if one is None:
+            one = _known[(found.st_dev, found.st_ino)] = Commons(root.resolve(), wall_clock, steady_clock)
+        return one
+
+
+class Commons:
+    """Shared by threads.
+
+    :param root: absolute, links resolved.
+    :param wall_clock: seconds since the epoch; it may jump.
+    :param steady_clock: seconds since whenever; it does not.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        wall_clock: Callable[[], float] = time.time,
+        steady_clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.root = root
+        self.wall_clock = wall_clock
+        self.steady_clock = steady_clock
+        self.room = Room(root)
+        self.twins = Twins()
+        self.digests = Digests(root / HIDDEN / "digests.sqlite")
+        self.publishing = threading.RLock()  # held while a name changes hands: conditions are checked within
+        self._records = Records(root)
+        self._lock = threading.RLock()
+        self._partials: dict[str, Partial] | None = None  # by id; read when they are first asked for
+        self._active: dict[str, Upload] = {}
+        self._running: dict[str, tuple[hashlib._Hash, tuple[int, ...]]] = {}
+        self._clocks = (wall_clock(), steady_clock())
+
+    def begin(self, upload: Upload) -> None:
+        """An upload is written to from now on."""
+        with self._lock:
+            self._active[upload.id] = upload
+
+    def end(self, upload: Upload) -> None:
+        """It is written to no more."""
+        with self._lock:
+            if self._active.get(upload.id) is upload:
+                del self._active[upload.id]
+
+    def active(self, upload_id: str) -> Upload | None:
+        """The upload that is written to at this moment under this id."""
+        with self._lock:
+            return self._active.get(upload_id)
+
+    def record(self, one: Partial) -> None:
+        """Write down where an upload stands.
+
+        :raises OSError: it cannot be written.
+        """
+        with self._lock:
+            partials = self._read()
+            self._records.write(one)
+            partials[one.id] = one
+
+    def strike(self, upload_id: str) -> None:
+        """There is no such upload any more."""
+        with self._lock:
+            if self._read().pop(upload_id, None) is not None:
+                self._records.remove(upload_id)
+
+    def remember(self, upload_id: str, running: hashlib._Hash, found: os.stat_result) -> None:
+        """A kept upload's digest as far as it has come, so that whoever continues soon need not have it read again."""
+        with self._lock:
+            self._running[upload_id] = (running, _state(found))
+            while len(self._running) > _REMEMBERED:
+                del self._running[next(iter(self._running))]
+
+    def recall(self, upload_id: str, found: os.stat_result) -> hashlib._Hash | None:
+        """That digest, if nobody has touched the file since."""
+        with self._lock:
+            running, state = self._running.pop(upload_id, (None, None))
+            return running if state == _state(found) else None
+
+    def partial(self, upload_id: str) -> Partial | None:
+        """What is known of an upload: of one that is written to, as far as it is."""
+        with self._lock:
+            active = self._active.get(upload_id)
+            return active.partial() if active is not None else self._read().get(upload_id)
+
+    def partials(self) -> Iterable[Partial]:
+        """All that are written to, or have a record."""
+        with self._lock:
+            found = dict(self._read())
+            found.update((one.id, one.partial()) for one in self._active.values())
+            return found.values()
+
+    def expired(self, keep: float) -> list[Partial]:
+        """Those whose time is over and that nobody writes to.
+
+        A wall clock that jumped ends nobody's time: what it jumped by is added to all of them. One that stands far in
+        the future, because the clock was wrong when it was made, is cut to what it may be.
+
+        :param keep: the longest time that one may wait, seconds.
+        """
+        with self._lock:
+            wall, steady = self.wall_clock(), self.steady_clock()
+            jump = (wall - self._clocks[0]) - (steady - self._clocks[1])
+            self._clocks = (wall, steady)
+            partials = self._read()
+            if abs(jump) > _JUMP:
+                for one in list(partials.values()):
+                    self.record(evolve(one, expires=one.expires + jump))
+            for one in list(partials.values()):
+                if one.expires > wall + keep + _JUMP:
+                    self.record(evolve(one, expires=wall + keep))
+            return [one for one in partials.values() if one.expires <= wall and one.id not in self._active]
+
+    def _read(self) -> dict[str, Partial]:
+        if self._partials is None:
+            self._partials = {one.id: one for one in self._records.read()}
+        return self._partials

@@ -1,0 +1,222 @@
+"""What comes: uploads, begun, continued, given up, swept away."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from errno import EWOULDBLOCK
+from unicodedata import normalize
+
+from netsvc.filestore.access import Access
+from netsvc.filestore.digests import sha256_of
+from netsvc.filestore.errors import BusyError, ExistsError, MismatchError, NotFoundError, OffsetError
+from netsvc.filestore.ground import translated
+from netsvc.filestore.publishing import standing
+from netsvc.filestore.reading import Reading
+from netsvc.filestore.records import Partial, part_name
+from netsvc.filestore.root import DIRECTORY
+from netsvc.filestore.sweeping import sweep
+from netsvc.filestore.upload import Upload
+
+_PART = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Receiving(Reading):
+    """See :class:`.store.FileStore`."""
+
+    def create(
+        self,
+        names: tuple[str, ...],
+        *,
+        owner: str = "",
+        size: int | None = None,
+        digest: bytes | None = None,
+        if_absent: bool = False,
+        replaces: bytes | None = None,
+        lasting: bool = False,
+        meta: Mapping[str, str] | None = None,
+    ) -> Upload:
+        """Begin a file. A kept part of the same owner for the same name is given up.
+
+        :param owner: who may continue it; "" is nobody in particular.
+        :param size: octets that it will have, for which room is set aside now; None: not known.
+        :param digest: SHA-256 that it must have.
+        :param if_absent: whether it may replace nothing.
+        :param replaces: SHA-256 that the file must have which it replaces.
+        :param lasting: whether it must be known after a crash from its beginning on.
+        :param meta: what the door wants to know when it is continued.
+        """
+        names = self.new(names)
+        if_absent = if_absent or self.terms.access is Access.UPLOAD_ONLY
+        for one in self._kept(names, owner):
+            self._drop(one)
+        directory = self.beneath.open(names[:-1], DIRECTORY)
+        try:
+            with translated():
+                old = standing(directory, names[-1])
+                if old is not None and if_absent:
+                    raise ExistsError("it exists")
+                if old is None:
+                    self.commons.twins.check(directory, names[-1], case=self.terms.case_twins)
+            partial = Partial(
+                id=secrets.token_hex(16),
+                names=names,
+                owner=owner,
+                digest=digest,
+                if_absent=if_absent,
+                replaces=replaces,
+                lasting=lasting,
+                expires=self.commons.wall_clock() + self.terms.keep_partials,
+                meta=meta or {},
+            )
+            descriptor = self._make_part(directory, partial.id)
+        except BaseException:
+            os.close(directory)
+            raise
+        upload = Upload(self.commons, self.terms, directory, descriptor, partial, running=hashlib.sha256())
+        return self._begun(upload, size)
+
+    def modify(self, names: tuple[str, ...], owner: str = "") -> Upload:
+        """Begin a file that replaces one, with a copy of what that has."""
+        file = self.open(names)
+        try:
+            upload = self.create(file.names, owner=owner)
+            try:
+                upload.copy(file.descriptor, file.size)
+            except BaseException:
+                upload.discard()
+                raise
+            return upload
+        finally:
+            file.close()
+
+    def partial(self, upload_id: str, owner: str) -> Partial:
+        """What is known of an upload. Of another's, nothing is."""
+        found = self.commons.partial(upload_id)
+        if found is None or found.owner != owner:
+            raise NotFoundError("no such upload")
+        return found
+
+    def find_partial(self, names: tuple[str, ...], owner: str) -> Partial | None:
+        """The owner's upload that is to have this name: of several, the one that has come furthest."""
+        names = (*names[:-1], normalize("NFC", names[-1])) if names else names
+        found = [one for one in self.commons.partials() if one.owner == owner and one.names == names and one.offset]
+        return max(found, key=lambda one: one.offset, default=None)
+
+    def resume(self, upload_id: str, owner: str, offset: int | None = None) -> Upload:
+        """Continue an upload. Whoever still writes to it, over a connection that is perhaps dead, does no more.
+
+        :param offset: where the peer believes that it stands.
+        """
+        self.may_write()
+        self.partial(upload_id, owner)
+        active = self.commons.active(upload_id)
+        if active is not None:
+            active.keep("the upload was continued by another connection")
+        partial = self.partial(upload_id, owner)
+        if offset is not None and offset != partial.offset:
+            raise OffsetError(partial.offset)
+        directory = self.beneath.open(partial.names[:-1], DIRECTORY)
+        try:
+            descriptor = self._open_part(directory, partial)
+        except NotFoundError:
+            self.commons.strike(upload_id)
+            os.close(directory)
+            raise
+        except BaseException:
+            os.close(directory)
+            raise
+        try:
+            running = self._verified(descriptor, partial)
+        except BaseException:
+            os.close(descriptor)
+            os.close(directory)
+            raise
+        upload = Upload(self.commons, self.terms, directory, descriptor, partial, running=running)
+        return self._begun(upload, partial.size)
+
+    def drop(self, upload_id: str, owner: str) -> None:
+        """Give an upload up, also one that is written to at this moment."""
+        partial = self.partial(upload_id, owner)
+        active = self.commons.active(upload_id)
+        if active is not None:
+            active.discard()
+        else:
+            self._drop(partial)
+
+    def sweep(self) -> int:
+        """Remove uploads whose time is over, and partial files that nobody knows; how many."""
+        for one in (expired := self.commons.expired(self.terms.keep_partials)):
+            self._drop(one)
+        return len(expired) + sweep(self.commons)
+
+    def _kept(self, names: tuple[str, ...], owner: str) -> Iterator[Partial]:
+        """The owner's uploads of this name that nobody writes to, and that no one has the id of."""
+        for one in self.commons.partials():
+            if (one.names, one.owner, one.lasting) == (names, owner, False) and self.commons.active(one.id) is None:
+                yield one
+
+    def _make_part(self, directory: int, upload_id: str) -> int:
+        with translated(), self.commons.twins.changing(directory):
+            descriptor = os.open(part_name(upload_id), _PART | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return descriptor
+
+    def _open_part(self, directory: int, partial: Partial) -> int:
+        with translated():
+            descriptor = os.open(part_name(partial.id), _PART, dir_fd=directory)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno == EWOULDBLOCK:
+                raise BusyError("another process writes to the upload") from error
+            raise
+        return descriptor
+
+    def _verified(self, descriptor: int, partial: Partial) -> hashlib._Hash:
+        """The running digest of what is there, if that is what was there when it was last synced.
+
+        :raises MismatchError: it is not; the upload is gone.
+        """
+        with translated():
+            running = self.commons.recall(partial.id, os.fstat(descriptor))
+            if running is None:
+                running = hashlib.sha256()
+                sha256_of(descriptor, 0, partial.offset, running)
+            length = os.fstat(descriptor).st_size
+            if length < partial.offset or (partial.prefix and running.digest() != partial.prefix):
+                self._drop(partial)
+                raise MismatchError("what had come of the upload is damaged: it begins anew")
+            os.ftruncate(descriptor, partial.offset)
+        self.commons.room.give_back(length - partial.offset)
+        return running
+
+    def _begun(self, upload: Upload, size: int | None) -> Upload:
+        """An upload that has its room, and its record if it needs one."""
+        try:
+            if size is not None:
+                upload.declare(size)
+            if upload.partial().lasting:
+                upload.sync()
+        except BaseException:
+            if upload.offset:
+                upload.keep()
+            else:
+                upload.discard()
+            raise
+        return upload
+
+    def _drop(self, partial: Partial) -> None:
+        """Remove the partial file of an upload that nobody writes to, and its record."""
+        with contextlib.suppress(NotFoundError), self.beneath.directory(partial.names[:-1]) as directory, translated():
+            name = part_name(partial.id)
+            length = os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
+            with self.commons.twins.changing(directory):
+                os.unlink(name, dir_fd=directory)
+            self.commons.room.give_back(length)
+        self.commons.strike(partial.id)

@@ -1,0 +1,183 @@
+"""What is written down about uploads that may be continued: one small JSON file each, in a hidden directory.
+
+A record says where the upload stood when its octets were last synced, and what they were: their SHA-256. Whoever
+continues has the octets checked against that first; what stands behind them was never promised to be whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from attrs import field, frozen
+
+HIDDEN = ".netsvc"  # the directory in the root; every name that begins so is the store's own
+UPLOADS = "uploads"
+LARGEST = 64 << 10  # octets of a record: names and what a door keeps with it
+
+_ID = re.compile(r"[0-9a-f]{32}\Z")
+
+
+def part_name(upload_id: str) -> str:
+    """The partial file's name, beside the name that it will have."""
+    return f"{HIDDEN}-{upload_id}.part"
+
+
+def id_of_part(name: str) -> str | None:
+    """The upload that a partial file belongs to, or None: it is none."""
+    if name.startswith(HIDDEN + "-") and name.endswith(".part"):
+        upload_id = name[len(HIDDEN) + 1 : -len(".part")]
+        return upload_id if _ID.match(upload_id) else None
+    return None
+
+
+@frozen(kw_only=True)
+class Partial:
+    """An upload that is not published.
+
+    :param id: unguessable, 32 hexadecimal digits.
+    :param names: what it will be called.
+    :param owner: whose it is; nobody else hears of it.
+    :param offset: octets that have come; of one that is written at this moment, as far as it is.
+    :param size: octets that it will have, None: not known yet.
+    :param digest: SHA-256 that it must have, or None.
+    :param prefix: SHA-256 of the first ``offset`` octets when they were last synced.
+    :param expires: wall clock, seconds.
+    :param lasting: whether it has a record from its beginning, so that it is known after a crash.
+    :param meta: what the door wants to know later.
+    """
+
+    id: str
+    names: tuple[str, ...]
+    owner: str = ""
+    offset: int = 0
+    size: int | None = None
+    digest: bytes | None = None
+    if_absent: bool = False
+    replaces: bytes | None = None
+    prefix: bytes = b""
+    expires: float = 0.0
+    lasting: bool = False
+    meta: Mapping[str, str] = field(factory=dict)
+
+
+def dump(one: Partial) -> bytes:
+    """A record as it is written."""
+    return json.dumps(
+        {
+            "id": one.id,
+            "names": one.names,
+            "owner": one.owner,
+            "offset": one.offset,
+            "size": one.size,
+            "digest": one.digest and one.digest.hex(),
+            "if_absent": one.if_absent,
+            "replaces": one.replaces and one.replaces.hex(),
+            "prefix": one.prefix.hex(),
+            "expires": one.expires,
+            "lasting": one.lasting,
+            "meta": dict(one.meta),
+        }
+    ).encode("ascii")
+
+
+def load(octets: bytes) -> Partial:
+    """A record that was read.
+
+    :raises ValueError: it is none.
+    """
+    try:
+        found = json.loads(octets)
+        return Partial(
+            id=str(found["id"]),
+            names=tuple(map(str, found["names"])),
+            owner=str(found["owner"]),
+            offset=int(found["offset"]),
+            size=None if found["size"] is None else int(found["size"]),
+            digest=bytes.fromhex(found["digest"]) if found["digest"] else None,
+            if_absent=bool(found["if_absent"]),
+            replaces=bytes.fromhex(found["replaces"]) if found["replaces"] else None,
+            prefix=bytes.fromhex(found["prefix"]),
+            expires=float(found["expires"]),
+            lasting=bool(found["lasting"]),
+            meta={str(key): str(value) for key, value in found["meta"].items()},
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from error
+
+
+class Records:
+    """The records of one root.
+
+    :param root: where the hidden directory is made when the first is written, and removed with the last.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._directory = root / HIDDEN / UPLOADS
+
+    def write(self, one: Partial) -> None:
+        """Write one, whole or not at all, and sync it.
+
+        :raises OSError: it cannot be written.
+        """
+        path = self._directory / f"{one.id}.json"
+        new = path.with_suffix(".new")
+        octets = dump(one)
+        for again in (True, False):
+            try:
+                descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                break
+            except FileNotFoundError:
+                if not again:
+                    raise
+                self._make_directory()
+        try:
+            os.write(descriptor, octets)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(new, path)
+        self._sync()
+
+    def remove(self, upload_id: str) -> None:
+        """Remove one; the directory goes with the last."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._directory / f"{upload_id}.json")
+            os.rmdir(self._directory)
+            os.rmdir(self._directory.parent)
+
+    def read(self) -> Iterator[Partial]:
+        """All that can be read; what cannot is nobody's, and removed."""
+        try:
+            names = os.listdir(self._directory)
+        except OSError:
+            return
+        for name in names:
+            path = self._directory / name
+            try:
+                if path.suffix == ".json" and path.stat().st_size <= LARGEST:
+                    found = load(path.read_bytes())
+                    if found.id == path.stem and _ID.match(found.id):
+                        yield found
+                        continue
+            except ValueError:
+                pass
+            except OSError:
+                continue
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+    def _make_directory(self) -> None:
+        self._directory.parent.mkdir(mode=0o700, exist_ok=True)
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+
+    def _sync(self) -> None:
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,45 @@
+"""Removes partial files that nobody knows: a crash left them behind before they had a record."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from errno import EWOULDBLOCK
+from typing import TYPE_CHECKING
+
+from netsvc.filestore.records import id_of_part
+from netsvc.filestore.room import files_beneath
+
+if TYPE_CHECKING:
+    from netsvc.filestore.commons import Commons
+
+YOUNG = 60.0  # seconds: a partial file is made, then locked; no sweeper comes between
+
+
+def sweep(commons: Commons) -> int:
+    """Remove them; how many there were. Those that another process writes to are locked, and stay."""
+    commons.room.forget()
+    removed = 0
+    now = commons.wall_clock()
+    for path, found in files_beneath(commons.root):
+        upload_id = id_of_part(os.path.basename(path))
+        if upload_id is None or commons.partial(upload_id) is not None or abs(now - found.st_mtime) < YOUNG:
+            continue
+        removed += _removed(path)
+    return removed
+
+
+def _removed(path: str) -> bool:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+            return True
+        except OSError as error:
+            if error.errno != EWOULDBLOCK:
+                raise
+        finally:
+            os.close(descriptor)
+    return False

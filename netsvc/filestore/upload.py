@@ -1,0 +1,388 @@
+"""One upload: octets go to a hidden partial file, and become a file of that name at once or not at all.
+
+In order: write and digest; verify size and digest; keep the digest with the file; fsync; rename, or link where nothing
+may be replaced; fsync the directory. Only then is it acknowledged. A partial file whose writer lives is locked
+(flock), so that a sweeper of any process can tell it from one that a crash left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from errno import EIO
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from netsvc.filestore import kernel
+from netsvc.filestore.digests import sha256_of
+from netsvc.filestore.entry import Entry
+from netsvc.filestore.errors import (
+    BrokenError,
+    MismatchError,
+    NoSpaceError,
+    QuotaError,
+    StaleError,
+    TooLargeError,
+    store_error,
+)
+from netsvc.filestore.pieces import Pieces
+from netsvc.filestore.publishing import publish
+from netsvc.filestore.records import Partial, part_name
+
+if TYPE_CHECKING:
+    from netsvc.filestore.commons import Commons
+    from netsvc.filestore.terms import Terms
+
+STEP = 1 << 20  # octets of room that are claimed at once where the size is not known
+SYNC_OCTETS = 64 << 20  # after so many the file is synced and its record written, so that a crash costs no more
+SYNC_SECONDS = 5.0  # or after such a time
+
+BLOCKS = 1024  # in one call, IOV_MAX of limits.h
+
+Octets = bytes | bytearray | memoryview
+
+
+class Upload:
+    """Made by the store. Threads may share it: what they do is done one after the other.
+
+    :param commons: of the root.
+    :param directory: where the file will be, open; the upload closes it.
+    :param descriptor: of the partial file, open for reading and writing, locked; likewise.
+    :param partial: what is known of it; the first ``offset`` octets are in the file and were verified.
+    :param running: the digest of those.
+    """
+
+    def __init__(
+        self,
+        commons: Commons,
+        terms: Terms,
+        directory: int,
+        descriptor: int,
+        partial: Partial,
+        *,
+        running: hashlib._Hash,
+    ) -> None:
+        self._commons = commons
+        self._terms = terms
+        self._directory = directory
+        self._descriptor = descriptor
+        self._partial = partial
+        self._lock = threading.RLock()
+        self._open = True
+        self._pieces = Pieces(partial.offset)
+        self._length = partial.offset
+        self._hash = running
+        self._hashed = partial.offset
+        self._claimed = 0  # octets of room that this upload has and has not filled
+        self._allocated = False
+        self._synced = (partial.offset, commons.steady_clock())
+        self._closed_because = ""
+        self._resumable = True
+        commons.begin(self)
+
+    @property
+    def id(self) -> str:
+        """Unguessable."""
+        return self._partial.id
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it will be called."""
+        return self._partial.names
+
+    @property
+    def offset(self) -> int:
+        """Octets from the beginning on that have come without a gap."""
+        return self._pieces.whole
+
+    @property
+    def length(self) -> int:
+        """Octets up to the last that has come."""
+        return self._length
+
+    @property
+    def size(self) -> int | None:
+        """Octets that it will have, if that is known."""
+        return self._partial.size
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes nothing more."""
+        return not self._open
+
+    def partial(self) -> Partial:
+        """What is known of it."""
+        return evolve(self._partial, offset=self._pieces.whole)
+
+    def declare(self, size: int) -> None:
+        """Its size is known now.
+
+        :raises StoreError: so much is not taken; it stays as it was.
+        """
+        with self._writing():
+            if self._terms.max_file_size is not None and size > self._terms.max_file_size:
+                raise TooLargeError(f"no file may be longer than {self._terms.max_file_size} octets")
+            if size < self._length:
+                raise MismatchError(f"{self._length} octets have come already")
+            self._claim(size)
+            self._partial = evolve(self._partial, size=size)
+            if self._claimed and not self._allocated and kernel.allocate(self._descriptor, size):
+                self._commons.room.allocated(self._claimed)
+                self._allocated = True
+
+    def write(self, offset: int, data: Octets) -> None:
+        """Write octets anywhere.
+
+        :raises StoreError: they are not taken. The upload stays as it is, but for a failed disk.
+        """
+        self.writev(offset, (data,))
+
+    def writev(self, offset: int, blocks: Sequence[Octets]) -> None:
+        """Write octets in several blocks, which follow one another."""
+        with self._writing():
+            stop = offset + sum(map(len, blocks))
+            self._fits(stop)
+            self._claim(stop)
+            self._pieces.check(offset)
+            self._put(offset, blocks)
+            self._grown(stop)
+            self._pieces.add(offset, stop)
+            self._digest(offset, blocks)
+            if self._due():
+                self.sync()
+
+    def copy(self, source: int, length: int) -> None:
+        """Begin with what another file has. What is half changed makes sense to nobody, so it is never continued.
+
+        :param source: open for reading.
+        """
+        with self._writing():
+            self._resumable = False
+            self._fits(length)
+            self._claim(length)
+            done = 0
+            while done < length:
+                octets = os.copy_file_range(source, self._descriptor, length - done, done, done)
+                if not octets:
+                    raise MismatchError("the file became shorter while it was copied")
+                done += octets
+            self._grown(length)
+            self._pieces.add(0, length)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read back what was written."""
+        with self._writing():
+            return os.pread(self._descriptor, length, offset)
+
+    def truncate(self, length: int) -> None:
+        """Cut it, or lengthen it with zeros."""
+        with self._writing():
+            self._fits(length)
+            self._claim(length)
+            os.ftruncate(self._descriptor, length)
+            if length < self._length:
+                self._commons.room.give_back(self._length - length)
+                self._length = length
+                if length < self._hashed:
+                    self._hash, self._hashed = hashlib.sha256(), 0
+                self._pieces.cut(length)
+            else:
+                self._grown(length)  # zeros that nobody wrote are no octets that have come
+
+    def sync(self) -> None:
+        """Make what has come durable, and write down where it stands."""
+        with self._writing():
+            self._make_durable()
+            if self._hashed == self._pieces.whole:  # else its digest would be computed anew each time
+                self._record()
+
+    def commit(self, *, size: int | None = None, digest: bytes | None = None, modified: float | None = None) -> Entry:
+        """Publish it.
+
+        :param size: octets that it must have, if that is told only now.
+        :param digest: SHA-256 that it must have, likewise.
+        :param modified: the time of last change that it gets, seconds since the epoch.
+        :raises StoreError: it was not published. After a MismatchError or a failed disk it is gone; otherwise it stays.
+        """
+        with self._writing():
+            found = self._verified(self._partial.size if size is None else size, digest)
+            os.fchmod(self._descriptor, self._terms.file_mode)
+            if modified is not None:
+                nanoseconds = int(modified * 1_000_000_000)
+                os.utime(self._descriptor, ns=(nanoseconds, nanoseconds))
+            kept = self._commons.digests.keep(self._descriptor, found)
+            self._make_durable(whole=True)
+            publish(self._commons, self._terms, self._directory, part_name(self.id), self._partial)
+            stat = os.fstat(self._descriptor)
+            self._release_room()
+            try:
+                os.fsync(self._directory)
+            finally:
+                self._close("the upload is finished")
+            if not kept:
+                self._commons.digests.index(self.names, stat, found)
+            self._commons.strike(self.id)
+            return Entry(self.names[-1], False, stat.st_size, stat.st_mtime_ns, found)
+
+    def keep(self, reason: str = "the upload is closed") -> None:
+        """The connection is lost: what has come without a gap stays for whoever continues. Nothing stays of nothing."""
+        with self._lock:
+            if not self._open:
+                return
+            if not self._partial.lasting and not (self._resumable and self._pieces.whole):
+                self.discard()
+                return
+            with self._writing():
+                self.truncate(self._pieces.whole)
+                self._make_durable()
+                self._record()
+                self._commons.remember(self.id, self._hash.copy(), os.fstat(self._descriptor))
+                self._release_room()
+                self._close(reason)
+
+    def discard(self) -> None:
+        """Remove it. Its room is free again."""
+        with self._lock:
+            if not self._open:
+                return
+            with contextlib.suppress(OSError), self._commons.twins.changing(self._directory):
+                os.unlink(part_name(self.id), dir_fd=self._directory)
+            self._release_room()
+            self._commons.room.give_back(self._length)
+            self._close("the upload was given up")
+            with contextlib.suppress(OSError):
+                self._commons.strike(self.id)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One thread at a time, while it is open; errors of the system become the store's."""
+        with self._lock:
+            if not self._open:
+                raise StaleError(self._closed_because)
+            try:
+                yield
+            except OSError as error:
+                found = store_error(error)
+                if isinstance(found, BrokenError):
+                    self.discard()
+                raise found from error
+
+    def _fits(self, stop: int) -> None:
+        if self._partial.size is not None and stop > self._partial.size:
+            raise TooLargeError(f"longer than the {self._partial.size} octets that were declared")
+        if self._terms.max_file_size is not None and stop > self._terms.max_file_size:
+            raise TooLargeError(f"no file may be longer than {self._terms.max_file_size} octets")
+
+    def _claim(self, stop: int) -> None:
+        """Claim room up to there; where the size is not known, in steps that grow with the file."""
+        missing = stop - self._length - self._claimed
+        if missing <= 0:
+            return
+        ahead = max(missing, min(STEP, self._length)) if self._partial.size is None else missing
+        try:
+            self._commons.room.claim(ahead, self._terms)
+        except (QuotaError, NoSpaceError):
+            if ahead == missing:
+                raise
+            ahead = missing
+            self._commons.room.claim(ahead, self._terms)
+        self._claimed += ahead
+
+    def _grown(self, stop: int) -> None:
+        more = stop - self._length
+        if more > 0:
+            self._commons.room.written(more, allocated=self._allocated)
+            self._claimed -= more
+            self._length = stop
+
+    def _release_room(self) -> None:
+        self._commons.room.release(self._claimed, allocated=self._allocated)
+        self._claimed = 0
+
+    def _put(self, offset: int, blocks: Sequence[Octets]) -> None:
+        views = [memoryview(one) for one in blocks if len(one)]
+        while views:
+            written = os.pwritev(self._descriptor, views[:BLOCKS], offset)
+            if not written:
+                raise OSError(EIO, os.strerror(EIO))
+            offset += written
+            while views and written >= len(views[0]):
+                written -= len(views.pop(0))
+            if written:
+                views[0] = views[0][written:]
+
+    def _digest(self, offset: int, blocks: Sequence[Octets]) -> None:
+        """Go on with the digest if these octets follow; those that came before them in the wrong order, too."""
+        if offset < self._hashed:
+            self._hash, self._hashed = hashlib.sha256(), 0
+            return
+        if offset > self._hashed:
+            return
+        for block in blocks:
+            self._hash.update(block)
+            self._hashed += len(block)
+        if self._hashed < self._pieces.whole:
+            sha256_of(self._descriptor, self._hashed, self._pieces.whole, self._hash)
+            self._hashed = self._pieces.whole
+
+    def _verified(self, size: int | None, digest: bytes | None) -> bytes:
+        """The digest of all of it.
+
+        :raises MismatchError: it is not what was promised.
+        """
+        if size is not None and self._length != size:
+            self.discard()
+            raise MismatchError(f"{self._length} octets came, {size} were declared")
+        found = sha256_of(self._descriptor, self._hashed, self._length, self._hash)
+        self._hashed = self._length
+        for wanted in (self._partial.digest, digest):
+            if wanted is not None and wanted != found:
+                self.discard()
+                raise MismatchError("the SHA-256 is not the one that was declared")
+        return found
+
+    def _make_durable(self, *, whole: bool = False) -> None:
+        """Sync the file; `whole`: what stands in its inode, too.
+
+        A sync that failed once may succeed the next time with the octets lost: there is no second try.
+        """
+        try:
+            (os.fsync if whole else os.fdatasync)(self._descriptor)
+        except OSError as error:
+            self.discard()
+            raise BrokenError(f"the disk failed ({error.strerror})") from error
+
+    def _due(self) -> bool:
+        if not self._resumable or self._hashed != self._pieces.whole:
+            return False
+        octets, at = self._synced
+        return self._pieces.whole - octets >= SYNC_OCTETS or (
+            self._pieces.whole > octets and self._commons.steady_clock() - at >= SYNC_SECONDS
+        )
+
+    def _record(self) -> None:
+        whole = self._pieces.whole
+        if self._hashed != whole:
+            self._hash, self._hashed = hashlib.sha256(), 0
+            sha256_of(self._descriptor, 0, whole, self._hash)
+            self._hashed = whole
+        self._partial = evolve(
+            self._partial,
+            offset=whole,
+            prefix=self._hash.digest(),
+            expires=self._commons.wall_clock() + self._terms.keep_partials,
+        )
+        self._commons.record(self._partial)
+        self._synced = (whole, self._commons.steady_clock())
+
+    def _close(self, reason: str) -> None:
+        self._open = False
+        self._closed_because = reason
+        os.close(self._descriptor)
+        os.close(self._directory)
+        self._commons.end(self)
