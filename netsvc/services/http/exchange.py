@@ -86,6 +86,16 @@ class IExchange(Interface):
     def send_continue():
         """Send 100 Continue if the peer waits for it. receive_body does this itself."""
 
+    def inform(status, headers, reason):
+        """Send an interim answer (RFC 9110 15.2), of which there may be any number before begin.
+
+        Nothing is sent to a peer of HTTP/1.0, which knows none, nor when the answer has begun.
+
+        :param status: 102 to 199; 100 is send_continue's.
+        :param headers: as of begin.
+        :param reason: the reason phrase, or None for the usual one.
+        """
+
     def begin(status, headers, length=None, reason=None):
         """Send the answer's head.
 

@@ -101,6 +101,10 @@ class Http1Exchange(BaseExchange):
             if not self._connection.body_has_begun():  # RFC 9110 10.1.1: may then be left out
                 fast_write(self._transport, CONTINUE)
 
+    def inform(self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: str | None) -> None:
+        if not (self._begun or self._closed) and self.head.version != (1, 0):
+            fast_write(self._transport, status_line(status, reason) + field_lines(headers) + b"\r\n")
+
     def take(self, data: bytes) -> None:
         """Some of the body has come (the connection's side)."""
         self._continue_due = False

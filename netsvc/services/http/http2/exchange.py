@@ -113,6 +113,15 @@ class Http2Exchange(BaseExchange):
             if not self.received:  # RFC 9110 10.1.1: may then be left out
                 self._streams.send_continue(self)
 
+    def inform(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        reason: str | None,  # noqa: ARG002  (HTTP/2 has none)
+    ) -> None:
+        if not (self._begun or self._closed):
+            self._streams.send_interim(self, status_field(status) + fields(tuple(headers)))
+
     def take(self, data: bytes) -> None:
         """Some of the body has come (the stream's side)."""
         self._continue_due = False

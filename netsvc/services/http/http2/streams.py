@@ -245,7 +245,11 @@ class Streams:
 
     def send_continue(self, exchange: Http2Exchange) -> None:
         """100 Continue."""
-        block = self._h2.encoder.encode(((b"", b"\x08\x03100"),))
+        self.send_interim(exchange, b"\x08\x03100")
+
+    def send_interim(self, exchange: Http2Exchange, block: bytes) -> None:
+        """The head of an interim answer, which fits one frame."""
+        block = self._h2.encoder.encode(((b"", block),))
         self.turns.send(frame_head(len(block), HEADERS, END_HEADERS, exchange.stream) + block)
         self._settle()
 

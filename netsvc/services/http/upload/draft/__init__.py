@@ -1,0 +1,1 @@
+"""Resumable uploads by draft-ietf-httpbis-resumable-upload."""
