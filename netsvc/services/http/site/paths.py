@@ -26,6 +26,7 @@ _ENCODED_SLASH = re.compile(rb"%(?:2[fF]|5[cC])")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _SAFE = "!$&'()*+,;=:@-._~"  # RFC 3986 3.3, pchar
 _WELL_KNOWN = b".well-known"  # RFC 8615
+OF_STORE = b".netsvc"  # names that begin so are the file store's own: records, and files that are not yet whole
 
 _PATH = os.O_PATH | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY  # a FIFO must not block, a terminal not become ours
@@ -56,6 +57,7 @@ class File:
     :param path: where it was found, absolute; its last name tells the type.
     :param names: its decoded URL path, with the name of the index file if that was found.
     :param siblings: by coding, the files beside it that hold the same, compressed; see Policy.
+    :param digest: its SHA-256, where that is kept.
     """
 
     descriptor: int
@@ -63,6 +65,7 @@ class File:
     path: bytes
     names: tuple[bytes, ...] = ()
     siblings: Mapping[bytes, File] = field(factory=dict)
+    digest: bytes | None = None
 
     def close(self) -> None:
         """Close it and its siblings."""
@@ -386,6 +389,8 @@ class _Walk:
         pending = [name]
         while pending:
             name = pending.pop()
+            if name.startswith(OF_STORE):
+                raise _RefusedError(404, "a name of the file store's own")
             if name == b"..":
                 if len(self._open) == 1:
                     raise _RefusedError(404, "a link leaves the root")

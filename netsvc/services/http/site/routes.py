@@ -107,8 +107,7 @@ class Routes:
             mounted.answer(exchange, found.names[:at], found.names[at:], found.directory)
             return
         uploads = self._equipment[found.place].uploads
-        if uploads is not None and uploads.takes(exchange.head):
-            uploads.answer(exchange, found, found.place)
+        if uploads is not None and uploads.answer(exchange, found, found.place):
             return
         place, decision = self._sites.look(found, exchange.user)
         exchange.style = self._equipment[place].style
@@ -144,6 +143,8 @@ class Routes:
             else:
                 exchange.refuse(405, headers=((b"Allow", ALLOWED),))
         elif isinstance(decision, File):
+            if equipment.uploads is not None:
+                decision = equipment.uploads.digested(place, exchange.user, decision)
             equipment.static.answer(exchange, decision, keep=self._may_keep(exchange, found, place))
         elif isinstance(decision, Redirect):
             self._redirect(exchange, decision.location)

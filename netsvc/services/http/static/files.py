@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from base64 import b64encode
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -45,6 +46,12 @@ def _still_has(now: os.stat_result, before: os.stat_result) -> bool:
     file's place; who was sent the old one still gets all of it.
     """
     return now.st_size > before.st_size or (now.st_mtime_ns, now.st_size) == (before.st_mtime_ns, before.st_size)
+
+
+def _digest(sent: Representation) -> Headers:
+    """What says that all octets have come (RFC 9530), where that is known of what is sent."""
+    digest = sent.file.digest
+    return () if digest is None or sent.packs else ((b"Repr-Digest", b"sha-256=:%s:" % b64encode(digest)),)
 
 
 @frozen(kw_only=True)
@@ -152,6 +159,7 @@ class StaticFiles:
             *(((b"Content-Encoding", sent.coding),) if sent.coding else ()),
             *known,
             *(() if sent.packs else _RANGES),
+            *_digest(sent),
             NOSNIFF,
         )
         plan = _Plan(exchange=exchange, file=file, sent=sent, headers=headers, known=known, key=key, now=now)

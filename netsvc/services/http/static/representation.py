@@ -13,6 +13,18 @@ from netsvc.services.http.static.media_types import shrinks
 from netsvc.services.http.static.settings import StaticSettings
 
 
+def etag_of(found: os.stat_result, digest: bytes | None, coding: bytes = b"") -> bytes:
+    """A strong entity tag: the file's SHA-256 where that is kept, else its identity, length and time; and the coding.
+
+    :param digest: of the file, or None.
+    :param coding: its Content-Encoding.
+    """
+    suffix = b"-" + coding if coding else b""
+    if digest is not None:
+        return b'"%s%s"' % (digest.hex().encode("ascii"), suffix)
+    return b'"%x-%x-%x%s"' % (found.st_ino, found.st_size, found.st_mtime_ns & 0xFFFFFFFFFFFFFFFF, suffix)
+
+
 @frozen(kw_only=True)
 class Representation:
     """What is sent of a file.
@@ -33,21 +45,11 @@ class Representation:
         return int(min(self.file.stat.st_mtime, now))
 
     def validators(self, now: float) -> Validators:
-        """What tells versions of it apart: its file's identity, length and time in nanoseconds, and its coding.
+        """What tells versions of it apart.
 
         :param now: seconds since the epoch.
         """
-        found: os.stat_result = self.file.stat
-        return Validators(
-            etag=b'"%x-%x-%x%s"'
-            % (
-                found.st_ino,
-                found.st_size,
-                found.st_mtime_ns & 0xFFFFFFFFFFFFFFFF,
-                b"-" + self.coding if self.coding else b"",
-            ),
-            modified=self.modified(now),
-        )
+        return Validators(etag=etag_of(self.file.stat, self.file.digest, self.coding), modified=self.modified(now))
 
 
 def choose(

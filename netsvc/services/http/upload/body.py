@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,11 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from netsvc.filestore.errors import StoreError
+from netsvc.filestore.threads import Inflow
 from netsvc.services.http.exchange import IBodyReceiver
 
 if TYPE_CHECKING:
-    from netsvc.filestore.store import Upload
+    from netsvc.filestore.upload import Upload
 
 
 @implementer(IBodyReceiver)
@@ -28,6 +30,7 @@ class UploadBody:
     :param whole: called with the inflow when all of the body is there.
     :param lost: called with the inflow when it never will be: the peer left or broke a rule.
     :param failed: called with the inflow and a StoreError when the store took no more. What still comes is dropped.
+    :param hashes: are fed all of the body, beside the store's own.
     """
 
     def __init__(
@@ -36,19 +39,20 @@ class UploadBody:
         upload: Upload,
         in_thread: Callable[..., Deferred[Any]],
         *,
-        whole: Callable[[Any], object],
-        lost: Callable[[Any], object],
-        failed: Callable[[Any, StoreError], object],
+        whole: Callable[[Inflow], object],
+        lost: Callable[[Inflow], object],
+        failed: Callable[[Inflow, StoreError], object],
+        hashes: tuple[hashlib._Hash, ...] = (),
     ) -> None:
-        from netsvc.filestore.threads import Inflow  # noqa: PLC0415
-
         self._exchange = exchange
         self._whole = whole
         self._lost = lost
         self._failed = failed
+        self._hashes = hashes
         self._over = False
-        self._inflow = Inflow(upload, in_thread, pause=exchange.pause_body, resume=exchange.resume_body)
-        self._inflow.on_error = self._broke
+        self._inflow = Inflow(
+            upload, in_thread, pause=exchange.pause_body, resume=exchange.resume_body, failed=self._broke
+        )
 
     def start(self) -> None:
         """Ask for the body; 100 Continue is sent if the peer waits for it."""
@@ -57,6 +61,8 @@ class UploadBody:
     def body_received(self, data: bytes) -> None:
         """As IBodyReceiver."""
         if not self._over:
+            for one in self._hashes:
+                one.update(data)
             self._inflow.write(data)
 
     def body_finished(self) -> None:

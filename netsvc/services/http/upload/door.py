@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from netsvc.filestore.access import Access
+from netsvc.filestore.store import FileStore
 from netsvc.services.http.exchange import Headers, RequestHead
-
-if TYPE_CHECKING:
-    from netsvc.filestore.store import FileStore
 
 
 @frozen(kw_only=True)

@@ -1,16 +1,13 @@
-"""Stores: one FileStore for each root and access, made when it is first needed."""
+"""Stores: one FileStore for each root and terms, made when it is first needed, and swept now and then."""
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from netsvc.filestore.access import Access
+from netsvc.filestore.store import FileStore
 from netsvc.filestore.terms import Terms
-
-if TYPE_CHECKING:
-    from netsvc.filestore.store import FileStore
 
 
 def terms_of(settings: Any, access: Access) -> Terms:
@@ -22,22 +19,21 @@ def terms_of(settings: Any, access: Access) -> Terms:
 
 
 class Stores:
-    """The stores of one http service. Any thread may ask."""
+    """The stores of one http service."""
 
     def __init__(self) -> None:
         self._stores: dict[tuple[Path, Terms], FileStore] = {}
-        self._lock = threading.Lock()
 
     def store(self, root: Path, terms: Terms) -> FileStore:
-        """The store of a root; the root is made if its parent is there.
+        """The store of a root. A user's root is made when he first comes, if the directory above it is there."""
+        found = self._stores.get((root, terms))
+        if found is None:
+            root.mkdir(exist_ok=True)
+            found = self._stores[root, terms] = FileStore(root, terms)
+        return found
 
-        :raises OSError: it cannot be made or opened.
-        """
-        from netsvc.filestore.store import FileStore  # noqa: PLC0415
-
-        with self._lock:
-            found = self._stores.get((root, terms))
-            if found is None:
-                root.mkdir(exist_ok=True)
-                found = self._stores[root, terms] = FileStore(root, terms)
-            return found
+    def sweep(self) -> None:
+        """Remove what is left of uploads whose time is over. Blocks."""
+        roots = {root: store for (root, _), store in tuple(self._stores.items())}
+        for store in roots.values():
+            store.sweep()

@@ -1,35 +1,43 @@
-"""Uploads: answers at places that take files whatever is no plain GET or HEAD."""
+"""Uploads: what is answered at places that take files, besides plain GET and HEAD."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
-from netsvc.filestore.errors import BadNameError
+from netsvc.filestore.access import Access
+from netsvc.filestore.errors import BadNameError, StoreError, store_error
 from netsvc.filestore.names import parse_path
-from netsvc.services.http.exchange import RequestHead
+from netsvc.filestore.store import FileStore
+from netsvc.services.http.exchange import Headers, RequestHead
+from netsvc.services.http.site.paths import File
 from netsvc.services.http.site.sites import Found, Place
 from netsvc.services.http.upload.door import Door
+from netsvc.services.http.upload.names import delete, make_directory
+from netsvc.services.http.upload.origin import check_origin
 from netsvc.services.http.upload.problems import RefusedError, refuse
 from netsvc.services.http.upload.protocols import PROTOCOLS
+from netsvc.services.http.upload.put import put
 from netsvc.services.http.upload.settings import access_of
 from netsvc.services.http.upload.stores import Stores, terms_of
 
+READS = ("GET", "HEAD")
 
-def names_of(names: tuple[bytes, ...], policy_cgi: frozenset[bytes]) -> tuple[str, ...]:
-    """The names of a path as the store has them.
+
+def names_of(place: Place, names: tuple[bytes, ...]) -> tuple[str, ...]:
+    """The names of a path as the store has them: below the root of its place.
 
     :raises BadNameError: one is not UTF-8, or none that a file may have.
     :raises RefusedError: it leads into a CGI directory, where a file would be a program.
     """
-    cgi = {name.lower() for name in policy_cgi}
-    if any(name.lower() in cgi for name in names):
+    cgi = {name.lower() for name in place.policy.cgi}
+    if any(name.lower() in cgi for name in (*names, place.docroot.name.encode("utf-8", "surrogateescape"))):
         raise RefusedError(403, "nothing may be stored in a CGI directory")
     try:
-        return parse_path("/".join(name.decode("utf-8") for name in names))
+        return parse_path("/".join(name.decode("utf-8") for name in names[len(place.docroot_at) :]))
     except UnicodeDecodeError:
         raise BadNameError("the name has control characters, or is not UTF-8") from None
 
@@ -47,25 +55,23 @@ class Uploads:
         self._in_thread = in_thread
         self._clock = clock
 
-    def takes(self, head: RequestHead) -> bool:
-        """Whether a request is answered here: all but what only reads."""
-        return head.method not in ("GET", "HEAD") or any(one.takes(head) for one in PROTOCOLS)
-
-    def answer(self, exchange: Any, found: Found, place: Place) -> None:
-        """Answer an exchange that is for this room, now or later."""
+    def answer(self, exchange: Any, found: Found, place: Place) -> bool:
+        """Answer an exchange, now or later, if it is for this room. False: it is a GET or HEAD of what is there."""
+        head: RequestHead = exchange.head
         try:
-            names = names_of(found.names[len(place.docroot_at) :], place.policy.cgi)
-            root = place.root_of(exchange.user)
-        except (BadNameError, RefusedError) as error:
-            refuse(exchange, error)
-            return
-        access = access_of(place.settings, exchange.user)
-
-        def opened(store: Any) -> None:
+            if head.method not in ("GET", "HEAD", "OPTIONS"):
+                check_origin(head)
+            access = access_of(place.settings, exchange.user)
+            store = self._store(place, exchange.user)
+            protocol = next((one for one in PROTOCOLS if one.takes(head)), None)
+            if protocol is None and head.method in READS:
+                if access is Access.UPLOAD_ONLY:
+                    raise RefusedError(403, "the account may only upload")
+                return False
             door = Door(
                 store=store,
                 root=place.docroot_at,
-                names=names,
+                names=names_of(place, found.names),
                 directory=found.directory,
                 owner=exchange.user,
                 access=access,
@@ -73,24 +79,58 @@ class Uploads:
                 in_thread=self._in_thread,
                 clock=self._clock,
             )
+        except (StoreError, RefusedError) as error:
+            refuse(exchange, error)
+            return True
+        if protocol is not None:
+            protocol.answer(exchange, door)
+        else:
             self._enter(exchange, door)
+        return True
 
-        def failed(failure: Failure) -> None:
-            refuse(exchange, failure.value)
+    def digested(self, place: Place, user: str, file: File) -> File:
+        """A file with the SHA-256 that the store keeps for it, if it does."""
+        try:
+            stored = self._store(place, user).open(names_of(place, file.names))
+        except (StoreError, RefusedError):
+            return file
+        try:
+            same = (stored.stat.st_dev, stored.stat.st_ino) == (file.stat.st_dev, file.stat.st_ino)
+            return evolve(file, digest=stored.digest()) if same else file
+        finally:
+            stored.close()
 
-        opening = self._in_thread(self._stores.store, root, terms_of(place.settings, access))
-        opening.addCallback(opened).addErrback(failed)
+    def _store(self, place: Place, user: str) -> FileStore:
+        try:
+            return self._stores.store(place.root_of(user), terms_of(place.settings, access_of(place.settings, user)))
+        except BadNameError:
+            raise RefusedError(403, "nobody has signed in whose name a directory may have") from None
+        except OSError as error:
+            raise store_error(error) from error
 
     def _enter(self, exchange: Any, door: Door) -> None:
-        for one in PROTOCOLS:
-            if one.takes(exchange.head):
-                one.answer(exchange, door)
-                return
-        methods = ["GET", "HEAD", "OPTIONS", "PUT"]
-        methods += ["DELETE"] * door.settings.upload_delete + ["MKCOL"] * door.settings.upload_directories
-        methods += [name for one in PROTOCOLS for name in one.methods if name not in methods]
-        allow = (b"Allow", ", ".join(methods).encode("ascii"))
-        if exchange.head.method == "OPTIONS":
-            exchange.answer(204, (allow, *(field for one in PROTOCOLS for field in one.offered(door))), b"")
+        method = exchange.head.method
+        allow = b", ".join(one.encode("ascii") for one in self._allowed(door))
+        if method == "PUT":
+            put(exchange, door)
+        elif method == "DELETE" and door.settings.upload_delete:
+            delete(exchange, door)
+        elif method == "MKCOL" and door.settings.upload_directories:
+            make_directory(exchange, door, allow)
+        elif method == "OPTIONS":
+            offered: Headers = tuple(field for one in PROTOCOLS for field in one.offered(door))
+            exchange.answer(204, ((b"Allow", allow), *offered), b"")
         else:
-            refuse(exchange, RefusedError(405, "this cannot be done here", (allow,)))
+            refuse(exchange, RefusedError(405, "this cannot be done here", ((b"Allow", allow),)))
+
+    def _allowed(self, door: Door) -> list[str]:
+        """The methods that something comes of, for this account."""
+        methods = ["OPTIONS"]
+        if door.access is not Access.UPLOAD_ONLY:
+            methods = ["GET", "HEAD", "OPTIONS"]
+        if door.access is Access.READ_ONLY:
+            return methods
+        methods.append("PUT")
+        if door.access is Access.FULL:
+            methods += ["DELETE"] * door.settings.upload_delete + ["MKCOL"] * door.settings.upload_directories
+        return list(dict.fromkeys((*methods, *(name for one in PROTOCOLS for name in one.methods))))
