@@ -147,6 +147,9 @@ class Rehearsed:
     def register_producer(self, producer: Any, streaming: bool) -> None:
         """It takes all at once."""
 
+    def inform(self, status: int, headers: Pairs, reason: str | None) -> None:
+        """Only the answer itself is remembered."""
+
     def begin(self, status: int, headers: Pairs, length: int | None = None, reason: str | None = None) -> None:  # noqa: ARG002
         self.status, self.headers = status, tuple(headers)
 
