@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 
 from netsvc.filestore.entry import Entry
-from netsvc.filestore.errors import BadNameError, MismatchError, StoreError
+from netsvc.filestore.errors import BadNameError, MismatchError, NotFoundError, StoreError
 from netsvc.filestore.names import check_name
 from netsvc.filestore.records import Partial
 from netsvc.filestore.store import FileStore
@@ -110,6 +110,12 @@ class Attempt:
     def _look(self, url: Url) -> None:
         """Find what is here. Blocks."""
         store, owner, wanted = self._tools.store, self._tools.owner, self._wanted
+        if wanted.validators is not None:
+            try:
+                if wanted.names is None or store.stat(wanted.names).directory:
+                    raise NotFoundError("no such file")
+            except StoreError:
+                self._wanted = wanted = evolve(wanted, validators=None)
         try:
             partial = store.partial(wanted.resume, owner) if wanted.resume else None
             if partial is None and wanted.names is not None:
@@ -199,6 +205,7 @@ class Attempt:
         try:
             entry = await sink.finish(self._wanted.checksum, seconds_of(visit.head.value("last-modified")))
         except MismatchError as error:
+            self._can_resume = False
             raise (Transient if resumed_from else Permanent)("the checksum is another") from error
         return self._done(names, entry, from_cache=False, resumed_from=resumed_from)
 

@@ -77,8 +77,8 @@ class Connection(Protocol):
         exchange = self._exchange
         if exchange is None or exchange.ended:
             self.abort()  # nobody asked
-        elif exchange.received(data) and self._exchange is exchange:
-            exchange.keeps = False  # what comes behind the answer belongs to nothing that was asked
+        else:
+            exchange.received(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.is_lost = True

@@ -48,47 +48,49 @@ class Exchange:
         """Whether the answer has come whole."""
         return self._reader is None and self.body.ended
 
-    def received(self, data: bytes) -> bytes:
-        """Take octets of the connection.
-
-        :return: those behind the end of the answer.
-        """
+    def received(self, data: bytes) -> None:
+        """Take octets of the connection. Behind some that nobody asked for it serves no more."""
         if self._is_over:
-            return b""
+            return
         self.untouched = False
         try:
-            while self._reader is not None:
-                found = self._reader.feed(data)
+            if self._reader is not None:
+                found = self._head_in(data)
                 if found is None:
-                    return b""
+                    return
                 head, data = found
-                if head.status < 200:
-                    self._count(head)
-                    if not data:
-                        return b""
-                    continue
-                self._reader = None
-                self.body = body_of(head)
-                self.keeps = head.keeps and not self.body.closes
-                if data or self.body.ended:
-                    data, rest = self.body.feed(data)
-                else:
-                    rest = b""
-                self._waiting = data
-                self.head.callback(head)
-                self._settle()
-                return rest
+                self._begin(head)
+            else:
+                head = None
             content, rest = self.body.feed(data)
         except WireError as error:
             self.fail(Permanent(str(error)))
-            return b""
+            return
+        if rest:
+            self.keeps = False
         if content:
             if self._write is None:
                 self._waiting += content
             else:
                 self._write(content)
+        if head is not None:
+            self.head.callback(head)
         self._settle()
-        return rest
+
+    def _head_in(self, data: bytes) -> tuple[Head, bytes] | None:
+        """The head of the answer, and what follows it; None while it is not there."""
+        while data and self._reader is not None:
+            found = self._reader.feed(data)
+            if found is None or found[0].status >= 200:
+                return found
+            self._count(found[0])
+            data = found[1]
+        return None
+
+    def _begin(self, head: Head) -> None:
+        self.body = body_of(head)
+        self._reader = None
+        self.keeps = head.keeps and not self.body.closes
 
     def _count(self, head: Head) -> None:
         self._informational += 1
@@ -109,7 +111,7 @@ class Exchange:
             return
         if self._write is None:
             self.hold("taker")
-        elif self.body.ended:
+        elif self._reader is None and self.body.ended:
             if self._holders:
                 self._holders.clear()
                 self._flow(False)
