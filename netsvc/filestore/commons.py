@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from attrs import evolve
 
 from netsvc.filestore.digests import Digests
-from netsvc.filestore.records import HIDDEN, Partial, Records
+from netsvc.filestore.records import HIDDEN, Partial, Records, part_name
 from netsvc.filestore.room import Room
 from netsvc.filestore.twins import Twins
 
@@ -34,7 +34,7 @@ def _state(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-_known: WeakValueDictionary[tuple[int, int], Commons] = WeakValueDictionary()
+_known: WeakValueDictionary[Path, Commons] = WeakValueDictionary()
 _known_lock = threading.Lock()
 
 
@@ -43,11 +43,11 @@ def commons_of(root: Path, wall_clock: Callable[[], float], steady_clock: Callab
 
     :raises OSError: the directory is not there.
     """
-    found = root.stat()
+    path = root.resolve(strict=True)
     with _known_lock:
-        one = _known.get((found.st_dev, found.st_ino))
+        one = _known.get(path)
         if one is None:
-            one = _known[(found.st_dev, found.st_ino)] = Commons(root.resolve(), wall_clock, steady_clock)
+            one = _known[path] = Commons(path, wall_clock, steady_clock)
         return one
 
 
@@ -160,5 +160,10 @@ class Commons:
 
     def _read(self) -> dict[str, Partial]:
         if self._partials is None:
-            self._partials = {one.id: one for one in self._records.read()}
+            self._partials = {}
+            for one in self._records.read():
+                if self.root.joinpath(*one.names[:-1], part_name(one.id)).is_file():
+                    self._partials[one.id] = one
+                else:  # it was published, and then came a crash
+                    self._records.remove(one.id)
         return self._partials
