@@ -1,4 +1,7 @@
-"""The pages that netsvc itself answers with. Everything shown is escaped; there is no script and nothing is loaded."""
+"""The pages that netsvc itself answers with. Everything shown is escaped and nothing is loaded.
+
+There is no script but on lists from which files can be put into the directory.
+"""
 
 from __future__ import annotations
 
@@ -62,17 +65,19 @@ _MEANING = {
 }
 
 
-def page(title: str, body: str, style: str = "") -> bytes:
+def page(title: str, body: str, style: str = "", script: str = "") -> bytes:
     """A whole HTML document.
 
     :param title: text, not yet escaped.
     :param body: HTML.
     :param style: rules to add.
+    :param script: a module of JavaScript, which the policy of the answer must name.
     """
+    scripted = f'<script type="module">{script}</script>\n' if script else ""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{_STYLE}{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<style>{_STYLE}{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n{scripted}</body>\n</html>\n"
     ).encode("utf-8", "replace")
 
 

@@ -1,6 +1,7 @@
 """Reads a directory for its list, and puts it in order. No network, no Twisted.
 
-Hidden names and CGI directories are left out. Symbolic links are shown without what they lead to.
+Hidden names and CGI directories are left out, and the file store's own names whatever else is shown. Symbolic links are
+shown without what they lead to.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Callable
 from operator import attrgetter
 from typing import NamedTuple
 
 from attrs import frozen
 
-from netsvc.services.http.site.paths import Policy
+from netsvc.services.http.site.paths import OF_STORE, Policy
 
 MAX_ENTRIES = 10_000  # names shown; a page of more helps nobody
 
@@ -28,6 +30,7 @@ class Entry(NamedTuple):
     :param link: whether it is a symbolic link.
     :param size: octets; None for directories and links.
     :param modified: seconds since the epoch; None for links.
+    :param digest: SHA-256 of a file, where one is kept and was asked for.
     """
 
     name: bytes
@@ -35,19 +38,25 @@ class Entry(NamedTuple):
     link: bool = False
     size: int | None = None
     modified: float | None = None
+    digest: bytes | None = None
 
 
-def read_directory(descriptor: int, policy: Policy) -> tuple[list[Entry], bool]:
+KeptDigest = Callable[[int, bytes, os.stat_result], bytes | None]
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def read_directory(descriptor: int, policy: Policy, kept_digest: KeptDigest | None = None) -> tuple[list[Entry], bool]:
     """The entries that may be shown, at most MAX_ENTRIES, and whether there are more. Blocks.
 
     :param descriptor: an open directory.
+    :param kept_digest: gives the SHA-256 that is kept of an open file: (descriptor, name, its stat).
     """
     found: list[Entry] = []
     cgi = {name.lower() for name in policy.cgi}
     with os.scandir(descriptor) as entries:
         for one in entries:
             name = os.fsencode(one.name)
-            if name.startswith(b".") and not policy.dotfiles:
+            if name.startswith(OF_STORE if policy.dotfiles else b"."):
                 continue
             if len(found) >= MAX_ENTRIES:
                 return found, True
@@ -64,8 +73,20 @@ def read_directory(descriptor: int, policy: Policy) -> tuple[list[Entry], bool]:
                 continue
             size = None if link or directory else known.st_size
             modified = None if link else known.st_mtime
-            found.append(Entry(name=name, directory=directory, link=link, size=size, modified=modified))
+            digest = None if size is None or kept_digest is None else _digest(descriptor, name, kept_digest)
+            found.append(Entry(name, directory, link, size, modified, digest))
     return found, False
+
+
+def _digest(directory: int, name: bytes, kept: KeptDigest) -> bytes | None:
+    try:
+        descriptor = os.open(name, _READ, dir_fd=directory)
+    except OSError:
+        return None
+    try:
+        return kept(descriptor, name, os.fstat(descriptor))
+    finally:
+        os.close(descriptor)
 
 
 @frozen(kw_only=True)

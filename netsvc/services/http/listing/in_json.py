@@ -9,11 +9,13 @@ The shape is promised; names may be added to it, none is changed or taken away::
 in octets, null for directories and links. ``mtime`` is an RFC 3339 time of UTC, null where it is not known. ``href`` is
 relative to the list, and null for a name that no URL leads to (one with a control character or a backslash). Octets of
 a name that are not UTF-8 stand as U+FFFD in ``name``, and as they are in ``href``. The order is that of the page.
-``truncated`` says that there are more.
+``truncated`` says that there are more. A file whose SHA-256 is kept has ``digest`` too, written as in the field
+Repr-Digest (RFC 9530): ``"sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:"``.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime
 from urllib.parse import quote_from_bytes
@@ -35,13 +37,16 @@ def rfc3339(seconds: float | None) -> str | None:
 def _entry(entry: Entry) -> dict[str, str | int | None]:
     slash = "/" if entry.directory else ""
     name = entry.name
-    return {
+    found: dict[str, str | int | None] = {
         "name": name.decode("utf-8", "replace"),
         "type": "directory" if entry.directory else "link" if entry.link else "file",
         "size": entry.size,
         "mtime": rfc3339(entry.modified),
         "href": f"./{quote_from_bytes(name, safe='')}{slash}" if can_be_asked_for(name) else None,
     }
+    if entry.digest is not None:
+        found["digest"] = f"sha-256=:{base64.b64encode(entry.digest).decode('ascii')}:"
+    return found
 
 
 def listing_json(segments: tuple[bytes, ...], entries: list[Entry], more: bool, order: Order) -> bytes:

@@ -20,9 +20,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from netsvc.services.http.exchange import Headers
-from netsvc.services.http.listing.entries import Order, asked_order, read_directory
+from netsvc.services.http.listing.entries import Entry, Order, asked_order, read_directory
 from netsvc.services.http.listing.in_json import listing_json
+from netsvc.services.http.listing.offers import Offers
 from netsvc.services.http.listing.page import listing_page
+from netsvc.services.http.listing.panel import panel_headers
 from netsvc.services.http.pages import NOSNIFF, PAGE_HEADERS
 from netsvc.services.http.site.paths import Directory, Policy
 from netsvc.services.http.static.compress import gzipped
@@ -49,6 +51,7 @@ class _Wanted:
     :param segments: its decoded URL path, which stands in the list.
     :param kind: PAGE or JSON.
     :param packs: whether it may be compressed.
+    :param offers: what may be changed from it.
     """
 
     directory: tuple[int, int]
@@ -56,6 +59,7 @@ class _Wanted:
     order: Order
     kind: bytes
     packs: bool
+    offers: Offers | None
 
 
 @frozen(kw_only=True)
@@ -84,6 +88,9 @@ class Listings:
     :param in_thread: runs blocking work: (function, *arguments) -> Deferred.
     :param clock: IReactorTime.
     :param now: seconds since the epoch.
+    :param offers: says what whoever asks may change in a directory from its page: (exchange) -> Offers or None.
+    :param kept_digest: gives the SHA-256 that is kept of an open file: (user, decoded URL path, descriptor, its stat).
+        Blocks.
     """
 
     def __init__(
@@ -93,12 +100,17 @@ class Listings:
         in_thread: Callable[..., Deferred[Any]],
         clock: Any,
         now: Callable[[], float] = time.time,
+        *,
+        offers: Callable[[Any], Offers | None] = lambda _: None,
+        kept_digest: Callable[[str, tuple[bytes, ...], int, os.stat_result], bytes | None] | None = None,
     ) -> None:
         self._policy = policy
         self._settings = settings
         self._in_thread = in_thread
         self._clock = clock
         self._now = now
+        self._offers = offers
+        self._kept_digest = kept_digest
         self._waiting: dict[_Wanted, list[_Asked]] = {}  # for each that is in the making: who gets the next one
         self._kept: dict[_Wanted, _List] = {}
 
@@ -106,13 +118,15 @@ class Listings:
         """Answer an exchange whose method is GET or HEAD. Closes the directory."""
         head = exchange.head
         found = os.fstat(directory.descriptor)
+        # A browser names HTML; who names neither, or takes everything, may be a person with curl or a crawler.
+        kind = preferred_type(head.all(b"accept"), (PAGE, JSON)) or PAGE
         wanted = _Wanted(
             directory=(found.st_dev, found.st_ino),
             segments=directory.segments,
             order=asked_order(head.query),
-            # A browser names HTML; who names neither, or takes everything, may be a person with curl or a crawler.
-            kind=preferred_type(head.all(b"accept"), (PAGE, JSON)) or PAGE,
+            kind=kind,
             packs=self._settings.compress and accepted_codings(head.all(b"accept-encoding")).weight(b"gzip") > 0,
+            offers=self._offers(exchange),
         )
         kept = self._kept.get(wanted)
         if kept is not None and kept.directory == identity(found):
@@ -125,20 +139,20 @@ class Listings:
     def _begin(self, wanted: _Wanted, asked: list[_Asked]) -> None:
         """Make a list for all who have asked until now."""
         self._waiting[wanted] = []
-        self._in_thread(self._make, wanted, asked[0][1].descriptor).addBoth(self._made, wanted, asked)
+        self._in_thread(self._make, wanted, asked[0][1].descriptor, asked[0][0].user).addBoth(self._made, wanted, asked)
 
-    def _make(self, wanted: _Wanted, descriptor: int) -> _List:
-        """The list of an open directory. Blocks."""
+    def _make(self, wanted: _Wanted, descriptor: int, user: str) -> _List:
+        """The list of an open directory, for somebody who may see it. Blocks."""
         now = self._now()
         found = os.fstat(descriptor)
-        entries, more = read_directory(descriptor, self._policy)
+        entries, more = self._read(wanted, descriptor, user)
         headers: Headers
         if wanted.kind == JSON:
             body = listing_json(wanted.segments, entries, more, wanted.order)
             headers = ((b"Content-Type", JSON), NOSNIFF)
         else:
-            body = listing_page(wanted.segments, entries, more, wanted.order)
-            headers = PAGE_HEADERS
+            body = listing_page(wanted.segments, entries, more, wanted.order, wanted.offers)
+            headers = PAGE_HEADERS if wanted.offers is None else panel_headers()
         tag = hashlib.blake2b(body, digest_size=16).hexdigest().encode("ascii")
         if wanted.packs and len(body) >= self._settings.compress_min:
             body = gzipped(body, _LEVEL)
@@ -150,6 +164,14 @@ class Listings:
             etag=b'"%s"' % tag,
             directory=identity(found),
             still=now - max(found.st_mtime, found.st_ctime) >= STILL,
+        )
+
+    def _read(self, wanted: _Wanted, descriptor: int, user: str) -> tuple[list[Entry], bool]:
+        kept = self._kept_digest
+        if kept is None or wanted.kind != JSON:
+            return read_directory(descriptor, self._policy)
+        return read_directory(
+            descriptor, self._policy, lambda file, name, found: kept(user, (*wanted.segments, name), file, found)
         )
 
     def _made(self, result: _List | Failure, wanted: _Wanted, asked: list[_Asked]) -> None:

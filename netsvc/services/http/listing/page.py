@@ -1,4 +1,7 @@
-"""Draws the page that lists a directory: breadcrumbs, names, sizes, dates; links sort it; no script. No I/O."""
+"""Draws the page that lists a directory: breadcrumbs, names, sizes, dates; links sort it. No I/O.
+
+There is a script only where a person may change something from the page (:mod:`.panel`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from html import escape
 from urllib.parse import quote_from_bytes
 
 from netsvc.services.http.listing.entries import MAX_ENTRIES, Entry, Order, in_order
+from netsvc.services.http.listing.offers import Offers
+from netsvc.services.http.listing.panel import panel, panel_script, panel_style
 from netsvc.services.http.pages import page
 from netsvc.services.http.site.paths import can_be_asked_for
 
@@ -146,21 +151,43 @@ def _summary(entries: list[Entry], more: bool) -> str:
     return "; ".join(parts) + ". Times are UTC."
 
 
-def listing_page(segments: tuple[bytes, ...], entries: list[Entry], more: bool, order: Order) -> bytes:
+def _head(segments: tuple[bytes, ...]) -> str:
+    return f'<nav aria-label="Path"><h1><span>Index of</span> {_breadcrumbs(segments)}</h1></nav>\n'
+
+
+def _title(segments: tuple[bytes, ...]) -> str:
+    path = b"/".join((b"", *segments, b"")).decode("utf-8", "replace")
+    return "Index of " + _ODD.sub("\N{REPLACEMENT CHARACTER}", path)
+
+
+def listing_page(
+    segments: tuple[bytes, ...], entries: list[Entry], more: bool, order: Order, offers: Offers | None = None
+) -> bytes:
     """The page.
 
     :param segments: the decoded URL path of the directory.
     :param more: whether there are more entries than these.
+    :param offers: what may be changed from the page, with a form and a script; None for a page without either.
     """
-    path = _ODD.sub("\N{REPLACEMENT CHARACTER}", b"/".join((b"", *segments, b"")).decode("utf-8", "replace"))
     rows = "\n".join(map(_row, in_order(entries, order)))
     if segments:
         up = '<tr><td><a class="u" href="../">Parent directory</a></td><td></td><td></td></tr>'
         rows = f"{up}\n{rows}" if rows else up
     table = f"<table>\n<thead><tr>{_heads(order)}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n" if rows else ""
-    return page(
-        f"Index of {path}",
-        f'<nav aria-label="Path"><h1><span>Index of</span> {_breadcrumbs(segments)}</h1></nav>\n'
-        f'<p class="dim">{_summary(entries, more)}</p>\n{table}',
-        _STYLE,
-    )
+    found = f'<p class="dim">{_summary(entries, more)}</p>\n{table}'
+    if offers is None:
+        return page(_title(segments), _head(segments) + found, _STYLE)
+    return _with_panel(segments, offers, found)
+
+
+def drop_page(segments: tuple[bytes, ...], offers: Offers) -> bytes:
+    """The page of a directory for who may put files there and see none.
+
+    :param segments: the decoded URL path of the directory.
+    """
+    return _with_panel(segments, offers, '<p class="dim">What is here is not shown.</p>\n')
+
+
+def _with_panel(segments: tuple[bytes, ...], offers: Offers, found: str) -> bytes:
+    body = f'{_head(segments)}{panel(offers)}<div id="list">\n{found}</div>\n'
+    return page(_title(segments), body, _STYLE + panel_style(), panel_script())

@@ -61,11 +61,24 @@ class EquipmentMaker:
         return Equipment(
             style=self._style(place),
             static=StaticFiles(place.settings, self._ready, self._runtime.reactor),
-            listings=Listings(place.policy, place.settings, self._runtime.in_thread, self._runtime.reactor),
+            listings=self._listings(place),
             run_script=None if engine is None else engine.run,
             authenticator=self._authenticator(place.settings),
             mounted=self._mounted(place.settings),
             uploads=self._uploads if place.settings.upload else None,
+        )
+
+    def _listings(self, place: Place) -> Listings:
+        runtime, uploads = self._runtime, self._uploads
+        if not place.settings.upload:
+            return Listings(place.policy, place.settings, runtime.in_thread, runtime.reactor)
+        return Listings(
+            place.policy,
+            place.settings,
+            runtime.in_thread,
+            runtime.reactor,
+            offers=lambda exchange: uploads.offers(place, exchange.user),
+            kept_digest=lambda user, names, file, found: uploads.kept_digest(place, user, names, file, found),
         )
 
     def _style(self, place: Place) -> AnswerStyle:

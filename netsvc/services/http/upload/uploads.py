@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +14,14 @@ from netsvc.filestore.errors import BadNameError, StoreError, store_error
 from netsvc.filestore.names import parse_path
 from netsvc.filestore.store import FileStore
 from netsvc.services.http.exchange import Headers, RequestHead
+from netsvc.services.http.listing.offers import Offers
+from netsvc.services.http.listing.page import drop_page
+from netsvc.services.http.listing.panel import panel_headers
 from netsvc.services.http.site.paths import File
 from netsvc.services.http.site.sites import Found, Place
 from netsvc.services.http.upload.door import Door
 from netsvc.services.http.upload.names import delete, make_directory
+from netsvc.services.http.upload.offers import offers_of
 from netsvc.services.http.upload.origin import check_origin
 from netsvc.services.http.upload.problems import RefusedError, refuse
 from netsvc.services.http.upload.protocols import PROTOCOLS
@@ -66,7 +71,8 @@ class Uploads:
             protocol = next((one for one in PROTOCOLS if one.takes(head)), None)
             if protocol is None and head.method in READS:
                 if access is Access.UPLOAD_ONLY:
-                    raise RefusedError(403, "the account may only upload")
+                    self._drop_box(exchange, found, place)
+                    return True
                 return False
             door = Door(
                 store=store,
@@ -87,6 +93,30 @@ class Uploads:
         else:
             self._enter(exchange, door)
         return True
+
+    def offers(self, place: Place, user: str) -> Offers | None:
+        """What somebody may change from the page that lists a directory."""
+        return offers_of(place.settings, access_of(place.settings, user))
+
+    def _drop_box(self, exchange: Any, found: Found, place: Place) -> None:
+        """The page of a directory for who may put files there and see none."""
+        offers = self.offers(place, exchange.user)
+        if offers is None or not (found.directory and place.settings.listing):
+            raise RefusedError(403, "the account may only upload")
+        exchange.answer(200, panel_headers(), drop_page(found.names, offers))
+
+    def kept_digest(
+        self, place: Place, user: str, names: tuple[bytes, ...], descriptor: int, found: os.stat_result
+    ) -> bytes | None:
+        """The SHA-256 that is kept of an open file. Blocks.
+
+        :param names: its decoded URL path.
+        """
+        try:
+            store = self._store(place, user)
+            return store.commons.digests.kept(descriptor, names_of(place, names), found)
+        except (StoreError, RefusedError):
+            return None
 
     def digested(self, place: Place, user: str, file: File) -> File:
         """A file with the SHA-256 that the store keeps for it, if it does."""

@@ -58,7 +58,14 @@ class UploadRig(Rig):
         return Equipment(
             style=PLAIN,
             static=StaticFiles(place.settings, self.ready, self.clock, self.clock.seconds),
-            listings=Listings(place.policy, place.settings, maybeDeferred, self.clock),
+            listings=Listings(
+                place.policy,
+                place.settings,
+                maybeDeferred,
+                self.clock,
+                offers=lambda exchange: self.uploads.offers(place, exchange.user),
+                kept_digest=lambda *which: self.uploads.kept_digest(place, *which),
+            ),
             uploads=self.uploads if place.settings.upload else None,
         )
 
