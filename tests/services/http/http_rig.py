@@ -96,7 +96,7 @@ def read_answers(data: bytes, methods: list[str]) -> list[Answer]:
         fields = [line.partition(b": ")[::2] for line in lines[1:]]
         headers = {name.lower(): value for name, value in fields}
         assert len(headers) == len(fields), fields
-        if status == 100:
+        if status < 200:
             continue
         method = methods.pop(0) if methods else "GET"
         if method == "HEAD" or status in (204, 304):

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from netsvc.services.http.answer import http_date
 from netsvc.services.http.exchange import Headers, RequestHead
+from netsvc.services.http.upload.checksum import Checksum
 
 VERSION = b"1.0.0"
 ALGORITHMS = ("sha1", "sha256", "sha512")  # names of hashlib; sha1 is the one that every server has
@@ -48,17 +49,6 @@ class FieldError(Exception):
         super().__init__(status, reason)
         self.status = status
         self.reason = reason
-
-
-@frozen
-class Checksum:
-    """What the octets of one request must come to.
-
-    :param algorithm: one of ALGORITHMS.
-    """
-
-    algorithm: str
-    digest: bytes
 
 
 @frozen(kw_only=True)

@@ -1,0 +1,423 @@
+"""tus 1.0 at a place that takes files: what is begun, continued, told, taken back and refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from base64 import b64encode
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.services.http.http2.h2_rig import Peer2
+from tests.services.http.http_rig import Answer, Peer
+from tests.services.http.upload.upload_rig import UploadRig, left_over
+
+TUS = "Tus-Resumable: 1.0.0"
+CHUNK = "Content-Type: application/offset+octet-stream"
+BODY = bytes(range(256)) * 40
+
+
+def named(name: str) -> str:
+    """The field that gives an upload its name."""
+    return "Upload-Metadata: filename " + b64encode(name.encode()).decode()
+
+
+def checksum(body: bytes, algorithm: str = "sha1") -> str:
+    """The field that promises a body."""
+    return f"Upload-Checksum: {algorithm} {b64encode(hashlib.new(algorithm, body).digest()).decode()}"
+
+
+class TusCase(SynchronousTestCase):
+    """A directory, and what a client of tus asks of it."""
+
+    def setUp(self) -> None:
+        self.root = Path(self.mktemp())
+        self.root.mkdir()
+        self.rig = UploadRig(self.root)
+
+    def create(self, *fields: str, name: str = "a.bin", path: str = "/", body: bytes = b"", length: int = 0) -> Answer:
+        """The answer to a POST; the length is that of BODY unless one is given."""
+        fields = (*fields, named(name), f"Upload-Length: {length or len(BODY)}")
+        return self.rig.send("POST", path, body, TUS, *fields)
+
+    def begun(self, *fields: str, **more: str) -> str:
+        """The address of a new upload."""
+        answer = self.create(*fields, **more)  # type: ignore[arg-type]
+        self.assertEqual(answer.status, 201, answer)
+        return answer.headers[b"location"].decode()
+
+    def patch(self, url: str, offset: int, body: bytes, *fields: str) -> Answer:
+        """The answer to a PATCH."""
+        return self.rig.send("PATCH", url, body, TUS, CHUNK, f"Upload-Offset: {offset}", *fields)
+
+    def head(self, url: str, *fields: str) -> Answer:
+        """The answer to a HEAD."""
+        return self.rig.get(url, TUS, *fields, method="HEAD")
+
+    def offset(self, url: str) -> int:
+        """Where an upload stands."""
+        answer = self.head(url)
+        self.assertEqual(answer.status, 200)
+        return int(answer.headers[b"upload-offset"])
+
+    def half(self, url: str, offset: int, length: int, body: bytes, *fields: str) -> Peer:
+        """A connection on which a PATCH of that length has begun and not ended."""
+        peer = self.rig.connect()
+        head = [f"PATCH {url} HTTP/1.1", "Host: a", TUS, CHUNK, f"Upload-Offset: {offset}", *fields]
+        peer.send("\r\n".join([*head, f"Content-Length: {length}", "", ""]).encode() + body)
+        return peer
+
+    def published(self, name: str = "a.bin") -> bytes | None:
+        """What stands under a name."""
+        path = self.root / name
+        return path.read_bytes() if path.exists() else None
+
+
+class WholeWayTests(TusCase):
+    def test_options(self) -> None:
+        """OPTIONS tells the version, the extensions and the algorithms; its answer needs no Tus-Resumable."""
+        answer = self.rig.get("/", method="OPTIONS")
+        self.assertEqual((answer.status, answer.headers[b"tus-version"]), (204, b"1.0.0"))
+        self.assertIn(b"creation-with-upload", answer.headers[b"tus-extension"])
+        self.assertTrue(answer.headers[b"tus-checksum-algorithm"].startswith(b"sha1,"))
+        self.assertIn(b"PATCH", answer.headers[b"allow"])
+
+    def test_upload(self) -> None:
+        """An upload in two parts is not there before it is whole; then it is, and nothing is left."""
+        url = self.begun()
+        self.assertTrue(url.startswith("/?upload="), url)
+        answer = self.patch(url, 0, BODY[:4000])
+        self.assertEqual((answer.status, answer.headers[b"upload-offset"]), (204, b"4000"))
+        self.assertIn(b"upload-expires", answer.headers)
+        self.assertIsNone(self.published())
+        answer = self.head(url)
+        found = [
+            answer.headers[name] for name in (b"upload-offset", b"upload-length", b"tus-resumable", b"cache-control")
+        ]
+        self.assertEqual(found, [b"4000", b"%d" % len(BODY), b"1.0.0", b"no-store"])
+        self.assertEqual(b"Upload-Metadata: " + answer.headers[b"upload-metadata"], named("a.bin").encode())
+        answer = self.patch(url, 4000, BODY[4000:])
+        self.assertEqual((answer.status, answer.headers[b"upload-offset"]), (204, b"%d" % len(BODY)))
+        self.assertNotIn(b"upload-expires", answer.headers)
+        self.assertEqual(self.published(), BODY)
+        self.assertEqual(left_over(self.root), [])
+
+    def test_whoever_missed_the_last_answer(self) -> None:
+        """A finished upload still tells that it is: a client whose answer was lost asks, and is content."""
+        url = self.begun()
+        self.patch(url, 0, BODY)
+        answer = self.head(url)
+        self.assertEqual((answer.status, answer.headers[b"upload-offset"]), (200, b"%d" % len(BODY)))
+        self.assertEqual(self.patch(url, len(BODY), b"").status, 204)
+        self.assertEqual(self.patch(url, 0, BODY).status, 409)
+        self.assertEqual(self.head(url, "X-User: eve").status, 404)
+
+    def test_in_a_directory_that_is_not_the_root(self) -> None:
+        """The file is named beneath the directory that was asked; so is its address."""
+        (self.root / "sub d").mkdir()
+        url = self.begun(path="/sub%20d/", name="ü.txt")
+        self.assertTrue(url.startswith("/sub%20d/?upload="), url)
+        self.patch(url, 0, BODY)
+        self.assertEqual(self.published("sub d/ü.txt"), BODY)
+
+    def test_name_from_the_address(self) -> None:
+        """A POST to the address of a file needs no filename."""
+        answer = self.rig.send("POST", "/b.bin", b"", TUS, "Upload-Length: 3")
+        url = answer.headers[b"location"].decode()
+        self.assertEqual(self.patch(url, 0, b"abc").status, 204)
+        self.assertEqual(self.published("b.bin"), b"abc")
+
+    def test_creation_with_upload(self) -> None:
+        """The first part may come with the POST, or all of it."""
+        answer = self.create(CHUNK, body=BODY[:100])
+        self.assertEqual((answer.status, answer.headers[b"upload-offset"]), (201, b"100"))
+        self.assertEqual(self.offset(answer.headers[b"location"].decode()), 100)
+        answer = self.create(CHUNK, body=BODY, name="b")
+        self.assertEqual((answer.status, answer.headers[b"upload-offset"]), (201, b"%d" % len(BODY)))
+        self.assertEqual(self.published("b"), BODY)
+
+    def test_empty_file(self) -> None:
+        """An upload of no octets is whole at once."""
+        answer = self.rig.send("POST", "/", b"", TUS, named("e"), "Upload-Length: 0")
+        self.assertEqual(answer.status, 201)
+        self.assertEqual(self.published("e"), b"")
+        self.assertEqual(self.offset(answer.headers[b"location"].decode()), 0)
+
+    def test_deferred_length(self) -> None:
+        """The length may come with a later part, once; until then HEAD says that it is not known."""
+        answer = self.rig.send("POST", "/", b"", TUS, named("d"), "Upload-Defer-Length: 1")
+        url = answer.headers[b"location"].decode()
+        self.assertEqual(self.patch(url, 0, b"abc").status, 204)
+        self.assertEqual(self.head(url).headers[b"upload-defer-length"], b"1")
+        self.assertEqual(self.patch(url, 3, b"d", "Upload-Length: 6").status, 204)
+        self.assertEqual(self.head(url).headers[b"upload-length"], b"6")
+        self.assertEqual(self.patch(url, 4, b"e", "Upload-Length: 7").status, 400)
+        self.assertEqual(self.patch(url, 4, b"ef", "Upload-Length: 6").status, 204)
+        self.assertEqual(self.published("d"), b"abcdef")
+
+    def test_method_in_a_field(self) -> None:
+        """A client that has no PATCH sends POST and says what it means."""
+        url = self.begun()
+        override = "X-HTTP-Method-Override: PATCH"
+        answer = self.rig.send("POST", url, BODY, TUS, CHUNK, "Upload-Offset: 0", override)
+        self.assertEqual(answer.status, 204)
+        self.assertEqual(self.published(), BODY)
+
+    def test_termination(self) -> None:
+        """DELETE takes an upload back, and its room."""
+        url = self.begun()
+        self.patch(url, 0, BODY[:10])
+        self.assertEqual(self.rig.send("DELETE", url, b"", TUS).status, 204)
+        self.assertEqual(self.head(url).status, 404)
+        self.assertEqual(left_over(self.root), [])
+
+    def test_replacing(self) -> None:
+        """What is there is replaced, unless the request says that nothing may be."""
+        (self.root / "a.bin").write_bytes(b"old")
+        self.assertEqual(self.create("If-None-Match: *").status, 412)
+        self.assertEqual(self.create('If-Match: "no"').status, 412)
+        url = self.begun()
+        self.assertEqual(self.published(), b"old")
+        self.patch(url, 0, BODY)
+        self.assertEqual(self.published(), BODY)
+
+    def test_http_2(self) -> None:
+        """It is the same over HTTP/2."""
+        peer = Peer2(self.rig)
+        fields = (("tus-resumable", "1.0.0"), ("upload-length", "3"), tuple(named("h2").lower().split(": ", 1)))
+        fields = (*fields[:2], ("upload-metadata", named("h2").split(": ", 1)[1]))
+        answer = peer.get("/", *fields, method="POST")
+        self.assertEqual(answer.status, 201)
+        url = answer.headers[b"location"].decode()
+        self.assertEqual(self.patch(url, 0, b"abc").status, 204)
+        self.assertEqual(self.published("h2"), b"abc")
+
+
+class CutTests(TusCase):
+    def test_what_arrived_stays(self) -> None:
+        """Of a PATCH that was cut off what came is kept; HEAD tells how much, and the next goes on there."""
+        url = self.begun()
+        self.half(url, 0, len(BODY), BODY[:3000]).leave(clean=False)
+        self.assertEqual(self.offset(url), 3000)
+        self.assertEqual(self.patch(url, 3000, BODY[3000:]).status, 204)
+        self.assertEqual(self.published(), BODY)
+
+    def test_file_abuse_03_half_open_peer(self) -> None:
+        """Who asks again puts his own stale connection out, with what that had brought; it can bring no more."""
+        url = self.begun()
+        stale = self.half(url, 0, len(BODY), BODY[:3000])
+        self.assertEqual(self.offset(url), 3000)
+        self.assertTrue(stale.transport.aborted)
+        second = self.half(url, 3000, len(BODY) - 3000, BODY[3000:5000])
+        stale.send(b"x" * 1000)
+        self.assertEqual(self.patch(url, 5000, BODY[5000:]).status, 204)
+        self.assertTrue(second.transport.aborted)
+        self.assertEqual(self.published(), BODY)
+
+    def test_delete_puts_a_writer_out(self) -> None:
+        """DELETE while a part comes ends that, too."""
+        url = self.begun()
+        peer = self.half(url, 0, len(BODY), BODY[:3000])
+        self.assertEqual(self.rig.send("DELETE", url, b"", TUS).status, 204)
+        self.assertTrue(peer.transport.aborted)
+        self.assertEqual(left_over(self.root), [])
+
+    def test_file_abuse_25_the_prefix_was_changed(self) -> None:
+        """Octets that are not those that came are found before any is added: the client begins anew."""
+        url = self.begun()
+        self.patch(url, 0, BODY[:3000])
+        (part,) = self.root.glob(".netsvc-*.part")
+        part.write_bytes(b"\xff" + BODY[1:3000])
+        self.assertEqual(self.patch(url, 3000, BODY[3000:]).status, 410)
+        self.assertEqual(self.head(url).status, 404)
+        self.assertIsNone(self.published())
+
+    def test_file_abuse_26_offset_beyond_the_end(self) -> None:
+        """A part that does not begin where the upload stands is a conflict, which tells where it does."""
+        url = self.begun()
+        self.patch(url, 0, BODY[:3000])
+        for offset in (0, 2999, 3001, len(BODY), len(BODY) + 1, (1 << 63) - 1):
+            answer = self.patch(url, offset, b"x")
+            self.assertEqual((answer.status, answer.headers[b"upload-offset"]), (409, b"3000"))
+        self.assertEqual(self.offset(url), 3000)
+
+    def test_file_abuse_27_the_source_has_changed(self) -> None:
+        """A part that does not fit its checksum is taken back; the SHA-256 of the whole speaks for the rest."""
+        whole = b64encode(hashlib.sha256(BODY).digest()).decode()
+        url = self.begun(f"Repr-Digest: sha-256=:{whole}:")
+        for algorithm in ("sha1", "sha256", "sha512"):
+            answer = self.patch(url, 0, b"y" + BODY[1:3000], checksum(BODY[:3000], algorithm))
+            self.assertEqual(answer.status, 460)
+            self.assertEqual(self.offset(url), 0)
+        self.assertEqual(self.patch(url, 0, BODY[:3000], checksum(BODY[:3000])).status, 204)
+        changed = bytes(len(BODY) - 3000)
+        self.assertEqual(self.patch(url, 3000, changed, checksum(changed)).status, 460)
+        self.assertIsNone(self.published())
+        self.assertEqual((self.head(url).status, left_over(self.root)), (404, []))
+
+    def test_what_no_checksum_spoke_for(self) -> None:
+        """Of a part with a checksum nothing stays when it is cut off; nor of the last one when it does not fit."""
+        url = self.begun()
+        self.patch(url, 0, BODY[:100])
+        self.half(url, 100, 4000, BODY[100:3000], checksum(BODY[100:4100])).leave()
+        self.assertEqual(self.offset(url), 100)
+        self.assertEqual(self.patch(url, 100, BODY[100:], checksum(b"")).status, 460)
+        self.assertIsNone(self.published())
+        self.assertEqual(self.patch(url, 100, BODY[100:], checksum(BODY[100:])).status, 204)
+        self.assertEqual(self.published(), BODY)
+
+    def test_file_abuse_29_wrong_final_digest(self) -> None:
+        """A whole that is not what was promised is not published, and gone."""
+        promised = b64encode(hashlib.sha256(b"other").digest()).decode()
+        answer = self.create(CHUNK, f"Repr-Digest: sha-256=:{promised}:", body=BODY)
+        self.assertEqual(answer.status, 460)
+        self.assertIsNone(self.published())
+        self.assertEqual(left_over(self.root), [])
+
+    def test_file_abuse_30_longer_or_shorter(self) -> None:
+        """More than was declared is refused before it comes; of less nothing is published, and the rest may follow."""
+        url = self.begun()
+        self.assertEqual(self.patch(url, 0, BODY + b"x").status, 413)
+        self.assertEqual(self.create(CHUNK, body=BODY + b"x").status, 413)
+        self.assertEqual(self.patch(url, 0, BODY[:-1]).status, 204)
+        self.assertIsNone(self.published())
+        self.assertEqual(self.patch(url, len(BODY) - 1, BODY[-1:]).status, 204)
+        self.assertEqual(self.published(), BODY)
+
+    def test_file_abuse_30_longer_in_chunks(self) -> None:
+        """Of a body whose length nobody told no more is taken than was declared."""
+        url = self.begun(length=5)  # type: ignore[arg-type]
+        fields = ("Host: a", TUS, CHUNK, "Upload-Offset: 0", "Transfer-Encoding: chunked", "", "")
+        head = "\r\n".join((f"PATCH {url} HTTP/1.1", *fields))
+        (answer,) = self.rig.ask(head.encode() + b"6\r\nabcdef\r\n0\r\n\r\n", "PATCH")
+        self.assertEqual(answer.status, 413)
+        self.assertEqual(self.offset(url), 0)
+        self.assertIsNone(self.published())
+
+
+class RefusedTests(TusCase):
+    def test_version(self) -> None:
+        """Another version, or none, is refused with the one that is spoken; nothing else is looked at."""
+        url = self.begun()
+        for fields in (("Tus-Resumable: 0.2.2",), (), (TUS, TUS)):
+            answer = self.rig.send("PATCH", url, b"abc", CHUNK, "Upload-Offset: 0", *fields)
+            self.assertEqual((answer.status, answer.headers[b"tus-version"]), (412, b"1.0.0"))
+        self.assertEqual(self.rig.send("POST", "/", b"", "Tus-Resumable: 2").status, 412)
+        self.assertEqual(self.offset(url), 0)
+
+    def test_file_abuse_28_of_another(self) -> None:
+        """An upload of somebody else is not there: it is neither told nor continued, dropped or disturbed."""
+        url = self.begun("X-User: alice")
+        self.half(url, 0, len(BODY), BODY[:100], "X-User: alice").leave()
+        for user in ("X-User: eve", "X-Nobody: 1"):
+            self.assertEqual(self.head(url, user).status, 404)
+            self.assertEqual(self.patch(url, 0, b"x", user).status, 404)
+            self.assertEqual(self.rig.send("DELETE", url, b"", TUS, user).status, 404)
+        self.assertEqual(self.head(url, "X-User: alice").headers[b"upload-offset"], b"100")
+
+    def test_ids_that_are_none(self) -> None:
+        """An id that was never given is not there, whatever it looks like; and its address is never a file's."""
+        (self.root / "a.bin").write_bytes(b"there")
+        for upload_id in ("", "x", "0" * 32, "../../a", "%00", "0" * 31 + "%30", "0" * 2000):
+            self.assertEqual(self.head(f"/a.bin?upload={upload_id}").status, 404)
+            self.assertEqual(self.rig.send("DELETE", f"/a.bin?upload={upload_id}", b"", TUS).status, 404)
+            self.assertEqual(self.rig.send("DELETE", f"/a.bin?upload={upload_id}", b"").status, 412)
+        self.assertEqual(self.published(), b"there")
+
+    def test_file_abuse_31_lengths_and_offsets(self) -> None:
+        """Negative ones are bad requests, those that no file can have too large."""
+        for length, status in (("-1", 400), ("9223372036854775808", 413), ("18446744073709551616", 413), ("", 400)):
+            answer = self.rig.send("POST", "/", b"", TUS, named("a"), f"Upload-Length: {length}")
+            self.assertEqual((answer.status, answer.headers[b"tus-resumable"]), (status, b"1.0.0"), length)
+        url = self.begun()
+        for offset, status in (("-1", 400), ("9223372036854775808", 413), ("18446744073709551616", 413)):
+            answer = self.rig.send("PATCH", url, b"x", TUS, CHUNK, f"Upload-Offset: {offset}")
+            self.assertEqual(answer.status, status)
+        self.assertEqual(self.offset(url), 0)
+
+    def test_names(self) -> None:
+        """The store's rules hold for names; one that leads elsewhere is none."""
+        for name in ("../a", "a/b", "/etc/passwd", ".netsvc", ".hidden", "a\0b", "a\nb", "..", "x" * 256, "a\\b"):
+            self.assertEqual(self.create(name=name).status, 400, name)
+        self.assertEqual(self.rig.send("POST", "/", b"", TUS, "Upload-Length: 1").status, 400)
+        self.assertEqual(self.create(path="/none/").status, 404)
+        self.assertEqual(left_over(self.root), [])
+
+    def test_methods_and_types(self) -> None:
+        """An upload's address takes only what can be done with one; a part has its type, a whole one, too."""
+        url = self.begun()
+        self.assertEqual(self.rig.send("POST", url, b"", TUS).status, 405)
+        self.assertEqual(self.rig.send("PATCH", url, b"x", TUS, "Upload-Offset: 0").status, 415)
+        self.assertEqual(self.create(body=b"x").status, 415)
+        self.assertEqual(self.rig.send("PATCH", url, b"x", TUS, CHUNK).status, 400)
+        self.assertEqual(self.create("Repr-Digest: nonsense nonsense").status, 400)
+
+    def test_access(self) -> None:
+        """Who may only read begins nothing; who may only upload replaces nothing."""
+        (self.root / "a.bin").write_bytes(b"old")
+        rules = "alice read-only\nbob upload-only"
+        self.rig = UploadRig(self.root, upload_access=self._rules(rules))
+        self.assertEqual(self.create("X-User: alice", name="new").status, 403)
+        self.assertEqual(self.create("X-User: bob").status, 409)
+        answer = self.create("X-User: bob", CHUNK, name="new", body=BODY)
+        self.assertEqual(answer.status, 201)
+        self.assertEqual(self.published("new"), BODY)
+
+    def _rules(self, text: str) -> object:
+        from netsvc.services.http.upload.settings import access_rule
+
+        return tuple(access_rule(line) for line in text.splitlines())
+
+    def test_expect_100_continue(self) -> None:
+        """A part that is refused is refused before it is sent."""
+        url = self.begun()
+        peer = self.half(url, 7, 10, b"", "Expect: 100-continue")
+        self.assertEqual((b"100 Continue" in peer.received, peer.statuses), (False, [409]))
+        peer = self.half(url, 0, 10, b"", "Expect: 100-continue")
+        self.assertIn(b"HTTP/1.1 100 Continue", peer.received)
+
+    def test_errors_as_json(self) -> None:
+        """A client that asks for JSON gets the error so."""
+        answer = self.rig.send("POST", "/", b"", TUS, "Upload-Length: -1", "Accept: application/json")
+        self.assertEqual(json.loads(answer.body)["detail"], "not a number of octets")
+
+
+class TimeTests(TusCase):
+    def store(self) -> object:
+        """The store of the place."""
+        (found,) = self.rig.stores._stores.values()
+        return found
+
+    def test_file_abuse_48_the_clock_jumps(self) -> None:
+        """A clock that jumps a year ahead ends no upload; the time that an upload waits does."""
+        url = self.begun()
+        self.patch(url, 0, BODY[:100])
+        commons = self.store().commons  # type: ignore[attr-defined]
+        wall, steady = commons.wall_clock, commons.steady_clock
+        commons.wall_clock = lambda: wall() + 365 * 86400
+        self.rig.stores.sweep()
+        self.assertEqual(self.offset(url), 100)
+        commons.wall_clock = lambda: wall() + 365 * 86400 + 8 * 86400
+        commons.steady_clock = lambda: steady() + 8 * 86400
+        self.rig.stores.sweep()
+        self.assertEqual(self.head(url).status, 404)
+        self.assertEqual(self.patch(url, 100, b"x").status, 404)
+        self.assertEqual(left_over(self.root), [])
+
+    def test_file_abuse_50_the_directory_is_removed(self) -> None:
+        """What can be published nowhere is not acknowledged, before its last part and in it."""
+        (self.root / "sub").mkdir()
+        url = self.begun(path="/sub/")
+        peer = self.half(url, 0, len(BODY), BODY[:3000])
+        shutil.rmtree(self.root / "sub")
+        peer.send(BODY[3000:])
+        self.assertEqual(peer.statuses, [404])
+        self.assertEqual(self.head(url).status, 404)
+        (self.root / "sub").mkdir()
+        url = self.begun(path="/sub/")
+        self.patch(url, 0, BODY[:3000])
+        shutil.rmtree(self.root / "sub")
+        self.assertEqual(self.patch(url, 3000, BODY[3000:]).status, 404)
+        self.assertEqual(self.rig.get("/sub/a.bin").status, 404)
