@@ -38,6 +38,7 @@ class Receiving(Reading):
         if_absent: bool = False,
         replaces: bytes | None = None,
         lasting: bool = False,
+        resumable: bool = True,
         meta: Mapping[str, str] | None = None,
     ) -> Upload:
         """Begin a file. A kept part of the same owner for the same name is given up.
@@ -48,6 +49,7 @@ class Receiving(Reading):
         :param if_absent: whether it may replace nothing.
         :param replaces: SHA-256 that the file must have which it replaces.
         :param lasting: whether it must be known after a crash from its beginning on.
+        :param resumable: whether it may be continued when its connection is lost: that costs a sync now and then.
         :param meta: what the door wants to know when it is continued.
         """
         names = self.new(names)
@@ -77,7 +79,9 @@ class Receiving(Reading):
         except BaseException:
             os.close(directory)
             raise
-        upload = Upload(self.commons, self.terms, directory, descriptor, partial, running=hashlib.sha256())
+        upload = Upload(
+            self.commons, self.terms, directory, descriptor, partial, running=hashlib.sha256(), resumable=resumable
+        )
         return self._begun(upload, size)
 
     def modify(self, names: tuple[str, ...], owner: str = "") -> Upload:

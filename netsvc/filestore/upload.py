@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 STEP = 1 << 20  # octets of room that are claimed at once where the size is not known
 SYNC_OCTETS = 64 << 20  # after so many the file is synced and its record written, so that a crash costs no more
 SYNC_SECONDS = 5.0  # or after such a time
+BEGUN = 8 << 20  # octets after which the kernel is told to write them: less disturbs it, more leaves the end to wait
 
 BLOCKS = 1024  # in one call, IOV_MAX of limits.h
 
@@ -55,6 +56,7 @@ class Upload:
     :param descriptor: of the partial file, open for reading and writing, locked; likewise.
     :param partial: what is known of it; the first ``offset`` octets are in the file and were verified.
     :param running: the digest of those.
+    :param resumable: whether it may be continued when its connection is lost.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Upload:
         partial: Partial,
         *,
         running: hashlib._Hash,
+        resumable: bool = True,
     ) -> None:
         self._commons = commons
         self._terms = terms
@@ -82,7 +85,8 @@ class Upload:
         self._allocated = False
         self._synced = (partial.offset, commons.steady_clock())
         self._closed_because = ""
-        self._resumable = True
+        self._resumable = resumable
+        self._begun = partial.offset  # octets that the kernel was told to write
         commons.begin(self)
 
     @property
@@ -315,6 +319,9 @@ class Upload:
                 written -= len(views.pop(0))
             if written:
                 views[0] = views[0][written:]
+        if offset - self._begun >= BEGUN:
+            kernel.begin_writing(self._descriptor, self._begun, offset - self._begun)
+            self._begun = offset
 
     def _digest(self, offset: int, blocks: Sequence[Octets]) -> None:
         """Go on with the digest if these octets follow; those that came before them in the wrong order, too."""

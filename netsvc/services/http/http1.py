@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from netsvc.net.fast_write import fast_write
+from netsvc.net.plain import is_plain
 from netsvc.net.sendfile import FileSender
 from netsvc.services.http.answer import (
     CONTINUE,
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from netsvc.services.http.head import Message
     from netsvc.services.http.protocol import HttpProtocol
 
+LONG_BODY = 1 << 20  # octets from which on a body, or one of unknown length, is read with fewer calls
+READ_AT_ONCE = 1 << 18  # octets then; more makes it no faster
 DRAINED = 1 << 16  # octets of an unwanted body that are read to keep the connection; more closes it
 
 
@@ -83,6 +87,8 @@ class Http1Exchange(BaseExchange):
             receiver.body_finished()
             return
         self._receiver = receiver
+        if (self.body_length is None or self.body_length >= LONG_BODY) and is_plain(self._transport):
+            self._transport.bufferSize = READ_AT_ONCE
         self.send_continue()
         self._connection.body_wanted()
 
@@ -114,6 +120,8 @@ class Http1Exchange(BaseExchange):
     def body_ended(self) -> None:
         """All of the body has come (the connection's side)."""
         self.body_whole = True
+        if is_plain(self._transport):
+            self._transport.bufferSize = FileDescriptor.bufferSize
         if self._receiver is not None and not self.dropping:
             self._receiver.body_finished()
 

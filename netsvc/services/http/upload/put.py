@@ -77,6 +77,7 @@ class _Put:
             digest=self._digests.get("sha-256"),
             if_absent=found.if_absent,
             replaces=found.replaces,
+            resumable=False,
         )
 
     def _begun(self, upload: Upload) -> None:
