@@ -16,6 +16,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from benchmarks import contestants, scenarios, table
+from benchmarks.files import scenarios as files_scenarios
 from benchmarks.http import contestants as http_contestants
 from benchmarks.http import scenarios as http_scenarios
 from benchmarks.mail import contestants as mail_contestants
@@ -23,7 +24,7 @@ from benchmarks.mail import scenarios as mail_scenarios
 from benchmarks.processes import raise_file_limit
 from benchmarks.result import Effort, Result
 
-SCENARIOS = scenarios.ALL | http_scenarios.ALL | mail_scenarios.ALL
+SCENARIOS = scenarios.ALL | http_scenarios.ALL | mail_scenarios.ALL | files_scenarios.ALL
 PEERS = tuple(dict.fromkeys((*contestants.ALL, *http_contestants.ALL, *mail_contestants.ALL)))
 
 
@@ -49,6 +50,8 @@ def _chosen(patterns: list[str] | None) -> list[str]:
 
 def _known(name: str) -> Container[str]:
     """The peers that a scenario can have."""
+    if name in files_scenarios.ALL:
+        return ()  # each has its own, all of them always
     if name in mail_scenarios.ALL:
         return mail_contestants.ALL
     return contestants.ALL if name in scenarios.ALL else http_contestants.ALL

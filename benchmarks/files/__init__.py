@@ -1,0 +1,1 @@
+"""Files: netsvc's doors beside what people use for the same."""
