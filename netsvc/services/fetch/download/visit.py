@@ -149,7 +149,7 @@ class Visit:
                 if self._resuming is not None and self._resuming.active():
                     self._resuming.reset(wait)
                 else:
-                    self._resuming = self._clock.callLater(wait, exchange.release, "rate")
+                    self._resuming = self._clock.callLater(wait, self.release, "rate")
             write(data)
 
         watch.body(lambda: exchange.is_held)
@@ -165,7 +165,8 @@ class Visit:
             self._exchange.hold(who)
 
     def release(self, who: str) -> None:
-        """Let it come."""
+        """Let it come. The time until now was not the peer's."""
+        self._watch.released()
         if self._exchange is not None:
             self._exchange.release(who)
 
@@ -203,7 +204,11 @@ class Visit:
         self._under_way = deferred
         try:
             return await deferred
-        except CancelledError:
-            raise self._error or Transient("it was cut short") from None
+        except (CancelledError, DownloadError) as error:
+            if self._error is not None:
+                raise self._error from None
+            if isinstance(error, DownloadError):
+                raise
+            raise Transient("it was cut short") from None
         finally:
             self._under_way = None

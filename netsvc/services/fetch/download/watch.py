@@ -65,6 +65,11 @@ class Watch:
         """They are held back here: this window's speed says nothing of the peer."""
         self._is_excused = True
 
+    def released(self) -> None:
+        """They may come again."""
+        self._is_excused = True
+        self._moved_at = self._clock.seconds()
+
     def stop(self) -> None:
         """Nothing is waited for now; the whole is looked at again with the next phase."""
         self._is_held = self._phase = None

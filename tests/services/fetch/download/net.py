@@ -36,10 +36,10 @@ class Net(MemoryReactorClock):
     def installNameResolver(self, resolver: Any) -> Any:
         raise NotImplementedError
 
-    def resolveHostName(self, receiver: Any, host: str, port: int = 0, types: Any = None, how: str = "TCP") -> Any:
+    def resolveHostName(self, receiver: Any, host: str, portNumber: int = 0, *_: Any) -> Any:
         receiver.resolutionBegan(None)
         for one in self.names.get(host, [PUBLIC]):
-            receiver.addressResolved((IPv6Address if ":" in one else IPv4Address)("TCP", one, port))
+            receiver.addressResolved((IPv6Address if ":" in one else IPv4Address)("TCP", one, portNumber))
         receiver.resolutionComplete()
 
 

@@ -86,11 +86,11 @@ class WholeTests(Downloads):
             started = self.start("http://example.com/d/a%20b.bin?x=/y", directory=())
             self.wire().answer(reply(b"x", "200 OK", field))
             self.assertEqual(self.successResultOf(started).names, (name,))
-        started = self.start("http://example.com/d/", directory=())
-        self.begin()
-        started = self.start("http://example.com/d/%2e%2e", directory=())
-        self.wire().answer(reply(b"x"))
-        self.assertIn("names a file", self.failure(started, Permanent).reason)
+        for url in ("http://example.com/d/", "http://example.com/d/%2e%2e", "http://example.com/d/%00"):
+            self.begin()
+            started = self.start(url, directory=())
+            self.wire().answer(reply(b"x"))
+            self.assertIn("names a file", self.failure(started, Permanent).reason)
 
     def test_nothing_is_replaced_unless_allowed(self) -> None:
         """With replace=False a file that is there stays."""
