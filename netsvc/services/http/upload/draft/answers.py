@@ -186,7 +186,7 @@ class Draft:
             raise RefusedError(400, "Upload-Offset is missing")
         checksum = _checksum(head)
         if self._transfers.finished(door, upload_id) is not None:
-            raise CompletedError
+            return fail(CompletedError())
 
         def resume(_: object) -> Upload:
             upload = door.store.resume(upload_id, door.owner, part.offset)
