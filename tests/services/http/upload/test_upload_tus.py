@@ -10,6 +10,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from netsvc.filestore.store import FileStore
+from netsvc.filestore.terms import Terms
+from netsvc.services.http.upload.settings import access_rule
 from tests.services.http.http2.h2_rig import Peer2
 from tests.services.http.http_rig import Answer, Peer
 from tests.services.http.upload.upload_rig import UploadRig, left_over
@@ -358,17 +361,12 @@ class RefusedTests(TusCase):
         """Who may only read begins nothing; who may only upload replaces nothing."""
         (self.root / "a.bin").write_bytes(b"old")
         rules = "alice read-only\nbob upload-only"
-        self.rig = UploadRig(self.root, upload_access=self._rules(rules))
+        self.rig = UploadRig(self.root, upload_access=tuple(map(access_rule, rules.splitlines())))
         self.assertEqual(self.create("X-User: alice", name="new").status, 403)
         self.assertEqual(self.create("X-User: bob").status, 409)
         answer = self.create("X-User: bob", CHUNK, name="new", body=BODY)
         self.assertEqual(answer.status, 201)
         self.assertEqual(self.published("new"), BODY)
-
-    def _rules(self, text: str) -> object:
-        from netsvc.services.http.upload.settings import access_rule
-
-        return tuple(access_rule(line) for line in text.splitlines())
 
     def test_expect_100_continue(self) -> None:
         """A part that is refused is refused before it is sent."""
@@ -385,23 +383,19 @@ class RefusedTests(TusCase):
 
 
 class TimeTests(TusCase):
-    def store(self) -> object:
-        """The store of the place."""
-        (found,) = self.rig.stores._stores.values()
-        return found
-
     def test_file_abuse_48_the_clock_jumps(self) -> None:
         """A clock that jumps a year ahead ends no upload; the time that an upload waits does."""
         url = self.begun()
         self.patch(url, 0, BODY[:100])
-        commons = self.store().commons  # type: ignore[attr-defined]
+        store = FileStore(self.root, Terms())
+        commons = store.commons
         wall, steady = commons.wall_clock, commons.steady_clock
         commons.wall_clock = lambda: wall() + 365 * 86400
-        self.rig.stores.sweep()
+        store.sweep()
         self.assertEqual(self.offset(url), 100)
         commons.wall_clock = lambda: wall() + 365 * 86400 + 8 * 86400
         commons.steady_clock = lambda: steady() + 8 * 86400
-        self.rig.stores.sweep()
+        store.sweep()
         self.assertEqual(self.head(url).status, 404)
         self.assertEqual(self.patch(url, 100, b"x").status, 404)
         self.assertEqual(left_over(self.root), [])
