@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.application.service import IService, MultiService
@@ -16,28 +17,31 @@ from netsvc.services.http.site.equipment import EquipmentMaker
 from netsvc.services.http.site.routes import Routes
 from netsvc.services.http.site.sites import Sites
 from netsvc.services.http.static.ready import ReadyAnswers
+from netsvc.services.http.upload.sweeping import Sweeper
 
 
 class HttpService(MultiService):
     """The listeners and the scripts: first the connections end, then what is left of the scripts.
 
     :param sites: their docroots must be directories when the service starts.
+    :param parts: services: the listeners, and what runs beside them.
     :param equipment: what answers at them.
     :param record: the access log.
     """
 
-    def __init__(self, sites: Sites, listeners: Any, equipment: EquipmentMaker, record: AccessLog | None) -> None:
+    def __init__(self, sites: Sites, parts: Iterable[Any], equipment: EquipmentMaker, record: AccessLog | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._sites = sites
         self._equipment = equipment
         self._record = record
-        listeners.setServiceParent(self)
+        for part in parts:
+            part.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
         for place in self._sites.places:
-            if not place.docroot.is_dir():
+            if not place.fixed_root.is_dir():
                 where = f" (of {place})" if place.prefix or place.host else ""
-                raise StartError(f"the docroot {place.docroot}{where} is not a directory")
+                raise StartError(f"the docroot {place.fixed_root}{where} is not a directory")
         self._equipment.authentication.open()
         if self._record is not None:
             self._record.open()
@@ -80,4 +84,5 @@ def make_service(settings: HttpSettings, runtime: IRuntime) -> IService:
         route=routes.route,
         access_log=record,
     )
-    return HttpService(sites, runtime.serve(settings, stream=factory), maker, record)
+    sweeper = Sweeper(sites.places, maker.stores, runtime.in_thread, runtime.reactor)
+    return HttpService(sites, (runtime.serve(settings, stream=factory), sweeper), maker, record)

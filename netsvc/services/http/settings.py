@@ -13,7 +13,8 @@ from netsvc.config.server import DAY, HOUR, ServerSettings
 from netsvc.errors import BadValue
 from netsvc.services.http.access_log.settings import AccessLogSettings
 from netsvc.services.http.http2.settings import Http2Settings
-from netsvc.services.http.site.settings import ScopeSettings
+from netsvc.services.http.site.settings import NEEDS_USERS, ScopeSettings
+from netsvc.services.http.upload.settings import USER, is_guarded
 
 
 def server_header() -> ValueType[str]:
@@ -72,8 +73,24 @@ class HttpSettings(ScopeSettings, AccessLogSettings, Http2Settings, ServerSettin
         values.size(0, 1 << 50), default=1 << 30, help="The longest request body; longer is 413. See also cgi_max_body."
     )
 
+    def check(self) -> Iterator[tuple[str, str]]:
+        """What cannot stand together in the section itself: (key, message)."""
+        yield from self._upload_faults(self)
+        if USER in self.docroot.parts and self.auth_file is None:
+            yield "docroot", NEEDS_USERS
+
+    def _upload_faults(self, settings: ScopeSettings) -> Iterator[tuple[str, str]]:
+        if settings.upload and not is_guarded(settings, self.listen):
+            yield "upload", "anybody could fill the disk: set an auth_file, or say upload_anonymous = yes"
+        if settings.upload and settings.docroot.name in settings.cgi_directories:
+            yield "upload", "its docroot is a CGI directory: whoever sent a file there would have it run"
+
     def check_scopes(self) -> Iterator[tuple[Prefix, str, str]]:
-        """Names of hosts that two scopes claim: (prefix of a scope, key, message)."""
+        """Names of hosts that two scopes claim, and uploads by anybody: (prefix of a scope, key, message)."""
+        for scope in self.scopes:
+            if not {"upload", "auth_file", "upload_anonymous", "docroot"}.isdisjoint(scope.given):
+                for key, message in self._upload_faults(scope.settings):
+                    yield scope.prefix, key, message
         claimed = dict.fromkeys(self.names, "the section itself")
         named = [one for one in self.scopes if one.prefix.host and not one.prefix.names]
         for scope in named:

@@ -7,6 +7,7 @@ from typing import Any
 
 from netsvc.config.options import options
 from netsvc.config.scopes import Prefix
+from netsvc.errors import StartError
 from netsvc.interfaces import IRuntime
 from netsvc.services.http.auth.authenticator import Authentication, Authenticator
 from netsvc.services.http.auth.settings import AuthSettings
@@ -21,6 +22,7 @@ from netsvc.services.http.site.sites import Place, Sites, credentials_of
 from netsvc.services.http.site.style import AnswerStyle, own_error_page
 from netsvc.services.http.static.files import StaticFiles
 from netsvc.services.http.static.ready import ReadyAnswers
+from netsvc.services.http.upload.settings import is_guarded
 from netsvc.services.http.upload.stores import Stores
 from netsvc.services.http.upload.uploads import Uploads
 
@@ -52,11 +54,17 @@ class EquipmentMaker:
             clock=runtime.reactor, in_thread=runtime.in_thread, metrics=runtime.metrics, service=runtime.name
         )
         self.mounted: dict[tuple[object, ...], MountedResource] = {}
-        self._uploads = Uploads(Stores(), runtime.in_thread, runtime.reactor)
+        self.stores = Stores()
+        self._uploads = Uploads(self.stores, runtime.in_thread, runtime.reactor)
         self._authenticators: dict[tuple[object, ...], Authenticator | None] = {}
 
     def __call__(self, place: Place) -> Equipment:
-        """What answers at a place."""
+        """What answers at a place.
+
+        :raises StartError: it is one that should not be: what scopes of hosts inherit is known only here.
+        """
+        if place.settings.upload and not is_guarded(place.settings, self._settings.listen):
+            raise StartError(f"{place} would take files from anybody: set an auth_file, or say upload_anonymous = yes")
         engine = self._engine(place)
         return Equipment(
             style=self._style(place),

@@ -156,8 +156,8 @@ class Routes:
 
         Only under the one canonical spelling of its path, so that nobody fills the memory with spellings.
         """
-        gated = self._equipment[place].authenticator is not None
-        return not gated and join(found.names, directory=found.directory) == exchange.head.path
+        personal = self._equipment[place].authenticator is not None or place.fixed_root != place.docroot
+        return not personal and join(found.names, directory=found.directory) == exchange.head.path
 
     def _moved(self, exchange: Any, moved: Moved) -> None:
         body = page(

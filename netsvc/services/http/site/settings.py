@@ -17,7 +17,9 @@ from netsvc.services.http.mount.settings import MountSettings
 from netsvc.services.http.site.redirects import Rule, redirects
 from netsvc.services.http.site.values import error_page_rule, header_field, host_name, lines, site_path
 from netsvc.services.http.static.settings import StaticSettings
-from netsvc.services.http.upload.settings import UploadSettings
+from netsvc.services.http.upload.settings import USER, UploadSettings
+
+NEEDS_USERS = f"{USER} stands for who signed in, and without an auth_file nobody does"
 
 
 def index_name(text: str) -> str:
@@ -31,7 +33,7 @@ def index_name(text: str) -> str:
 class ScopeSettings(StaticSettings, AuthSettings, MountSettings, UploadSettings, CgiSettings):
     """What is served."""
 
-    docroot: Path = option(values.path(), help="The directory whose files are served.")
+    docroot: Path = option(values.path(), help="The directory whose files are served; %u for a name in it is the user.")
     index: tuple[str, ...] = option(
         values.items(index_name, name="names", bounds="names of files"),
         default=("index.html", "index.htm"),
@@ -84,3 +86,5 @@ class ScopeSettings(StaticSettings, AuthSettings, MountSettings, UploadSettings,
             yield "names", "a host's names stand in the scope of its root"
         if "auth_users" in given and self.auth_file is None:
             yield "auth_users", "without an auth_file nobody is asked who he is, and everybody may come in"
+        if USER in self.docroot.parts and self.auth_file is None and not {"docroot", "auth_file"}.isdisjoint(given):
+            yield "docroot", NEEDS_USERS

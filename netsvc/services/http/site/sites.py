@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,16 @@ class Place:
         :param user: who signed in, or "".
         :raises BadNameError: it is a root of users, and this is none, or no name that a directory may have.
         """
-        if USER not in self.docroot.parts:
+        if self.fixed_root == self.docroot:
             return self.docroot
         name = check_name(user)
         return Path(*(name if part == USER else part for part in self.docroot.parts))
+
+    @cached_property
+    def fixed_root(self) -> Path:
+        """What of the docroot is the same for all users: must be there when the service starts."""
+        parts = self.docroot.parts
+        return Path(*parts[: parts.index(USER)]) if USER in parts else self.docroot
 
 
 @frozen(eq=False)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Iterable
 from typing import Any
 
 from attrs import frozen
 
 from netsvc.config import values
+from netsvc.config.listen import TcpAddress, UnixAddress
 from netsvc.config.options import option
 from netsvc.errors import BadValue
 from netsvc.filestore.access import Access
+from netsvc.filestore.settings import StoreSettings
+from netsvc.services.http.auth.settings import user_name
 from netsvc.services.http.site.values import lines
 
 USER = "%u"  # a name of a docroot that stands for whoever signed in
@@ -23,17 +28,18 @@ def access_rule(line: str) -> tuple[str, Access]:
         access = Access(word)
     except ValueError:
         raise BadValue(f"{word!r} is not one of {', '.join(one.value for one in Access)}") from None
-    return user or "*", access
+    return user_name(user) or "*", access
 
 
 @frozen(kw_only=True, slots=False)  # so that a class can inherit it beside others
-class UploadSettings:
+class UploadSettings(StoreSettings):
     """Who may send files, and how much."""
 
     upload: bool = option(
         values.boolean(),
         default=False,
-        help="Take files into the docroot: PUT, and resumable uploads. Asks for an auth_file, or upload_anonymous.",
+        help="Take files into the docroot: PUT, tus, the IETF's resumable uploads, forms. It needs an auth_file, or "
+        "upload_anonymous, or listeners that only this machine reaches. See also max_body, the limit of one request.",
     )
     upload_anonymous: bool = option(
         values.boolean(), default=False, help="Take files from anybody who reaches the listener, without a password."
@@ -54,3 +60,28 @@ def access_of(settings: Any, user: str) -> Access:
         if name == user and user:
             return access
     return next((access for name, access in rules if name == "*"), Access.READ_ONLY)
+
+
+def is_guarded(settings: Any, listen: Iterable[object]) -> bool:
+    """Whether not just anybody can send files to a place: by its options, or since only this machine reaches it.
+
+    A listener that takes PROXY headers is reached from elsewhere, wherever it stands.
+
+    :param settings: a ScopeSettings.
+    :param listen: the addresses of its section.
+    """
+    if settings.auth_file is not None or settings.upload_anonymous:
+        return True
+    return all(
+        isinstance(one, TcpAddress | UnixAddress)
+        and not one.haproxy
+        and (isinstance(one, UnixAddress) or _is_here(one.interface))
+        for one in listen
+    )
+
+
+def _is_here(interface: str) -> bool:
+    try:
+        return ipaddress.ip_address(interface).is_loopback
+    except ValueError:
+        return interface == "localhost"

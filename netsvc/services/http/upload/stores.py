@@ -1,4 +1,4 @@
-"""Stores: one FileStore for each root and terms, made when it is first needed, and swept now and then."""
+"""Stores: one FileStore for each root and terms, made when it is first needed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ def terms_of(settings: Any, access: Access) -> Terms:
 
     :param settings: a ScopeSettings.
     """
-    return Terms(access=access, follow="no" if settings.follow_symlinks == "no" else "inside")
+    terms: Terms = settings.terms(access, "no" if settings.follow_symlinks == "no" else "inside")
+    return terms
 
 
 class Stores:
-    """The stores of one http service."""
+    """The stores of one http service. Threads may share them."""
 
     def __init__(self) -> None:
         self._stores: dict[tuple[Path, Terms], FileStore] = {}
@@ -31,9 +32,3 @@ class Stores:
             root.mkdir(exist_ok=True)
             found = self._stores[root, terms] = FileStore(root, terms)
         return found
-
-    def sweep(self) -> None:
-        """Remove what is left of uploads whose time is over. Blocks."""
-        roots = {root: store for (root, _), store in tuple(self._stores.items())}
-        for store in roots.values():
-            store.sweep()
