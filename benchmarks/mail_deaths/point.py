@@ -96,7 +96,7 @@ def visit(directory: Path, point: Point) -> Found:
                 with Life(directory, f"life-{number}", kill) as life:
                     if live(life, receipts):
                         life.wait(LINGER)
-                    ends[life.end()] += 1
+                    ends[life.finish()] += 1
             with Life(directory, "life-last") as life:
                 if not live(life, receipts):
                     raise LifeFailedError(f"it ended by itself, or something waits for ever:\n{life.log()[-2000:]}")
@@ -121,7 +121,7 @@ def live(life: Life, receipts: Sequence[Receipt]) -> bool:
     hand_in(life, receipts)
     end = time.monotonic() + PATIENCE
     while not life.wait(LOOK) and time.monotonic() < end:
-        if life.killed == "agent":
+        if life.who == "agent":
             end = min(end, time.monotonic() + LONE)
         try:
             with Connection(life.socket) as connection:
