@@ -58,7 +58,7 @@ class Reader:
         if self._filling:
             return None
         if self._failure is not None:
-            failure, self._failure = self._failure, None
+            failure, self._failure, self._asked = self._failure, None, None
             failure.raiseException()
         if offset == self._asked or offset > MAX_OFFSET - length:  # it was just looked for: there is nothing
             self._asked = None
@@ -67,7 +67,7 @@ class Reader:
         self._blocks.clear()
         steady = offset in (0, self._next)
         self._fill(offset, _block(length) if steady else length)
-        return self._held(offset, length)  # where threads are simulated it is here already
+        return None if self._filling else self.read(offset, length)
 
     def _held(self, offset: int, length: int) -> memoryview | bytes | None:
         """The octets if they are in memory."""
@@ -112,6 +112,7 @@ class Reader:
         """Let go of what was read ahead: others need the memory."""
         self._blocks.clear()
         self._age += 1
+        self._asked = None
 
     def close(self) -> None:
         """Close the file, when no thread reads it."""

@@ -135,6 +135,7 @@ class SftpServer:
 
     def _work(self) -> None:
         self._room = self._channel.room()
+        self._starving = False
         for _ in range(TURN):
             if self._busy or self._over:
                 return

@@ -70,6 +70,8 @@ def _stop():
 
 
 def main(root: str, access: str = "full") -> None:
+    """Serve one session, then end."""
+
     def tell(event):
         text = textFromEventDict(event)
         if event.get("isError") or event.get("event"):
