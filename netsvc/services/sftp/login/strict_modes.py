@@ -1,0 +1,35 @@
+"""Whether a file could have been written by others than those who may: sshd(8), StrictModes. No Twisted."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+def fault_of_place(path: Path) -> str | None:
+    """What is wrong with who may write a file, or rename what is above it; None when nothing is.
+
+    :raises OSError: it is not there, or cannot be looked at.
+    """
+    real = Path(os.path.realpath(path))
+    for place in (real, *real.parents):
+        status = os.stat(place)
+        if status.st_uid not in {0, os.geteuid()} and place == real:
+            return f"its owner is the user {status.st_uid}"
+        sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+        if status.st_mode & _OTHERS and not sticky:
+            what = "it" if place == real else str(place)
+            return f"others may write {what} (mode {stat.S_IMODE(status.st_mode):04o})"
+    return None
+
+
+def fault_of_secret(path: Path) -> str | None:
+    """What is wrong with who may read a private key; None when nothing is.
+
+    :raises OSError: as above.
+    """
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    return f"others may read it (mode {mode:04o}); it must be 0600" if mode & 0o077 else None

@@ -1,0 +1,77 @@
+"""UserSession: what somebody gets who has logged in: his files by SFTP, and the sums of them by a few commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from netsvc.filestore.store import FileStore
+from netsvc.services.sftp.login.users import User
+from netsvc.services.sftp.server import SftpServer
+from netsvc.services.sftp.ssh.channel import Answers, Begin, SessionChannel
+from netsvc.services.sftp.stores import Stores
+from netsvc.services.sftp.sums import Command
+
+log = Logger()
+
+
+class Answering:
+    """A command that answers; what it is sent is nothing to it."""
+
+    def __init__(self, command: Command) -> None:
+        self._command = command
+        command.start()
+
+    def received(self, data: bytes) -> None:
+        """A command reads nothing."""
+
+    def room_grew(self) -> None:
+        """Its answer is written whole; the channel keeps what waits."""
+
+    def closed(self) -> None:
+        """The peer is gone."""
+        self._command.closed()
+
+
+class UserSession:
+    """What one user gets.
+
+    :param host: the peer's address; None on a UNIX socket.
+    :param in_thread: (function, arguments ...) -> Deferred of its result.
+    """
+
+    def __init__(self, user: User, host: str | None, stores: Stores, in_thread: Callable[..., Deferred[Any]]) -> None:
+        self._user = user
+        self._peer = host or "local"
+        self._stores = stores
+        self._in_thread = in_thread
+
+    def sftp(self, channel: SessionChannel) -> Deferred[Begin]:
+        """The subsystem."""
+
+        def begin(store: FileStore) -> Answers:
+            return SftpServer(store, channel, owner=self._user.name, in_thread=self._in_thread, peer=self._peer)
+
+        return self._with_store(begin)
+
+    def command(self, channel: SessionChannel, line: bytes) -> Deferred[Begin]:
+        """A command; one that is not known says so itself."""
+        return self._with_store(lambda store: Answering(Command(store, channel, line, self._in_thread)))
+
+    def _with_store(self, begin: Callable[[FileStore], Answers]) -> Deferred[Begin]:
+        opening: Deferred[FileStore] = self._in_thread(self._stores.open, self._user)
+        opening.addErrback(self._cannot)
+        return opening.addCallback(lambda store: lambda: begin(store))
+
+    def _cannot(self, failure: Failure) -> Failure:
+        log.error(
+            "the directory of {user} cannot be used: {reason}",
+            event="sftp-no-directory",
+            user=self._user.name,
+            reason=failure.getErrorMessage(),
+        )
+        return failure
