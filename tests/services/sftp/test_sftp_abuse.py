@@ -247,7 +247,7 @@ class MemoryTests(SessionTestCase):
         threads = Threads()
         session = self.session(in_thread=threads)
         session.channel.left = 0
-        request = packet(STAT, 1, text("/"))
+        request = packet(STAT, 1, text("/" + "./" * 200))
         count = 2 * BACKLOG // len(request)
         for _ in range(count):
             session.send_raw(request)
