@@ -40,6 +40,8 @@ def put(exchange: Any, door: Door) -> None:
             raise RefusedError(
                 415, "Content-Encoding: files are stored as they come", ((b"Accept-Encoding", b"identity"),)
             )
+        if head.version < (2, 0) and exchange.body_length == 0 and not head.all(b"content-length"):
+            raise RefusedError(411, "a PUT says how long it is")  # else a cut could not be told from the end
         if door.directory:
             raise RefusedError(409, "the name of a file does not end with a slash")
         digests = promised(head)
