@@ -44,6 +44,17 @@ class Arrived:
     entry: Entry | None = None
 
 
+@frozen
+class Stands:
+    """What is known of an upload.
+
+    :param finished: whether it was published; it is remembered for a while.
+    """
+
+    upload: Partial
+    finished: bool = False
+
+
 class Transfers:
     """The parts that come at this moment, and the uploads that were finished last."""
 
@@ -72,7 +83,7 @@ class Transfers:
             if self._running.get(upload.id) is transfer:
                 del self._running[upload.id]
             if isinstance(found, Arrived) and found.entry is not None:
-                self.remember(upload.partial())
+                self._remember(upload.partial())
             return found
 
         transfer.result.addBoth(over).chainDeferred(result)
@@ -89,8 +100,8 @@ class Transfers:
         transfer = self._running.get(upload_id)
         return succeed(None) if transfer is None else transfer.stop()
 
-    def look(self, door: Door, upload_id: str) -> Deferred[Partial]:
-        """What is known of an upload of whoever knocks, when nobody brings a part of it any more.
+    def look(self, door: Door, upload_id: str) -> Deferred[Stands]:
+        """Where an upload of whoever knocks stands, when nobody brings a part of it any more.
 
         :return: fails with NotFoundError, also for another's.
         """
@@ -99,7 +110,15 @@ class Transfers:
             stopped = self.stop(upload_id)
             return stopped.addCallback(lambda _: door.in_thread(door.store.partial, upload_id, door.owner))
 
-        return door.in_thread(door.store.partial, upload_id, door.owner).addCallback(his)
+        def not_there(failure: Failure) -> Stands:
+            failure.trap(NotFoundError)
+            finished = self._finished.get(upload_id)
+            if finished is None or finished.owner != door.owner:
+                failure.raiseException()
+            return Stands(finished, finished=True)
+
+        looked: Deferred[Any] = door.in_thread(door.store.partial, upload_id, door.owner)
+        return looked.addCallback(his).addCallbacks(Stands, not_there)
 
     def drop(self, door: Door, upload_id: str) -> Deferred[None]:
         """Give an upload up, for whoever knocks.
@@ -109,16 +128,10 @@ class Transfers:
         looked: Deferred[Any] = self.look(door, upload_id)
         return looked.addCallback(lambda _: door.in_thread(door.store.drop, upload_id, door.owner))
 
-    def remember(self, one: Partial) -> None:
-        """An upload is finished."""
+    def _remember(self, one: Partial) -> None:
         self._finished[one.id] = one
         while len(self._finished) > REMEMBERED:
             del self._finished[next(iter(self._finished))]
-
-    def finished(self, door: Door, upload_id: str) -> Partial | None:
-        """What is remembered of a finished upload of whoever knocks."""
-        found = self._finished.get(upload_id)
-        return found if found is not None and found.owner == door.owner else None
 
 
 class _Transfer:

@@ -415,3 +415,62 @@ class TimeTests(TusCase):
         shutil.rmtree(self.root / "sub")
         self.assertEqual(self.patch(url, 3000, BODY[3000:]).status, 404)
         self.assertEqual(self.rig.get("/sub/a.bin").status, 404)
+
+
+class RoomTests(TusCase):
+    def test_limits(self) -> None:
+        """The longest file that is taken is told, and a longer one refused before it comes."""
+        self.rig = UploadRig(self.root, max_file_size=1000)
+        self.assertEqual(self.rig.get("/", method="OPTIONS").headers[b"tus-max-size"], b"1000")
+        self.assertEqual(self.create().status, 413)
+        self.assertEqual(left_over(self.root), [])
+
+    def test_quota(self) -> None:
+        """What has no room is refused when it is begun; where nobody knew the length, what had room stays."""
+        self.rig = UploadRig(self.root, quota=6000)
+        self.assertEqual(self.create().status, 507)
+        answer = self.rig.send("POST", "/", b"", TUS, named("a.bin"), "Upload-Defer-Length: 1")
+        url = answer.headers[b"location"].decode()
+        self.assertEqual(self.patch(url, 0, BODY[:5000]).status, 204)
+        self.assertEqual(self.patch(url, 5000, BODY[5000:]).status, 507)
+        self.assertEqual(self.offset(url), 5000)
+        self.assertEqual(self.patch(url, 5000, BODY[5000:6000], "Upload-Length: 6000").status, 204)
+        self.assertEqual(self.published(), BODY[:6000])
+
+
+class SlowDiskTests(TusCase):
+    def test_gone_while_it_is_begun(self) -> None:
+        """A peer that leaves while the store is at work costs nothing: what is begun waits for its rest."""
+        url = self.begun()
+        self.rig.threads.held = True
+        peer = self.half(url, 0, len(BODY), BODY[:3000])
+        peer.leave()
+        self.rig.threads.let_go()
+        self.assertEqual(self.offset(url), 0)
+        self.assertEqual(self.patch(url, 0, BODY).status, 204)
+
+    def test_two_at_once(self) -> None:
+        """Of two that go on with one upload at the same moment one does; the other changes nothing."""
+        url = self.begun()
+        self.rig.threads.held = True
+        first = self.half(url, 0, len(BODY), BODY)
+        second = self.half(url, 0, len(BODY), b"x" * len(BODY))
+        self.rig.threads.let_go()
+        statuses = [peer.statuses for peer in (first, second) if not peer.transport.aborted]
+        self.assertIn([204], statuses)
+        self.assertIn(self.published(), (BODY, b"x" * len(BODY)))
+        self.assertEqual(left_over(self.root), [])
+
+    def test_asked_while_it_is_published(self) -> None:
+        """HEAD while the last part is being published waits for that, and tells that all is there."""
+        url = self.begun()
+        last = self.half(url, 0, len(BODY), BODY[:3000])
+        self.rig.threads.held = True
+        last.send(BODY[3000:])
+        asking = self.rig.connect()
+        asking.send(f"HEAD {url} HTTP/1.1\r\nHost: a\r\n{TUS}\r\n\r\n".encode())
+        self.rig.threads.let_go()
+        (answer,) = asking.answers("HEAD")
+        self.assertEqual(last.statuses, [204])
+        self.assertEqual((answer.status, answer.headers[b"upload-offset"]), (200, b"%d" % len(BODY)))
+        self.assertEqual(self.published(), BODY)

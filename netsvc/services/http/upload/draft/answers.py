@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -23,7 +23,7 @@ from netsvc.services.http.upload.draft import wire
 from netsvc.services.http.upload.draft.wire import InconsistentError, Part
 from netsvc.services.http.upload.links import id_of, is_link, link
 from netsvc.services.http.upload.problems import RefusedError, refuse
-from netsvc.services.http.upload.transfers import Arrived, ChecksumError, PeerLostError, Transfers
+from netsvc.services.http.upload.transfers import Arrived, ChecksumError, PeerLostError, Stands, Transfers
 
 PROGRESS = 5.0  # seconds between two interim answers that tell how much is safe
 
@@ -160,19 +160,14 @@ class Draft:
     # The address of an upload
 
     def _tell(self, exchange: Any, door: Door, version: int) -> Deferred[Any]:
-        upload_id = id_of(exchange.head)
-
-        def known(one: Partial, *, finished: bool = False) -> None:
-            fields = [wire.offset_field(one.offset), wire.complete_field(finished), wire.NO_STORE]
+        def known(found: Stands) -> None:
+            one = found.upload
+            fields = [wire.offset_field(one.offset), wire.complete_field(found.finished), wire.NO_STORE]
             if one.size is not None:
                 fields.append((b"Upload-Length", b"%d" % one.size))
             exchange.answer(204, (*fields, _limits(door, one, version)), b"")
 
-        finished = self._transfers.finished(door, upload_id)
-        if finished is not None:
-            known(finished, finished=True)
-            return succeed(None)
-        return self._transfers.look(door, upload_id).addCallback(known)
+        return self._transfers.look(door, id_of(exchange.head)).addCallback(known)
 
     def _append(self, exchange: Any, door: Door, version: int) -> Deferred[Any]:
         head: RequestHead = exchange.head
@@ -185,10 +180,13 @@ class Draft:
         if part.offset is None:
             raise RefusedError(400, "Upload-Offset is missing")
         checksum = _checksum(head)
-        if self._transfers.finished(door, upload_id) is not None:
-            return fail(CompletedError())
 
-        def resume(_: object) -> Upload:
+        def known(found: Stands) -> Deferred[Any]:
+            if found.finished:
+                raise CompletedError
+            return door.in_thread(resume).addErrback(_damaged).addCallback(resumed)
+
+        def resume() -> Upload:
             upload = door.store.resume(upload_id, door.owner, part.offset)
             try:
                 if part.length is not None and upload.size is None:
@@ -219,9 +217,7 @@ class Draft:
             dropped: Deferred[Any] = door.in_thread(door.store.drop, upload_id, door.owner)
             return dropped.addBoth(lambda _: failure)  # more came than was to come: nothing of it can be trusted
 
-        looked: Deferred[Any] = self._transfers.look(door, upload_id)
-        looked.addCallback(lambda one: door.in_thread(resume, one)).addErrback(_damaged)
-        return looked.addCallback(resumed)
+        return self._transfers.look(door, upload_id).addCallback(known)
 
     def _drop(self, exchange: Any, door: Door, version: int) -> Deferred[Any]:  # noqa: ARG002
         def dropped(_: object) -> None:

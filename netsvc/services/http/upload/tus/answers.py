@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from netsvc.filestore.access import Access
@@ -20,7 +20,7 @@ from netsvc.services.http.upload.digest_fields import MalformedError, parse_dige
 from netsvc.services.http.upload.door import Door
 from netsvc.services.http.upload.links import id_of, is_link, link
 from netsvc.services.http.upload.problems import RefusedError, refuse
-from netsvc.services.http.upload.transfers import Arrived, ChecksumError, PeerLostError, Transfers
+from netsvc.services.http.upload.transfers import Arrived, ChecksumError, PeerLostError, Stands, Transfers
 from netsvc.services.http.upload.tus import wire
 from netsvc.services.http.upload.tus.wire import FieldError
 
@@ -126,31 +126,29 @@ class Tus:
     # The address of an upload
 
     def _tell(self, exchange: Any, door: Door) -> Deferred[Any]:
-        upload_id = id_of(exchange.head)
-        finished = self._transfers.finished(door, upload_id)
-        if finished is not None:
-            metadata = finished.meta.get(_METADATA, "")
-            fields = wire.state(offset=finished.offset, length=finished.offset, metadata=metadata)
+        def known(found: Stands) -> None:
+            one = found.upload
+            length = one.offset if found.finished else one.size
+            fields = wire.state(offset=one.offset, length=length, metadata=one.meta.get(_METADATA, ""))
+            if not found.finished:
+                fields = (*fields, *wire.expires(one.expires))
             exchange.answer(200, (wire.RESUMABLE, wire.NO_STORE, *fields), b"")
-            return succeed(None)
 
-        def known(one: Any) -> None:
-            fields = wire.state(offset=one.offset, length=one.size, metadata=one.meta.get(_METADATA, ""))
-            exchange.answer(200, (wire.RESUMABLE, wire.NO_STORE, *fields, *wire.expires(one.expires)), b"")
-
-        return self._transfers.look(door, upload_id).addCallback(known)
+        return self._transfers.look(door, id_of(exchange.head)).addCallback(known)
 
     def _go_on(self, exchange: Any, door: Door) -> Deferred[Any]:
         upload_id = id_of(exchange.head)
         chunk = wire.read_chunk(exchange.head)
-        finished = self._transfers.finished(door, upload_id)
-        if finished is not None:
-            if exchange.body_length != 0 or chunk.offset != finished.offset:
-                return fail(OffsetError(finished.offset))
-            exchange.answer(204, (wire.RESUMABLE, (b"Upload-Offset", b"%d" % finished.offset)), b"")
-            return succeed(None)
 
-        def resume(_: object) -> Upload:
+        def known(found: Stands) -> Any:
+            if not found.finished:
+                return door.in_thread(resume).addErrback(_damaged).addCallback(resumed)
+            if exchange.body_length != 0 or chunk.offset != found.upload.offset:
+                raise OffsetError(found.upload.offset)
+            exchange.answer(204, (wire.RESUMABLE, (b"Upload-Offset", b"%d" % chunk.offset)), b"")
+            return None
+
+        def resume() -> Upload:
             upload = door.store.resume(upload_id, door.owner, chunk.offset)
             try:
                 if chunk.length is not None and upload.size is None:
@@ -177,8 +175,7 @@ class Tus:
         def arrived(there: Arrived, upload: Upload) -> None:
             exchange.answer(204, self._stands(there, upload), b"")
 
-        looked: Deferred[Any] = self._transfers.look(door, upload_id)
-        return looked.addCallback(lambda one: door.in_thread(resume, one)).addErrback(_damaged).addCallback(resumed)
+        return self._transfers.look(door, upload_id).addCallback(known)
 
     def _drop(self, exchange: Any, door: Door) -> Deferred[Any]:
         def dropped(_: object) -> None:
