@@ -1,0 +1,75 @@
+"""Runs transfers, some at a time, each in a thread; shows them, tells their errors, and stops them at Ctrl-C."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from attrs import frozen
+
+from netsvc.cli.files.errors import EXIT_FAILED, StoppedError, TransferError
+from netsvc.cli.files.local import reason_of
+from netsvc.cli.files.meter import Meter, Stop
+from netsvc.cli.files.pace import Pace
+from netsvc.cli.files.ways import Facts
+from netsvc.cli.progress import Progress
+from netsvc.filestore.errors import StoreError
+
+EXIT_INTERRUPTED = 130
+
+
+@frozen
+class Job:
+    """One transfer.
+
+    :param name: what the bar says.
+    :param where: what an error begins with.
+    :param work: does it, and gives the facts.
+    """
+
+    name: str
+    where: str
+    work: Callable[[Meter], Facts]
+
+
+def run(jobs: Sequence[Job], *, command: str, at_once: int, pace: Pace, progress: Progress) -> int:
+    """Run them; the exit status.
+
+    :param command: what an error is said to come from, such as ``netsvc get``.
+    """
+    stop = Stop()
+    statuses: list[int] = []
+
+    def one(job: Job) -> int:
+        if stop.event.is_set():
+            return EXIT_INTERRUPTED
+        task = progress.add(job.name)
+        try:
+            facts = job.work(Meter(progress, task, pace, stop))
+        except (TransferError, StoreError, OSError) as error:
+            if stop.event.is_set() or isinstance(error, StoppedError):
+                progress.failed(task, "interrupted")
+                return EXIT_INTERRUPTED
+            reason = reason_of(error)
+            status = error.status if isinstance(error, TransferError) else EXIT_FAILED
+            progress.failed(task, reason, status=status)
+            progress.say(f"{command}: {job.where}: {reason}")
+            return status
+        progress.done(task, **facts)
+        return 0
+
+    with progress, ThreadPoolExecutor(at_once) as pool:
+        futures: set[Future[int]] = {pool.submit(one, job) for job in jobs}
+        try:
+            while futures:
+                done, futures = wait(futures, return_when=FIRST_COMPLETED)
+                statuses += [future.result() for future in done]
+        except KeyboardInterrupt:
+            stop.now()
+            for future in futures:
+                future.cancel()
+            wait(futures)
+            progress.say(f"{command}: interrupted; what has come is kept where it can be, and -c goes on from there")
+            return EXIT_INTERRUPTED
+    bad = {status for status in statuses if status}
+    return bad.pop() if len(bad) == 1 else EXIT_FAILED if bad else 0

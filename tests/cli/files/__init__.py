@@ -1,0 +1,1 @@
+"""Tests of get, put, ls and rm."""
