@@ -116,7 +116,9 @@ class Item {
       if (this.stop.signal.aborted) throw new Cancelled();
       if (error instanceof Gone) {
         this.anew();
-        return this.whole === true && !this.replace && (await this.isThere());
+        if (this.whole && !this.replace && (await this.isThere())) return true;
+        if (this.tries++ === 0) return false;
+        error = new Broken("The server does not know this upload any more.");
       }
       if (!(error instanceof Broken)) throw error;
       await this.file.slice(0, 1).arrayBuffer().catch(() => {
@@ -140,13 +142,14 @@ class Item {
       this.offset = 0;
       this.whole = false;
     } catch (error) {
-      throw !this.replace && (error.code === 409 || error.code === 412) ? new Exists() : error;
+      throw !this.replace && error.code === 412 ? new Exists() : error; // 409: it is not the account's to replace
     }
     remember(this.key, { url: this.url, name: this.name, size: this.file.size });
   }
 
   // What the server had of it is of no use: forget that, and hand on why.
   anew(reason) {
+    if (reason) ask("DELETE", this.url).catch(() => {});
     this.url = null;
     this.conflict = false;
     remember(this.key, null);
@@ -165,9 +168,13 @@ class Item {
 
   // Whether the file that was sent as a whole stands in the directory: the answer that would have said so was lost.
   async isThere() {
-    const answer = await fetch("./", { headers: { Accept: "application/json" }, cache: "no-cache" });
-    const list = answer.ok ? await answer.json() : { entries: [] };
-    return list.entries.some((one) => one.name === this.name.normalize("NFC") && one.size === this.file.size);
+    try {
+      const answer = await fetch("./", { headers: { Accept: "application/json" }, cache: "no-cache" });
+      const { entries } = await answer.json();
+      return entries.some((one) => one.name === this.name.normalize("NFC") && one.size === this.file.size);
+    } catch {
+      return false; // it is begun anew
+    }
   }
 
   send() {
