@@ -59,8 +59,10 @@ def run(jobs: Sequence[Job], *, command: str, at_once: int, pace: Pace, progress
         return 0
 
     with progress, ThreadPoolExecutor(at_once) as pool:
-        futures: set[Future[int]] = {pool.submit(one, job) for job in jobs}
+        futures: set[Future[int]] = set()
         try:
+            for job in jobs:
+                futures.add(pool.submit(one, job))
             while futures:
                 done, futures = wait(futures, return_when=FIRST_COMPLETED)
                 statuses += [future.result() for future in done]
