@@ -107,7 +107,7 @@ class Progress:
 class Done:
     """A file that is whole, verified, and under its name.
 
-    :param sha256: digest of the file; None when it was kept (a 304) and the store knows none.
+    :param sha256: digest of the file, also of one that was kept (a 304).
     :param url: where it came from in the end, without user and password.
     :param from_cache: True: the peer said that the file that was there is still the right one (304).
     :param resumed_from: octets that earlier attempts had brought; 0: none.
@@ -117,7 +117,7 @@ class Done:
 
     names: tuple[str, ...]
     size: int
-    sha256: bytes | None
+    sha256: bytes
     url: str
     etag: str | None
     last_modified: str | None
