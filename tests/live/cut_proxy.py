@@ -73,7 +73,11 @@ class CutProxy:
                 if self._is_cut:
                     peer.close()
                     continue
-                target = socket.create_connection(("127.0.0.1", self._target))
+                try:
+                    target = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:  # nobody listens there at this moment
+                    peer.close()
+                    continue
                 self._open |= {peer, target}
             self._start(self._serve, peer, target)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ import bcrypt
 
 from tests.live.cut_proxy import CutProxy
 from tests.live.daemon import Daemon
+from tests.ports import free_port
 from tests.shared import SharedCase
 from tests.waiting import wait_until
 
@@ -96,6 +98,32 @@ class Case(SharedCase):
 
     def wait_for(self, page: Any, text: str) -> None:
         page.get_by_text(text).first.wait_for()
+
+
+class RestartTest(Case):
+    """The daemon is killed meanwhile."""
+
+    def test_file_abuse_49_restart_in_an_upload_of_a_browser(self) -> None:
+        """A daemon that is killed in an upload and started again is handed the rest; the page needs no hand."""
+        data = bytes(range(256)) * (8 * MIB // 256)
+        port = free_port()
+        with (
+            Daemon(
+                f"[http]\nlisten = tcp:{port}:interface=127.0.0.1\ndocroot = {self.place}\nlisting = yes\n"
+                "upload = yes\nupload_anonymous = yes\n"
+            ) as daemon,
+            CutProxy(port) as proxy,
+        ):
+            page = self.look(port=proxy.port)
+            proxy.rate = 4_000_000
+            page.set_input_files("#files", self.file("a.bin", data))
+            wait_until(lambda: proxy.passed > 4 * MIB)
+            daemon.stop(signal.SIGKILL)
+            self.wait_for(page, "The connection broke. Trying again in")
+            daemon.start()
+            proxy.rate = None
+            page.locator("#list").get_by_role("link", name="a.bin").wait_for()
+            self.assertEqual(self.stored(), {"a.bin": data})
 
 
 class UploadPageTest(Case):

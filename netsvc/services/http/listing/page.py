@@ -185,7 +185,7 @@ def drop_page(segments: tuple[bytes, ...], offers: Offers) -> bytes:
 
     :param segments: the decoded URL path of the directory.
     """
-    return _with_panel(segments, offers, '<p class="dim">What is here is not shown.</p>\n')
+    return _with_panel(segments, offers, '<p class="dim">Files can be put here. What is here is not shown.</p>\n')
 
 
 def _with_panel(segments: tuple[bytes, ...], offers: Offers, found: str) -> bytes:
