@@ -1,0 +1,1 @@
+"""Tests of users, keys and passwords."""
