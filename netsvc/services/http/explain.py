@@ -153,6 +153,9 @@ def _stands(told: Explanation, sites: Sites, found: Found, request: Request) -> 
         place, decision = instead
         close(decision)
     told.say("docroot", str(place.docroot), docroot=str(place.docroot))
+    if found.place.settings.upload and method not in ("GET", "HEAD") and not isinstance(decision, Script):
+        told.say("answer", _upload(found.place, method), upload=True)
+        return
     if isinstance(decision, File | Directory | Redirect) and method not in ("GET", "HEAD"):
         if method == "OPTIONS":
             told.say("answer", "204: the methods for a file are GET, HEAD, OPTIONS", status=204)
@@ -162,6 +165,16 @@ def _stands(told: Explanation, sites: Sites, found: Found, request: Request) -> 
     if isinstance(decision, Redirect) and query:
         decision = Redirect(decision.location + b"?" + query)
     _decision(told, place, decision)
+
+
+def _upload(place: Place, method: str) -> str:
+    """What a place that takes files does with a method."""
+    settings = place.settings
+    if (method == "DELETE" and not settings.upload_delete) or (method == "MKCOL" and not settings.upload_directories):
+        key = "upload_delete" if method == "DELETE" else "upload_directories"
+        return f"405: {key} = no"
+    who = "whoever signs in, as upload_access says" if settings.auth_file else "anybody"
+    return f"files are taken here, from {who} (upload = yes)"
 
 
 def _type(place: Place, name: bytes) -> str:

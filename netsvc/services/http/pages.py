@@ -49,10 +49,13 @@ _MEANING = {
     405: "This cannot be done here.",
     406: "This cannot be sent in the form that was asked for.",
     408: "The request took too long to arrive.",
+    409: "This does not fit what is there.",
+    411: "What is sent must say how long it is.",
     412: "It has changed in the meantime, or is not what was expected.",
     413: "What was sent is too large.",
     414: "The address is too long.",
     416: "It does not have the part that was asked for.",
+    415: "What was sent is in a form that is not taken here.",
     421: "This server does not answer for that host on this connection.",
     429: "There were too many requests. Please try again later.",
     431: "The header fields are too long.",
@@ -62,6 +65,7 @@ _MEANING = {
     503: "This server is busy. Please try again in a moment.",
     504: "The program behind this page took too long.",
     505: "This version of HTTP is not spoken here.",
+    507: "There is no room for what was sent.",
 }
 
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from netsvc.filestore.access import Access
 from netsvc.filestore.errors import BadNameError, StoreError, store_error
-from netsvc.filestore.names import parse_path
+from netsvc.filestore.names import check_name, parse_path
 from netsvc.filestore.store import FileStore
 from netsvc.services.http.exchange import Headers, RequestHead
 from netsvc.services.http.listing.offers import Offers
@@ -47,6 +47,14 @@ def names_of(place: Place, names: tuple[bytes, ...]) -> tuple[str, ...]:
         raise BadNameError("the name has control characters, or is not UTF-8") from None
 
 
+def _below(found: Found, place: Place, name: str) -> tuple[str, ...]:
+    """As Door.below."""
+    names = (*found.names, check_name(name).encode())
+    if found.site.place(names) is not place:  # what holds there may be more: a password, no uploads
+        raise RefusedError(403, "the name has options of its own")
+    return names_of(place, names)
+
+
 class Uploads:
     """Answers at the places of one service.
 
@@ -61,7 +69,7 @@ class Uploads:
         self._clock = clock
 
     def answer(self, exchange: Any, found: Found, place: Place) -> bool:
-        """Answer an exchange, now or later, if it is for this room. False: it is a GET or HEAD of what is there."""
+        """Answer an exchange, now or later, if it is for this room. False: it is for a script, or a GET or HEAD."""
         head: RequestHead = exchange.head
         try:
             if head.method not in ("GET", "HEAD", "OPTIONS"):
@@ -74,11 +82,14 @@ class Uploads:
                     self._drop_box(exchange, found, place)
                     return True
                 return False
+            if access is not Access.UPLOAD_ONLY and not place.policy.cgi.isdisjoint(found.names):
+                return False  # what a script does with a method is its own
             door = Door(
                 store=store,
                 root=place.docroot_at,
                 names=names_of(place, found.names),
                 directory=found.directory,
+                below=lambda name: _below(found, place, name),
                 owner=exchange.user,
                 access=access,
                 settings=place.settings,

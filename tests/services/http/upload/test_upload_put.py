@@ -6,6 +6,7 @@ import hashlib
 import json
 from base64 import b64encode
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -139,12 +140,25 @@ class PutTests(SynchronousTestCase):
         self.assertEqual(self.rig.put("/d/a/b", b"x").status, 409)
 
     def test_cgi_directories(self) -> None:
-        """Nothing comes into a CGI directory."""
+        """Nothing comes into a CGI directory; what is asked of a script there is the script's own."""
         (self.root / "cgi-bin").mkdir()
-        for path in ("/cgi-bin/x", "/CGI-BIN/x", "/a/../cgi-bin/x"):
-            self.assertEqual(self.rig.put(path, b"#!/bin/sh\n").status, 403, path)
-        self.assertEqual(self.rig.send("MKCOL", "/htbin").status, 403)
+        for path, status in (("/cgi-bin/x", 404), ("/CGI-BIN/x", 403), ("/a/../cgi-bin/x", 404)):
+            self.assertEqual(self.rig.put(path, b"#!/bin/sh\n").status, status, path)
+        self.assertEqual(self.rig.send("MKCOL", "/htbin").status, 404)
+        self.assertEqual(self.rig.send("MKCOL", "/HTBIN").status, 403)
         self.assertEqual(self.rig.send("DELETE", "/cgi-bin").status, 403)
+        self.assertEqual(list((self.root / "cgi-bin").iterdir()), [])
+        (self.root / "cgi-bin/x").write_bytes(b"#!/bin/sh\n")
+        asked: list[str] = []
+
+        def run_script(exchange: Any, _: object) -> None:
+            asked.append(exchange.head.method)
+            exchange.answer(200, (), b"script")
+
+        rig = UploadRig(self.root, run_script=run_script)
+        for method in ("GET", "POST", "PUT", "DELETE"):
+            self.assertEqual(rig.send(method, "/cgi-bin/x").status, 200)
+        self.assertEqual(asked, ["GET", "POST", "PUT", "DELETE"])
 
     def test_a_problem_as_json(self) -> None:
         """Who asks for JSON is told as RFC 9457 says; others get the page."""

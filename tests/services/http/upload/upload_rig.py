@@ -42,13 +42,15 @@ class Threads:
 class UploadRig(Rig):
     """A service over a directory that takes files. Who a request says to be in X-User is taken to have signed in.
 
+    :param run_script: as of Equipment.
     :param options: of the section; all that can be allowed is, unless they say otherwise.
     """
 
-    def __init__(self, root: Path | str, **options: Any) -> None:
+    def __init__(self, root: Path | str, run_script: Any = None, **options: Any) -> None:
         chosen = {"upload": True, "upload_delete": True, "upload_directories": True, **options}
         super().__init__(root, route=self._route, **chosen)
         self.threads = Threads()
+        self._run_script = run_script
         self.stores = Stores()
         self.uploads = Uploads(self.stores, self.threads, self.clock)
         self.sites = Sites(self.settings)
@@ -66,6 +68,7 @@ class UploadRig(Rig):
                 offers=lambda exchange: self.uploads.offers(place, exchange.user),
                 kept_digest=lambda *which: self.uploads.kept_digest(place, *which),
             ),
+            run_script=self._run_script,
             uploads=self.uploads if place.settings.upload else None,
         )
 
