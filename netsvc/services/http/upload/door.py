@@ -21,6 +21,8 @@ class Door:
     :param root: names of the URL path that the store's root stands for, decoded; see `Found.names`.
     :param names: what the path names below the root; () is the root itself.
     :param directory: whether the path ends as a directory.
+    :param below: the names of a file of that name in the directory that the path names, checked as a path would be.
+        It raises BadNameError, and RefusedError where such a path would belong to another place.
     :param owner: who signed in; "" for whoever was not asked. Partial uploads are his only.
     :param access: what he may do.
     :param settings: the options of the place, a ScopeSettings.
@@ -32,6 +34,7 @@ class Door:
     root: tuple[bytes, ...]
     names: tuple[str, ...]
     directory: bool
+    below: Callable[[str], tuple[str, ...]]
     owner: str
     access: Access
     settings: Any

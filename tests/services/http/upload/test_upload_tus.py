@@ -10,8 +10,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from netsvc.config.scopes import Prefix, Scope, inherited
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.terms import Terms
+from netsvc.services.http.site.settings import ScopeSettings
 from netsvc.services.http.upload.settings import access_rule
 from tests.services.http.http2.h2_rig import Peer2
 from tests.services.http.http_rig import Answer, Peer
@@ -474,3 +476,15 @@ class SlowDiskTests(TusCase):
         self.assertEqual(last.statuses, [204])
         self.assertEqual((answer.status, answer.headers[b"upload-offset"]), (200, b"%d" % len(BODY)))
         self.assertEqual(self.published(), BODY)
+
+
+class PlacesTests(TusCase):
+    def test_names_of_another_place(self) -> None:
+        """A name whose path has options of its own is refused, be they stricter or not; so is a CGI directory's."""
+        settings = inherited(UploadRig(self.root).settings, ScopeSettings, {"upload": False})
+        scope = Scope(Prefix("", ("in", "private.html")), frozenset({"upload"}), settings)
+        (self.root / "in").mkdir()
+        self.rig = UploadRig(self.root, scopes=(scope,), cgi_directories=("cgi-bin",))
+        for name in ("private.html", "cgi-bin", "CGI-BIN"):
+            self.assertEqual(self.create(path="/in/", name=name).status, 403, name)
+        self.assertEqual(self.create(path="/in/", name="public.html").status, 201)

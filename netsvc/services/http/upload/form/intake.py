@@ -12,7 +12,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netsvc.filestore.errors import StoreError
-from netsvc.filestore.names import check_name
 from netsvc.services.http.exchange import IBodyReceiver
 from netsvc.services.http.upload.door import Door
 from netsvc.services.http.upload.form.wire import BadFormError, Event, FileBegins, FileEnds, FormReader
@@ -129,8 +128,7 @@ class FormIntake:
 
     def _create(self, name: str) -> Any:
         door = self._door
-        where = (*door.names, check_name(name))
-        return door.store.create(where, owner=door.owner, if_absent=not self._replace)
+        return door.store.create(door.below(name), owner=door.owner, if_absent=not self._replace)
 
     def _opened(self, upload: Any) -> None:
         from netsvc.filestore.threads import Inflow  # noqa: PLC0415

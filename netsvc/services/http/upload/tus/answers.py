@@ -12,7 +12,6 @@ from twisted.python.failure import Failure
 
 from netsvc.filestore.access import Access
 from netsvc.filestore.errors import ExistsError, MismatchError, NotFoundError, OffsetError
-from netsvc.filestore.names import check_name
 from netsvc.filestore.upload import Upload
 from netsvc.services.http.exchange import Headers, RequestHead
 from netsvc.services.http.upload.conditions import standing
@@ -89,7 +88,7 @@ class Tus:
             raise FieldError(413, "the body is longer than Upload-Length")
 
         def begin() -> Upload:
-            names = (*door.names, check_name(asked.filename)) if door.directory else door.names
+            names = door.below(asked.filename) if door.directory else door.names
             found = standing(evolve(door, names=names), head, time.time())
             try:
                 return door.store.create(
