@@ -336,6 +336,23 @@ class UploadPageTest(Case):
         self.wait_for(other, "another site")
         self.assertEqual(self.stored(), {"a.txt": b"old"})
 
+    def test_upload_page_of_a_bad_guest(self) -> None:
+        """A page and a picture that somebody put there run no script when others open them."""
+        (self.directory / "a.txt").write_bytes(b"old")
+        script = "<script>document.documentElement.id = 'ran'; fetch('a.txt', { method: 'DELETE' })</script>"
+        picture = f'<svg xmlns="http://www.w3.org/2000/svg">{script}</svg>'
+        page = self.look()
+        page.evaluate(DROP, [[["bad.html", f"<!doctype html><p>hello</p>{script}"], ["bad.svg", picture]]])
+        for name in ("bad.html", "bad.svg"):
+            page.locator("#list").get_by_role("link", name=name).wait_for()
+        for name in ("bad.html", "bad.svg"):
+            page.goto(f"http://127.0.0.1:{self.port}/in/{self.directory.name}/{name}")
+            page.wait_for_load_state("networkidle")
+            self.assertNotEqual(page.evaluate("document.documentElement.id"), "ran")
+        self.assertEqual(len([one for one in self.said if "Content Security Policy" in one]), 2, self.said)
+        self.said.clear()
+        self.assertIn("a.txt", self.stored())
+
     def test_upload_page_with_a_password(self) -> None:
         """Who signed in uploads as himself; who may only upload sees no names, not his own either."""
         (self.place / "private/secret.txt").write_bytes(b"x")

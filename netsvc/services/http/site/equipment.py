@@ -22,6 +22,7 @@ from netsvc.services.http.site.sites import Place, Sites, credentials_of
 from netsvc.services.http.site.style import AnswerStyle, own_error_page
 from netsvc.services.http.static.files import StaticFiles
 from netsvc.services.http.static.ready import ReadyAnswers
+from netsvc.services.http.upload.offers import file_fields
 from netsvc.services.http.upload.settings import is_guarded
 from netsvc.services.http.upload.stores import Stores
 from netsvc.services.http.upload.uploads import Uploads
@@ -68,7 +69,7 @@ class EquipmentMaker:
         engine = self._engine(place)
         return Equipment(
             style=self._style(place),
-            static=StaticFiles(place.settings, self._ready, self._runtime.reactor),
+            static=StaticFiles(place.settings, self._ready, self._runtime.reactor, fields=file_fields(place.settings)),
             listings=self._listings(place),
             run_script=None if engine is None else engine.run,
             authenticator=self._authenticator(place.settings),

@@ -93,16 +93,24 @@ class StaticFiles:
     :param ready: where whole answers of small files are kept, for all scopes of a service.
     :param clock: IReactorTime.
     :param now: seconds since the epoch.
+    :param fields: what every 200 and 206 has besides.
     :raises StartError: the file of types cannot be read.
     """
 
     def __init__(
-        self, settings: StaticSettings, ready: ReadyAnswers, clock: Any, now: Callable[[], float] = time.time
+        self,
+        settings: StaticSettings,
+        ready: ReadyAnswers,
+        clock: Any,
+        now: Callable[[], float] = time.time,
+        *,
+        fields: Headers = (),
     ) -> None:
         self._settings = settings
         self._ready = ready
         self._clock = clock
         self._now = now
+        self._fields = fields
         self._cache_rules = CacheRules(settings.cache_control)
         others = {}
         if settings.types_file is not None:
@@ -161,6 +169,7 @@ class StaticFiles:
             *(() if sent.packs else _RANGES),
             *_digest(sent),
             NOSNIFF,
+            *self._fields,
         )
         plan = _Plan(exchange=exchange, file=file, sent=sent, headers=headers, known=known, key=key, now=now)
         status = precondition(head, validators)

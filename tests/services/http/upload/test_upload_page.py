@@ -93,6 +93,17 @@ class UploadPageTests(SynchronousTestCase):
         entries = json.loads(rig.get("/in/", "Accept: application/json").body)["entries"]
         self.assertNotIn("digest", entries[0])
 
+    def test_uploaded_files_run_no_scripts(self) -> None:
+        """Files of a place that takes files come with a policy against scripts, unless the place has one of its own."""
+        name = b"content-security-policy"
+        rig = UploadRig(self.root)
+        rig.put("/in/a.html", b"<script>1</script>")
+        self.assertIn(b"script-src 'none'", rig.get("/in/a.html").headers[name])
+        self.assertIn(b"script-src 'none'", rig.get("/in/a.html", "Range: bytes=0-3").headers[name])
+        own = (("content-security-policy", "default-src 'self'"),)
+        self.assertNotIn(name, UploadRig(self.root, headers=own).get("/in/a.html").headers)  # the place's style adds it
+        self.assertNotIn(name, UploadRig(self.root, upload=False).get("/in/a.html").headers)
+
     def test_upload_page_hides_the_store(self) -> None:
         """What the store keeps beside the files is on no page, even where names with a dot are."""
         rig = UploadRig(self.root, listing=True, dotfiles=True)

@@ -13,6 +13,7 @@ from netsvc.services.http.site.routes import Equipment, Routes
 from netsvc.services.http.site.sites import Place, Sites
 from netsvc.services.http.site.style import PLAIN
 from netsvc.services.http.static.files import StaticFiles
+from netsvc.services.http.upload.offers import file_fields
 from netsvc.services.http.upload.stores import Stores
 from netsvc.services.http.upload.uploads import Uploads
 from tests.services.http.http_rig import Answer, Rig
@@ -59,7 +60,9 @@ class UploadRig(Rig):
     def _equipment(self, place: Place) -> Equipment:
         return Equipment(
             style=PLAIN,
-            static=StaticFiles(place.settings, self.ready, self.clock, self.clock.seconds),
+            static=StaticFiles(
+                place.settings, self.ready, self.clock, self.clock.seconds, fields=file_fields(place.settings)
+            ),
             listings=Listings(
                 place.policy,
                 place.settings,

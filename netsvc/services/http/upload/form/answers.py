@@ -63,7 +63,7 @@ def _settled(exchange: Any, outcomes: list[Outcome]) -> None:
         body = page("303 See Other", '<h1>Uploaded</h1>\n<p><a href="./">Back to the list</a></p>')
         exchange.answer(303, (*PAGE_HEADERS, (b"Location", b"./")), body)
     else:
-        own = [one.error for one in refused if not isinstance(one.error, StoreError)]
+        own = [one.error for one in refused if not isinstance(one.error, StoreError | RefusedError)]
         if own:
             refuse(exchange, own[0])  # a fault of ours: it is logged
         else:
@@ -74,7 +74,7 @@ def refused_page(outcomes: list[Outcome]) -> bytes:
     """What a person reads of whom not every file was taken."""
     rows = []
     for one in outcomes:
-        if isinstance(one.error, StoreError):
+        if isinstance(one.error, StoreError | RefusedError):
             name = name_text(one.name.encode("utf-8", "surrogateescape"))
             rows.append(f"<li><bdi>{name}</bdi>: {name_text(one.error.reason.encode())}.</li>")
     taken = len(outcomes) - len(rows)
