@@ -107,6 +107,7 @@ class WholeWayTests(DraftCase):
         fields = (b"upload-offset", b"upload-complete", b"upload-length", b"cache-control")
         found = [answer.headers[name] for name in fields]
         self.assertEqual((answer.status, found), (204, [b"3000", b"?0", b"%d" % len(BODY), b"no-store"]))
+        self.assertEqual(self.rig.get(url, version()).headers[b"upload-offset"], b"3000")
         self.assertIsNone(self.published())
         answer = self.append(url, 3000, BODY[3000:], WHOLE)
         self.assertEqual(

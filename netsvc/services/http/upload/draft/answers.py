@@ -27,6 +27,7 @@ from netsvc.services.http.upload.transfers import Arrived, ChecksumError, PeerLo
 
 PROGRESS = 5.0  # seconds between two interim answers that tell how much is safe
 
+_ABOUT_ONE = ("GET", "HEAD", "PATCH", "DELETE")  # methods that an upload's address is asked with
 _NEW = "draft-new"  # the key under which the store keeps that the upload replaces nothing
 _ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512"}
 
@@ -53,9 +54,7 @@ class Draft:
         continued), unless it says that the whole does not come: that would pass for the file.
         """
         if is_link(head):
-            return (
-                head.method in ("HEAD", "PATCH", "DELETE") and head.first(b"upload-draft-interop-version") is not None
-            )
+            return head.method in _ABOUT_ONE and head.first(b"upload-draft-interop-version") is not None
         if head.method not in ("PUT", "POST") or head.first(b"tus-resumable") is not None:
             return False
         complete = wire.completeness(head)
@@ -75,7 +74,7 @@ class Draft:
             return
         ways: dict[str, Callable[[Any, Door, int], Deferred[Any]]] = {"PUT": self._create, "POST": self._create}
         if is_link(head):
-            ways = {"HEAD": self._tell, "PATCH": self._append, "DELETE": self._drop}
+            ways = {"GET": self._tell, "HEAD": self._tell, "PATCH": self._append, "DELETE": self._drop}
         try:
             done = ways[head.method](exchange, door, version)
         except (RefusedError, MalformedError, InconsistentError) as error:
