@@ -85,10 +85,14 @@ class HttpSettings(ScopeSettings, AccessLogSettings, Http2Settings, ServerSettin
         if settings.upload and settings.docroot.name in settings.cgi_directories:
             yield "upload", "its docroot is a CGI directory: whoever sent a file there would have it run"
 
+        longest = settings.max_file_size
+        if settings.upload and longest is not None and longest > self.max_body:
+            yield "max_file_size", f"a PUT cannot be so long: max_body is {values.show_size(self.max_body)}"
+
     def check_scopes(self) -> Iterator[tuple[Prefix, str, str]]:
         """Names of hosts that two scopes claim, and uploads by anybody: (prefix of a scope, key, message)."""
         for scope in self.scopes:
-            if not {"upload", "auth_file", "upload_anonymous", "docroot"}.isdisjoint(scope.given):
+            if not {"upload", "auth_file", "upload_anonymous", "docroot", "max_file_size"}.isdisjoint(scope.given):
                 for key, message in self._upload_faults(scope.settings):
                     yield scope.prefix, key, message
         claimed = dict.fromkeys(self.names, "the section itself")

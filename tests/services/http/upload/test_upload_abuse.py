@@ -321,3 +321,31 @@ class Abuse2Tests(SynchronousTestCase):
             self.peer.data(stream, octets, end=True)
             self.assertNotEqual(self.peer.answers[stream].reset, None)
         self.assertEqual(os.listdir(self.root), [])
+
+    def test_file_abuse_33_memory_is_flat_while_the_disk_waits(self) -> None:
+        """A stream that is faster than the disk gets no more window until the disk has caught up."""
+        stream = self.peer.open("/a", method="PUT", end=False)
+        self.rig.threads.held = True
+        sent = 0
+        while self.peer.h2.local_flow_control_window(stream) and sent < 8 << 20:
+            piece = min(16384, self.peer.h2.local_flow_control_window(stream))
+            self.peer.data(stream, b"x" * piece)
+            sent += piece
+        self.assertLess(sent, 4 << 20)
+        self.rig.threads.let_go()
+        self.peer.flush()
+        self.assertGreater(self.peer.h2.local_flow_control_window(stream), 0)
+        self.peer.data(stream, b"", end=True)
+        self.assertEqual(self.peer.answers[stream].status, 201)
+        self.assertEqual((self.root / "a").stat().st_size, sent)
+
+    def test_file_abuse_32_an_octet_every_ten_seconds(self) -> None:
+        """A stream that drips is ended with 408, and what came of it is removed."""
+        stream = self.begun()
+        for _ in range(6):
+            self.peer.wait(10)
+            if stream in self.peer.answers:
+                break
+            self.peer.data(stream, b"x")
+        self.assertEqual(self.peer.answers[stream].status, 408)
+        self.assertEqual(os.listdir(self.root), [])
