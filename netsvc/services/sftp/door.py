@@ -87,9 +87,9 @@ class Door:
                 raise
             return self.growing(names, partial.offset)
 
-    def growing(self, names: Names, length: int) -> Entry:
-        """What is said of a file that is not published yet."""
-        return Entry(names[-1], False, length, int(self.wall_clock() * 1e9))
+    def growing(self, names: Names, length: int, modified: float | None = None) -> Entry:
+        """What is said of a file that is not published yet; it changes now, unless another time was set."""
+        return Entry(names[-1], False, length, int((self.wall_clock() if modified is None else modified) * 1e9))
 
     def write(self, names: Names, flags: int) -> Opened:
         """Open a file for writing, as the flags of OPEN say."""

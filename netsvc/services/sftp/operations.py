@@ -121,7 +121,7 @@ class Operations:
         names = names_of(fields.string())
         writer = self._openings.written(names)
         if writer is not None:
-            return self._attrs(self._door.growing(names, writer.length), request)
+            return self._attrs(self._door.growing(names, writer.length, writer.modified), request)
         return self._in_thread(self._door.look, names).addCallback(self._attrs, request)
 
     def _fstat(self, request: int, fields: Fields) -> Answer:
@@ -129,7 +129,7 @@ class Operations:
             case Reader(file=file):
                 return self._attrs(Entry(file.names[-1], False, file.size, file.modified_ns), request)
             case Writer() as writer:
-                return self._attrs(self._door.growing(writer.names, writer.length), request)
+                return self._attrs(self._door.growing(writer.names, writer.length, writer.modified), request)
             case directory:
                 return self._in_thread(self._store.stat, directory.names).addCallback(self._attrs, request)
 

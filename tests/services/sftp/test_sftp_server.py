@@ -204,6 +204,7 @@ class UploadTests(SessionTestCase):
         handle = session.open("a", W | CREAT | TRUNC)
         session.write(handle, 0, b"0123456789")
         assert session.status(SETSTAT, text("a"), u32(SIZE | TIMES), u64(3), u32(5), u32(5)) == OK
+        assert session.modified("a") == 5
         assert session.close(handle) == OK
         assert session.size("a") == 3
         assert session.modified("a") == 5
