@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import filecmp
+import hashlib
 import re
 import shutil
 import signal
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +17,7 @@ import bcrypt
 from tests.live.cut_proxy import CutProxy
 from tests.live.daemon import Daemon
 from tests.ports import free_port
+from tests.runtime.certificates import make_certificate
 from tests.shared import SharedCase
 from tests.waiting import wait_until
 
@@ -124,6 +128,53 @@ class RestartTest(Case):
             proxy.rate = None
             page.locator("#list").get_by_role("link", name="a.bin").wait_for()
             self.assertEqual(self.stored(), {"a.bin": data})
+
+
+class FormTest(SharedCase):
+    """Forms of programs."""
+
+    def test_form_of_any_size(self) -> None:
+        """A form of 300 MiB is stored octet for octet, and the daemon's memory stays as it was."""
+        place = Path(tempfile.mkdtemp(prefix="netsvc-form-"))
+        self.addCleanup(shutil.rmtree, place)
+        (place / "in").mkdir()
+        large = place / "large"
+        block = hashlib.shake_256(b"netsvc").digest(MIB)
+        with large.open("wb") as file:
+            for _ in range(300):
+                file.write(block)
+        with Daemon(
+            f"[http]\nlisten = tcp:0:interface=127.0.0.1\ndocroot = {place}/in\nupload = yes\nupload_anonymous = yes\n"
+        ) as daemon:
+            url = f"http://127.0.0.1:{daemon.port('http')}/"
+            curl = ("curl", "-sS", "-o", str(place / "answer"), "-w", "%{http_code}", "-F", "note=x")
+            subprocess.run((*curl, "-F", f"file=@{large};filename=first", url), check=True, timeout=60)
+            before = daemon.resident()
+            found = subprocess.run((*curl, "-F", f"file=@{large}", url), stdout=subprocess.PIPE, timeout=60, check=True)
+            self.assertTrue(found.stdout.endswith(b"303"), found.stdout)
+            self.assertLess(daemon.resident() - before, 16 * MIB)
+        self.assertTrue(filecmp.cmp(large, place / "in/large", shallow=False))
+
+
+class TlsTest(Case):
+    """The same over HTTP/2."""
+
+    def test_upload_page_over_http2(self) -> None:
+        """Over TLS browsers speak HTTP/2: files go up by it, several at once, and the page needs nothing else."""
+        certificate, key = make_certificate(self.files, "netsvc.test")
+        data = bytes(range(256)) * (6 * MIB // 256)
+        with Daemon(
+            f"[http]\nlisten = tls:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}\n"
+            f"docroot = {self.directory}\nlisting = yes\nupload = yes\nupload_anonymous = yes\n"
+        ) as daemon:
+            page = self.context(ignore_https_errors=True).new_page()
+            page.on("console", lambda message: self.said.append(message.text))
+            page.goto(f"https://127.0.0.1:{daemon.port('http', 'tls')}/")
+            self.assertEqual(page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol"), "h2")
+            page.set_input_files("#files", [self.file(f"{at}.bin", data) for at in range(4)])
+            for at in range(4):
+                page.locator("#list").get_by_role("link", name=f"{at}.bin").wait_for()
+            self.assertEqual(self.stored(), {f"{at}.bin": data for at in range(4)})
 
 
 class UploadPageTest(Case):
