@@ -59,7 +59,8 @@ class Target:
 
         :param meta: what a later run must know to go on; None: nobody can go on.
         """
-        return Download(self._store.create((name,), owner=OWNER, size=size, meta=meta), kept=meta is not None)
+        upload = self._store.create((name,), owner=OWNER, size=size, meta=meta, resumable=meta is not None)
+        return Download(upload)
 
     def go_on(self, partial: Partial) -> Download:
         """Go on with what was left; its octets are checked against the digest that was kept with them."""
@@ -67,14 +68,10 @@ class Target:
 
 
 class Download:
-    """One file that comes; a context manager.
+    """One file that comes; a context manager. What is not committed in it is kept if a later run can go on."""
 
-    :param kept: whether it is kept for a later run when it was not committed, or removed.
-    """
-
-    def __init__(self, upload: Upload, *, kept: bool = True) -> None:
+    def __init__(self, upload: Upload) -> None:
         self._upload = upload
-        self._kept = kept
 
     @property
     def offset(self) -> int:
@@ -101,12 +98,8 @@ class Download:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._upload.closed:
-            return
-        if self._kept:
+        if not self._upload.closed:
             self._upload.keep()
-        else:
-            self._upload.discard()
 
 
 class Source:
