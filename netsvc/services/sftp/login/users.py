@@ -35,7 +35,7 @@ def users() -> ValueType[tuple[User, ...]]:
     def parse(text: str, context: Context) -> tuple[User, ...]:
         found: dict[str, User] = {}
         wrong = []
-        for match in re.finditer(r"[^\n]+", text):
+        for match in re.finditer(r"[^\n]*\S[^\n]*", text):
             try:
                 one = _user(match[0].strip(), context)
                 if one.name in found:

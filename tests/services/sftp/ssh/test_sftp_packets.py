@@ -37,7 +37,7 @@ def all_of(reader: PacketReader) -> list[bytes]:
 
 class PacketTests(SynchronousTestCase):
     def test_there_and_back(self) -> None:
-        """With every cipher and MAC a payload comes out as it went in, whole, octet by octet, and with more behind it."""
+        """With every cipher and MAC a payload comes out as it went in: whole, octet by octet, with more behind it."""
         for direction in (None, *DIRECTIONS):
             writer, reader = pair(direction)
             for payload in PAYLOADS:

@@ -1,4 +1,4 @@
-"""Transport: versions, the key exchange and its rules, deadlines, rekeying, what is answered when the peer does not read."""
+"""Transport: versions, the key exchange and its rules, deadlines, rekeying, peers that do not read."""
 
 from __future__ import annotations
 
