@@ -10,6 +10,7 @@ from pathlib import Path
 from h2.events import InformationalResponseReceived
 from twisted.trial.unittest import SynchronousTestCase
 
+from netsvc.services.http.upload.settings import access_rule
 from tests.services.http.http2.h2_rig import Peer2
 from tests.services.http.http_rig import Answer, Peer
 from tests.services.http.upload.upload_rig import UploadRig, left_over
@@ -330,6 +331,27 @@ class RefusedTests(DraftCase):
         self.assertEqual(self.rig.put("/a.bin", b"", version(), PART, "If-None-Match: *").status, 412)
         self.assertEqual(self.append(url, 0, b"x", WHOLE).status, 409)
         self.assertEqual(self.published(), b"there")
+
+    def test_access(self) -> None:
+        """Who may only read begins nothing; who may only upload replaces nothing, and is told so before the body."""
+        (self.root / "a.bin").write_bytes(b"old")
+        rules = ("alice read-only", "bob upload-only", "* full")
+        self.rig = UploadRig(self.root, upload_access=tuple(map(access_rule, rules)))
+        self.assertEqual(self.rig.put("/new", b"", version(), PART, "X-User: alice").status, 403)
+        peer = self.begin(3, b"", version(), WHOLE, "X-User: bob", "Expect: 100-continue")
+        self.assertEqual((peer.statuses, self.interim(peer)), ([409], []))
+        self.assertEqual(self.rig.put("/new", b"abc", version(), WHOLE, "X-User: bob").status, 201)
+        self.assertEqual((self.published(), self.published("new")), (b"old", b"abc"))
+
+    def test_limits(self) -> None:
+        """The longest file that is taken is told, and holds where nobody said a length."""
+        self.rig = UploadRig(self.root, max_file_size=5)
+        self.assertEqual(self.rig.get("/", method="OPTIONS").headers[b"upload-limit"], b"max-size=5")
+        self.assertEqual(self.rig.put("/a", b"abcdef", version(), WHOLE).status, 413)
+        url = self.begun()
+        self.assertRegex(self.head(url).headers[b"upload-limit"], rb"^max-size=5, max-age=\d+$")
+        self.assertEqual(self.append(url, 0, b"abcdef", PART).status, 413)
+        self.assertEqual(self.offset(url), 0)
 
     def test_a_finished_upload(self) -> None:
         """Nothing is added to an upload that is finished."""

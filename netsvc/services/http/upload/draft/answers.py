@@ -147,7 +147,8 @@ class Draft:
             return told.addErrback(lambda failure: failure.trap(StoreError))  # whoever writes hears of it, too
 
         def over(result: Any) -> Any:
-            progress.stop()
+            if progress.running:
+                progress.stop()
             return result
 
         progress = LoopingCall(tell)
