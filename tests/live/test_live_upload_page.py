@@ -156,6 +156,23 @@ class FormTest(SharedCase):
         self.assertTrue(filecmp.cmp(large, place / "in/large", shallow=False))
 
 
+class PartsTest(Case):
+    """Requests that may not be long."""
+
+    def test_upload_page_in_parts(self) -> None:
+        """A file that is longer than a request may be goes up in several."""
+        data = bytes(range(256)) * (3 * MIB // 256) + b"end"
+        with Daemon(
+            f"[http]\nlisten = tcp:0:interface=127.0.0.1\ndocroot = {self.directory}\nlisting = yes\n"
+            "upload = yes\nupload_anonymous = yes\nmax_body = 1MiB\n"
+        ) as daemon:
+            page = self.context().new_page()
+            page.goto(f"http://127.0.0.1:{daemon.port('http')}/")
+            page.set_input_files("#files", self.file("a.bin", data))
+            page.locator("#list").get_by_role("link", name="a.bin").wait_for()
+            self.assertEqual(self.stored(), {"a.bin": data})
+
+
 class TlsTest(Case):
     """The same over HTTP/2."""
 

@@ -9,13 +9,13 @@ from attrs import frozen
 class Offers:
     """What the page lets a person try; the server decides when it is asked.
 
-    :param upload: files may be put there: by tus 1.0 at the address of the directory, or with a form.
+    Files may be put there, by tus 1.0 at the address of the directory or with a form.
+
     :param remove: names may be removed, with DELETE.
     :param make_directory: directories may be made, with MKCOL.
     :param chunk: the longest body that a request may have, octets; longer files go up in several.
     """
 
-    upload: bool = True
     remove: bool = False
     make_directory: bool = False
-    chunk: int = 1 << 30
+    chunk: int

@@ -80,8 +80,7 @@ def panel(offers: Offers) -> str:
     """The panel, as HTML."""
     said = [f'data-chunk="{offers.chunk}"']
     said += [word for word, on in (("data-remove", offers.remove), ("data-folder", offers.make_directory)) if on]
-    form = _FORM if offers.upload else ""
     return (
-        f'<section id="panel" aria-label="Upload" {" ".join(said)}>\n{form}'
+        f'<section id="panel" aria-label="Upload" {" ".join(said)}>\n{_FORM}'
         '<ul aria-label="Uploads"></ul>\n<p class="dim" role="status"></p>\n</section>\n'
     )

@@ -26,13 +26,18 @@ def file_fields(settings: Any) -> Headers:
     return (_NO_SCRIPTS,) if settings.upload and not own else ()
 
 
-def offers_of(settings: Any, access: Access) -> Offers | None:
+def offers_of(settings: Any, access: Access, longest: int) -> Offers | None:
     """What may be changed from the page; None for nothing.
 
     :param settings: a ScopeSettings.
     :param access: what whoever looks at it may do.
+    :param longest: octets that the body of a request may have.
     """
     if not settings.upload or access is Access.READ_ONLY:
         return None
     full = access is Access.FULL
-    return Offers(remove=full and settings.upload_delete, make_directory=full and settings.upload_directories)
+    return Offers(
+        chunk=longest,
+        remove=full and settings.upload_delete,
+        make_directory=full and settings.upload_directories,
+    )

@@ -61,12 +61,14 @@ class Uploads:
     :param stores: of the service.
     :param in_thread: runs blocking work: (function, *arguments) -> Deferred.
     :param clock: IReactorTime.
+    :param longest: octets that the body of a request may have.
     """
 
-    def __init__(self, stores: Stores, in_thread: Callable[..., Deferred[Any]], clock: Any) -> None:
+    def __init__(self, stores: Stores, in_thread: Callable[..., Deferred[Any]], clock: Any, longest: int) -> None:
         self._stores = stores
         self._in_thread = in_thread
         self._clock = clock
+        self._longest = longest
 
     def answer(self, exchange: Any, found: Found, place: Place) -> bool:
         """Answer an exchange, now or later, if it is for this room. False: it is for a script, or a GET or HEAD."""
@@ -107,7 +109,7 @@ class Uploads:
 
     def offers(self, place: Place, user: str) -> Offers | None:
         """What somebody may change from the page that lists a directory."""
-        return offers_of(place.settings, access_of(place.settings, user))
+        return offers_of(place.settings, access_of(place.settings, user), self._longest)
 
     def _drop_box(self, exchange: Any, found: Found, place: Place) -> None:
         """The page of a directory for who may put files there and see none."""

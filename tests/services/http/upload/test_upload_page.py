@@ -44,8 +44,8 @@ class UploadPageTests(SynchronousTestCase):
     def test_upload_page_of_any_name(self) -> None:
         """What a file is called changes nothing of the script, and no name is in it."""
         names = (b"</script><script>alert(1)</script>", b"a\x1b[31m", b"<!--", b"x\xe2\x80\xaegnp.exe")
-        page = listing_page((names[0],), [Entry(name) for name in names], False, Order(), Offers())
-        plain = listing_page((), [], False, Order(), Offers())
+        page = listing_page((names[0],), [Entry(name) for name in names], False, Order(), Offers(chunk=9))
+        plain = listing_page((), [], False, Order(), Offers(chunk=5))
         self.assertEqual(SCRIPT.findall(page), SCRIPT.findall(plain))
         self.assertEqual(page.count(b"<script"), 1)
         shown = page.partition(b"<main>")[2].partition(b"<script")[0]

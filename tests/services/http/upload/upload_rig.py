@@ -53,7 +53,7 @@ class UploadRig(Rig):
         self.threads = Threads()
         self._run_script = run_script
         self.stores = Stores()
-        self.uploads = Uploads(self.stores, self.threads, self.clock)
+        self.uploads = Uploads(self.stores, self.threads, self.clock, self.settings.max_body)
         self.sites = Sites(self.settings)
         self.upload_routes = Routes(self.sites, self._equipment)
 

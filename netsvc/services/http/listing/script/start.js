@@ -1,9 +1,9 @@
 // All begins.
 
-if (form) equip();
+equip();
 if ("folder" in panel.dataset) {
   const button = make("button", { type: "button", textContent: "New folder", onclick: makeFolder });
-  (form ?? panel).append(button);
+  form.append(button);
 }
 document.querySelector("main").addEventListener("click", (event) => {
   if (event.target.matches("button.x")) remove(event.target.closest("tr").querySelector("a"));
