@@ -13,6 +13,7 @@ from netsvc.config.load import load
 from netsvc.errors import ConfigError
 from netsvc.filestore.access import Access
 from netsvc.registry import kinds
+from netsvc.services.http.explain import ask, explain
 from netsvc.services.http.settings import HttpSettings
 from netsvc.services.http.site.sites import Sites
 from netsvc.services.http.upload.settings import access_of
@@ -172,6 +173,24 @@ class AccountTests(SynchronousTestCase):
             ("PUT", f"/{part}"),
         ):
             self.assertEqual(rig.send(method, path).status, 400, path)
+
+
+class ExplainTests(SynchronousTestCase):
+    """What ``netsvc explain`` tells."""
+
+    def test_methods(self) -> None:
+        """A method that stores is told of, one that an option forbids with the option, GET as before."""
+        root = Path(self.mktemp())
+        root.mkdir()
+        settings = HttpSettings(listen=(), docroot=root, upload=True, upload_anonymous=True)
+        for method, text in (
+            ("PUT", "files are taken here, from anybody (upload = yes)"),
+            ("DELETE", "405: upload_delete = no"),
+            ("MKCOL", "405: upload_directories = no"),
+            ("GET", "404: no such file or directory"),
+        ):
+            told = explain(settings, ask("http://localhost/new", method))
+            self.assertEqual(told.steps[-1], ("answer", text))
 
 
 class SweeperTests(SynchronousTestCase):
