@@ -257,7 +257,7 @@ class DraftTests(UploadCase):
             self.assertRegex(heads, r"(?ms)^http/\S+ 104.*^http/\S+ 201")
             interim = heads[heads.index("104") :].partition("\n\n")[0]
             self.assertIn("location: /", interim)
-            self.assertIn("upload-limit: max-age=", interim)
+            self.assertIn(", max-age=", interim)
             self.assertIn("upload-draft-interop-version: 8", interim)
             self.assertEqual(heads.count("upload-complete: ?1"), 1)
             self.assertEqual((self.root / way[0][2:]).read_bytes(), self.data)

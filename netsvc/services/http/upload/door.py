@@ -26,6 +26,7 @@ class Door:
     :param owner: who signed in; "" for whoever was not asked. Partial uploads are his only.
     :param access: what he may do.
     :param settings: the options of the place, a ScopeSettings.
+    :param longest: octets that the body of a request may have.
     :param in_thread: runs blocking work: (function, *arguments) -> Deferred.
     :param clock: IReactorTime.
     """
@@ -38,6 +39,7 @@ class Door:
     owner: str
     access: Access
     settings: Any
+    longest: int
     in_thread: Callable[..., Deferred[Any]]
     clock: Any
 

@@ -95,6 +95,7 @@ class Uploads:
                 owner=exchange.user,
                 access=access,
                 settings=place.settings,
+                longest=self._longest,
                 in_thread=self._in_thread,
                 clock=self._clock,
             )

@@ -80,7 +80,7 @@ class DraftCase(SynchronousTestCase):
 class WholeWayTests(DraftCase):
     def test_options(self) -> None:
         """OPTIONS tells the limits."""
-        self.assertEqual(self.rig.get("/", method="OPTIONS").headers[b"upload-limit"], b"min-size=0")
+        self.assertEqual(self.rig.get("/", method="OPTIONS").headers[b"upload-limit"], b"max-append-size=1073741824")
 
     def test_in_one_piece(self) -> None:
         """A PUT that comes whole is a PUT; its upload's address was told before, and stands in no final answer."""
@@ -88,7 +88,7 @@ class WholeWayTests(DraftCase):
         (told,) = self.interim(peer)
         self.assertTrue(told["location"].startswith("/a.bin?upload="), told)
         self.assertEqual(told["upload-draft-interop-version"], "8")
-        self.assertRegex(told["upload-limit"], r"^max-age=\d+$")
+        self.assertRegex(told["upload-limit"], r"^max-append-size=1073741824, max-age=\d+$")
         (answer,) = peer.answers("PUT")
         self.assertEqual(
             (answer.status, answer.headers[b"upload-complete"], answer.headers[b"etag"]), (201, b"?1", ETAG)
@@ -148,7 +148,7 @@ class WholeWayTests(DraftCase):
         peer = self.begin(len(BODY), BODY, version(6), WHOLE)
         told = self.interim(peer)[0]
         self.assertEqual(told["upload-draft-interop-version"], "6")
-        self.assertRegex(told["upload-limit"], r"^expires=\d+$")
+        self.assertRegex(told["upload-limit"], r"^max-append-size=1073741824, expires=\d+$")
         (answer,) = peer.answers("PUT")
         self.assertEqual(answer.headers[b"location"].decode(), told["location"])
         self.assertEqual(answer.headers[b"upload-offset"], b"%d" % len(BODY))
@@ -346,10 +346,14 @@ class RefusedTests(DraftCase):
     def test_limits(self) -> None:
         """The longest file that is taken is told, and holds where nobody said a length."""
         self.rig = UploadRig(self.root, max_file_size=5)
-        self.assertEqual(self.rig.get("/", method="OPTIONS").headers[b"upload-limit"], b"max-size=5")
+        self.assertEqual(
+            self.rig.get("/", method="OPTIONS").headers[b"upload-limit"], b"max-size=5, max-append-size=1073741824"
+        )
         self.assertEqual(self.rig.put("/a", b"abcdef", version(), WHOLE).status, 413)
         url = self.begun()
-        self.assertRegex(self.head(url).headers[b"upload-limit"], rb"^max-size=5, max-age=\d+$")
+        self.assertRegex(
+            self.head(url).headers[b"upload-limit"], rb"^max-size=5, max-append-size=1073741824, max-age=\d+$"
+        )
         self.assertEqual(self.append(url, 0, b"abcdef", PART).status, 413)
         self.assertEqual(self.offset(url), 0)
 

@@ -89,10 +89,11 @@ class FieldTests(SynchronousTestCase):
         self.assertFalse(wire.is_partial(asked()))
 
     def test_limits(self) -> None:
-        """What a limit is called depends on the version; no limit is a limit of nothing."""
-        self.assertEqual(wire.limit_field(8, max_size=9, age=1.9), (b"Upload-Limit", b"max-size=9, max-age=1"))
-        self.assertEqual(wire.limit_field(6, max_size=None, age=-5), (b"Upload-Limit", b"expires=0"))
-        self.assertEqual(wire.limit_field(8, max_size=None), (b"Upload-Limit", b"min-size=0"))
+        """What the limit of time is called depends on the version."""
+        found = wire.limit_field(8, max_size=9, longest=5, age=1.9)
+        self.assertEqual(found, (b"Upload-Limit", b"max-size=9, max-append-size=5, max-age=1"))
+        self.assertEqual(wire.limit_field(6, max_size=None, longest=5, age=-5)[1], b"max-append-size=5, expires=0")
+        self.assertEqual(wire.limit_field(8, max_size=None, longest=5)[1], b"max-append-size=5")
 
     def test_problems(self) -> None:
         """They are JSON with the types that the draft registers."""

@@ -62,7 +62,7 @@ class Draft:
 
     def offered(self, door: Door) -> Headers:
         """As UploadProtocol."""
-        return (wire.limit_field(wire.VERSIONS[0], max_size=door.store.terms.max_file_size),)
+        return (wire.limit_field(wire.VERSIONS[0], max_size=door.store.terms.max_file_size, longest=door.longest),)
 
     def answer(self, exchange: Any, door: Door) -> None:
         """As UploadProtocol."""
@@ -236,7 +236,8 @@ def _checksum(head: RequestHead) -> Checksum | None:
 
 
 def _limits(door: Door, one: Partial, version: int) -> tuple[bytes, bytes]:
-    return wire.limit_field(version, max_size=door.store.terms.max_file_size, age=one.expires - time.time())
+    age = one.expires - time.time()
+    return wire.limit_field(version, max_size=door.store.terms.max_file_size, longest=door.longest, age=age)
 
 
 def _inform(exchange: Any, version: int, *fields: tuple[bytes, bytes]) -> None:

@@ -109,16 +109,18 @@ def offset_field(offset: int) -> tuple[bytes, bytes]:
     return b"Upload-Offset", b"%d" % offset
 
 
-def limit_field(version: int, *, max_size: int | None, age: float | None = None) -> tuple[bytes, bytes]:
+def limit_field(version: int, *, max_size: int | None, longest: int, age: float | None = None) -> tuple[bytes, bytes]:
     """Upload-Limit.
 
     :param max_size: octets that a file may have; None for any.
+    :param longest: octets that a request may bring.
     :param age: seconds that the upload still lives; None before it is one.
     """
     limits = [] if max_size is None else [b"max-size=%d" % max_size]
+    limits.append(b"max-append-size=%d" % longest)
     if age is not None:
         limits.append(b"%s=%d" % (b"expires" if version == 6 else b"max-age", max(age, 0)))
-    return b"Upload-Limit", b", ".join(limits) or b"min-size=0"
+    return b"Upload-Limit", b", ".join(limits)
 
 
 def version_field(version: int) -> tuple[bytes, bytes]:
