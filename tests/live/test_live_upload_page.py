@@ -43,7 +43,7 @@ class Case(SharedCase):
     def set_up_shared(cls) -> None:
         cls.place = Path(tempfile.mkdtemp(prefix="netsvc-upload-page-"))
         cls.place.chmod(0o755)
-        for name in ("in", "keep", "private"):
+        for name in ("in", "keep", "private", "small"):
             (cls.place / name).mkdir()
         word = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode("ascii")
         (cls.place / ".users").write_text(f"alice:{word}\n")
@@ -51,6 +51,7 @@ class Case(SharedCase):
             f"[http]\nlisten = tcp:0:interface=127.0.0.1\ndocroot = {cls.place}\nlisting = yes\n"
             "[http /in]\nupload = yes\nupload_anonymous = yes\nupload_delete = yes\nupload_directories = yes\n"
             "[http /keep]\nupload = yes\nupload_anonymous = yes\n"
+            f"[http /small]\ndocroot = {cls.place}/small\nupload = yes\nupload_anonymous = yes\nquota = 1MiB\n"
             f"[http /private]\nupload = yes\nauth_file = {cls.place / '.users'}\nupload_access = * upload-only\n"
         ).__enter__()
 
@@ -134,14 +135,14 @@ class FormTest(SharedCase):
     """Forms of programs."""
 
     def test_form_of_any_size(self) -> None:
-        """A form of 300 MiB is stored octet for octet, and the daemon's memory stays as it was."""
+        """A form of 150 MiB is stored octet for octet, and the daemon's memory stays as it was."""
         place = Path(tempfile.mkdtemp(prefix="netsvc-form-"))
         self.addCleanup(shutil.rmtree, place)
         (place / "in").mkdir()
         large = place / "large"
         block = hashlib.shake_256(b"netsvc").digest(MIB)
         with large.open("wb") as file:
-            for _ in range(300):
+            for _ in range(150):
                 file.write(block)
         with Daemon(
             f"[http]\nlisten = tcp:0:interface=127.0.0.1\ndocroot = {place}/in\nupload = yes\nupload_anonymous = yes\n"
@@ -268,6 +269,17 @@ class UploadPageTest(Case):
         wait_until(lambda: page.locator("#panel li.bad").count() == 3)
         self.assertNotRegex(page.locator("main").inner_text(), "[\x1b\u202e]")
         self.assertEqual(set(self.stored()), {"<img src=x onerror=alert(1)>"})
+
+    def test_upload_page_quota(self) -> None:
+        """A file that has no room is refused in words beside it, before it is sent; others have theirs."""
+        page = self.look()
+        page.goto(f"http://127.0.0.1:{self.port}/small/")
+        page.set_input_files("#files", [self.file("large.bin", bytes(2 * MIB)), self.file("a.txt", b"one")])
+        row = page.locator("#panel li.bad", has_text="large.bin")
+        row.get_by_text("quota").wait_for()
+        self.assertRegex(row.locator("small").inner_text(), r"^[A-Z][^<]+\.$")
+        page.locator("#list").get_by_role("link", name="a.txt").wait_for()
+        self.assertEqual([one.name for one in (self.place / "small").glob("[!.]*")], ["a.txt"])
 
     def test_upload_page_replace(self) -> None:
         """A file that is there is replaced only when the person says so."""
