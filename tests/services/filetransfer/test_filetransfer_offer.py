@@ -66,7 +66,7 @@ class OfferTests(SynchronousTestCase):
         (self.directory / "b").unlink()
         self.assertEqual([self.opened(offer) for _ in range(3)], ["c", "d", "a"])
 
-    def test_passed_over(self) -> None:
+    def test_file_abuse_19_20_21_24_passed_over(self) -> None:
         """Hidden files, links, directories, FIFOs, sockets and names that peers could not use are not offered."""
         outside = Path(self.mktemp())
         outside.write_bytes(b"secret")
@@ -89,7 +89,7 @@ class OfferTests(SynchronousTestCase):
         for order in ("newest", "rotate"):
             self.assertEqual(self.opened(Offer(self.directory, order)), "plain")
 
-    def test_swapped_while_opening(self) -> None:
+    def test_file_abuse_17_swapped_while_opening(self) -> None:
         """What was a file when listed and is a link, a FIFO or gone when opened is passed over."""
         outside = Path(self.mktemp())
         outside.write_bytes(b"secret")
@@ -117,7 +117,7 @@ class OfferTests(SynchronousTestCase):
         self.patch(module, "_candidates", lambda directory: [Removed(), *there(directory)])
         self.assertEqual(self.opened(Offer(self.directory, "newest")), "plain")
 
-    def test_out_of_descriptors(self) -> None:
+    def test_file_abuse_9_out_of_descriptors(self) -> None:
         """An error that is not about one entry ends the search."""
         self.file("plain")
         open_truly = os.open
@@ -131,7 +131,7 @@ class OfferTests(SynchronousTestCase):
         error = self.assertRaises(OSError, Offer(self.directory, "newest").open)
         self.assertEqual(error.errno, 24)
 
-    def test_neither_file_nor_directory(self) -> None:
+    def test_file_abuse_19_neither_file_nor_directory(self) -> None:
         """A FIFO is refused at once, without waiting for its writer; a missing path is an OSError."""
         os.mkfifo(self.directory / "fifo")
         self.assertRaises(NothingToOfferError, Offer(self.directory / "fifo", "newest").open)
@@ -158,7 +158,7 @@ class OpenFileTests(SynchronousTestCase):
         self.addCleanup(file.close)
         return path, file
 
-    def test_grown(self) -> None:
+    def test_file_abuse_14_grown(self) -> None:
         """A file that grows while it is read ends where it ended when it was opened."""
         path, file = self.opened(b"abcdef")
         blocks = file.blocks(4)
@@ -185,7 +185,7 @@ class OpenFileTests(SynchronousTestCase):
         path.rename(path.with_name("other")).chmod(0)
         self.assertEqual(list(blocks), [b"ef"])
 
-    def test_replaced(self) -> None:
+    def test_file_abuse_12_replaced(self) -> None:
         """A file that is replaced while it is read is read on as it was opened."""
         path, file = self.opened(b"abcdef")
         blocks = file.blocks(4)
@@ -195,7 +195,7 @@ class OpenFileTests(SynchronousTestCase):
         other.replace(path)
         self.assertEqual(list(blocks), [b"ef"])
 
-    def test_shrunk_ahead(self) -> None:
+    def test_file_abuse_13_shrunk_ahead(self) -> None:
         """A file cut in what is still to be read raises FileShrankError."""
         path, file = self.opened(b"abcdef")
         blocks = file.blocks(2)
@@ -203,7 +203,7 @@ class OpenFileTests(SynchronousTestCase):
         os.truncate(path, 1)
         self.assertRaises(FileShrankError, next, blocks)
 
-    def test_shrunk_behind(self) -> None:
+    def test_file_abuse_13_shrunk_behind(self) -> None:
         """A file cut in what was already read raises FileShrankError before the end."""
         path, file = self.opened(b"abcdef")
         blocks = file.blocks(6)

@@ -98,7 +98,7 @@ class WrappedTransportTests(FileTransferCase):
         self.pull(2)
         self.assertTrue(self.transport.value().endswith(b'"filedata": "' + b64encode(self.data[:BLOCK])))
 
-    def test_shrunk(self) -> None:
+    def test_file_abuse_13_shrunk(self) -> None:
         """A file that shrinks while it is sent aborts the connection; what came does not decode."""
         self.protocol(os.urandom(3 * BLOCK)).makeConnection(self.transport)
         self.pull(2)
@@ -229,7 +229,7 @@ class PlainTransportTests(FileTransferCase):
             self.assertEqual((self.reactor.readers, self.reactor.writers), (set(), set()))
             self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_half_closed(self) -> None:
+    def test_file_abuse_2_half_closed(self) -> None:
         """A peer that half-closes at once gets everything, and then the end without any wait."""
         protocol, peer = self.connected(os.urandom(BIG))
         self.assertTrue(IHalfCloseableProtocol.providedBy(protocol))
@@ -256,7 +256,7 @@ class PlainTransportTests(FileTransferCase):
         self.reactor.turn()
         self.assertEqual(self.reactor.readers, set())
 
-    def test_peer_that_does_not_read(self) -> None:
+    def test_file_abuse_33_peer_that_does_not_read(self) -> None:
         """A peer that reads nothing stops the reading of the file; others are served meanwhile."""
         protocol, slow = self.connected(os.urandom(BIG))
         for _ in range(1000):
@@ -274,7 +274,7 @@ class PlainTransportTests(FileTransferCase):
         _, peer = self.connected(os.urandom(BLOCK * 3), send_buffer=5000)
         self.assertEqual(read(peer, self.reactor), (self.whole, True))
 
-    def test_replaced(self) -> None:
+    def test_file_abuse_12_replaced(self) -> None:
         """A file that is replaced while it is sent arrives as it was opened."""
         _, peer = self.connected(os.urandom(BIG))
         whole = self.whole
@@ -284,7 +284,7 @@ class PlainTransportTests(FileTransferCase):
         other.replace(self.path)
         self.assertEqual(read(peer, self.reactor), (whole, True))
 
-    def test_shrunk(self) -> None:
+    def test_file_abuse_13_shrunk(self) -> None:
         """A file that shrinks while it is sent resets the connection: the peer cannot take it for the whole."""
         _, peer = self.connected(os.urandom(BIG))
         self.reactor.turn()
@@ -292,7 +292,7 @@ class PlainTransportTests(FileTransferCase):
         self.assertRaises(ConnectionResetError, read, peer, self.reactor)
         self.assert_ended("shrank", "filetransfer-cut")
 
-    def test_reset(self) -> None:
+    def test_file_abuse_1_reset(self) -> None:
         """A peer that resets the connection ends it, and the file is closed."""
         _, peer = self.connected(os.urandom(BIG))
         self.reactor.turn()

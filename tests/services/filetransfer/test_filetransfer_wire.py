@@ -21,7 +21,7 @@ def dumped(name: str, data: bytes) -> bytes:
 class EncodeTests(SynchronousTestCase):
     """encode."""
 
-    def test_octets(self) -> None:
+    def test_file_abuse_44_octets(self) -> None:
         """For every length from 0 to 10 and every name, the octets are json.dumps'."""
         for name in NAMES:
             for size in range(11):
