@@ -236,6 +236,22 @@ class RefusedTests(DraftCase):
         self.assertEqual(self.append(url, 3000, BODY[3000:], WHOLE).status, 201)
         self.assertEqual(self.published(), BODY)
 
+    def test_file_abuse_03_half_open_stream(self) -> None:
+        """Over HTTP/2 only the stale stream is reset: the next request may come on the same connection."""
+        peer = Peer2(self.rig)
+        fields = (("upload-draft-interop-version", "8"), ("upload-complete", "?1"))
+        stream = peer.open("/a.bin", *fields, method="PUT", end=False)
+        peer.data(stream, BODY[:3000])
+        told = next(one for one in peer.events if isinstance(one, InformationalResponseReceived))
+        url = dict(told.headers or ())[b"location"].decode()
+        answer = peer.get(url, fields[0], method="HEAD")
+        self.assertEqual((answer.status, answer.headers[b"upload-offset"]), (204, b"3000"))
+        self.assertIsNotNone(peer.answers[stream].reset)
+        kind = ("content-type", "application/partial-upload")
+        stream = peer.open(url, *fields, kind, ("upload-offset", "3000"), method="PATCH", end=False)
+        peer.data(stream, BODY[3000:], end=True)
+        self.assertEqual((peer.answers[stream].status, self.published()), (201, BODY))
+
     def test_file_abuse_25_the_prefix_was_changed(self) -> None:
         """Octets that are not those that came are found before any is added."""
         url = self.begun()
