@@ -29,6 +29,7 @@ log = Logger()
 STEP = 0.1  # seconds between two points at which refusals leave
 MOST_WAITING = 8  # requests that a client has sent ahead
 LONGEST_USER = 256  # octets
+LONGEST_KIND = 64  # octets of a name of an algorithm in the log
 
 
 class Userauth:
@@ -93,7 +94,8 @@ class Userauth:
         is_signed, algorithm, blob = fields.boolean(), fields.string(), fields.string()
         host = self._transport.host
         if algorithm not in USER_KEYS:
-            self._wait(self._logins.refused(user, b"publickey", f"no key of the kind {algorithm!r}", host))
+            kind = algorithm[:LONGEST_KIND].decode("ascii", "backslashreplace")
+            self._wait(self._logins.refused(user, b"publickey", f"keys of the kind {kind} are not taken", host))
             return
         if not is_signed:
             fields.end()

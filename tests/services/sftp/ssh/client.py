@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
+from cryptography.hazmat.primitives.asymmetric import ed25519, mlkem, x25519
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
@@ -161,6 +161,7 @@ class Client:
     ) -> None:
         self.site = site
         self.change = change
+        self.hybrid = key_exchange.startswith(b"mlkem")
         self.direction = Direction(cipher, b"" if cipher in WITH_TAG else mac)
         marks = b",ext-info-c" + (b",kex-strict-c-v00@openssh.com" if strict else b"")
         self.strict = strict
@@ -252,6 +253,9 @@ class Client:
         self.theirs = next(one for one in before if one[0] == Message.KEXINIT)
         self.ours = x25519.X25519PrivateKey.generate()
         self.public = self.ours.public_key().public_bytes_raw()
+        if self.hybrid:
+            self.kem = mlkem.MLKEM768PrivateKey.generate()
+            self.public = self.kem.public_key().public_bytes_raw() + self.public
         self.send(Message.KEX_INIT, string(self.public))
         found = self.received()
         self.send(Message.NEWKEYS)
@@ -264,9 +268,12 @@ class Client:
         fields = Octets(reply)
         host, theirs, signature = fields.string(), fields.string(), fields.string()
         fields.end()
-        secret = int.from_bytes(self.ours.exchange(x25519.X25519PublicKey.from_public_bytes(theirs)), "big")
-        packed = secret.to_bytes(secret.bit_length() // 8 + 1, "big")
-        shared = string(packed)
+        agreed = self.ours.exchange(x25519.X25519PublicKey.from_public_bytes(theirs[-32:]))
+        if self.hybrid:  # draft-ietf-sshm-mlkem-hybrid-kex
+            shared = string(hashlib.sha256(self.kem.decapsulate(theirs[:-32]) + agreed).digest())
+        else:
+            secret = int.from_bytes(agreed, "big")
+            shared = string(secret.to_bytes(secret.bit_length() // 8 + 1, "big"))
         assert self.version is not None
         parts = (VERSION, self.version, self.offer, self.theirs, host, self.public, theirs)
         digest = hashlib.sha256(b"".join(map(string, parts)) + shared).digest()

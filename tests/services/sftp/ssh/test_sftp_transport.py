@@ -32,6 +32,16 @@ class TransportTests(SiteCase):
                     client = Client(self.site, cipher=cipher, mac=mac, strict=strict)
                     client.log_in()
 
+    def test_hybrid(self) -> None:
+        """The key exchange that quantum computers do not break is done as its draft says; a bad key ends it."""
+        Client(self.site, key_exchange=b"mlkem768x25519-sha256").log_in()
+        for public in (b"", bytes(1216), b"\xff" * 1216):
+            client = Client(self.site, key_exchange=b"mlkem768x25519-sha256")
+            client.raw(VERSION + b"\r\n")
+            client.begin()
+            client.send(Message.KEX_INIT, string(public))
+            self.assertTrue(client.told)
+
     def test_server_sig_algs(self) -> None:
         """The first packet under the new keys tells which algorithms users' keys may have: RFC 8308."""
         client = Client(self.site)
