@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import socket
 import ssl
 import struct
 import subprocess
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.ports import free_port
+from tests.runtime.certificates import make_certificate
 from tests.waiting import wait_until
 
 _NGINX = """\
@@ -56,13 +60,9 @@ def nginx(root: Path, state: Path, more: str = "") -> Iterator[Nginx]:
     :param state: an empty directory for what nginx writes.
     :param more: lines of the server's block.
     """
-    from tests.runtime.certificates import make_certificate
-
     port, tls_port = free_port(), free_port()
     ca_file, _ = make_certificate(state, "localhost")
     configuration = state / "nginx.conf"
-    import os
-
     user = "user root;" if os.geteuid() == 0 else ""
     configuration.write_text(_NGINX.format(state=state, root=root, port=port, tls_port=tls_port, user=user, more=more))
     process = subprocess.Popen(["nginx", "-p", str(state), "-e", str(state / "error.log"), "-c", str(configuration)])
@@ -122,6 +122,7 @@ def faulty(script: Callable[[socket.socket, bytes], None], pem: tuple[Path, Path
 
 
 def reset(connection: socket.socket) -> None:
-    """Close with an RST."""
+    """Close with an RST, once all is there that was sent: it would take along what is not."""
+    wait_until(lambda: not struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0])
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()

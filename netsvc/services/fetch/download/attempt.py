@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from netsvc.filestore.entry import Entry
 from netsvc.filestore.errors import BadNameError, MismatchError, NotFoundError, StoreError
@@ -19,17 +20,18 @@ from netsvc.filestore.names import check_name
 from netsvc.filestore.records import Partial
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.upload import Upload
-from netsvc.services.fetch.download.errors import DownloadError, Permanent, Transient, of_store
+from netsvc.services.fetch.download.errors import DownloadError, Permanent, Transient, not_promised, of_store
 from netsvc.services.fetch.download.judging import Standing, Verdict, fields, judge, origin_text, with_wait
 from netsvc.services.fetch.download.sink import Sink
 from netsvc.services.fetch.download.terms import Done, Progress, Terms, Wanted
 from netsvc.services.fetch.download.visit import Visit
-from netsvc.services.fetch.download.wire.conditions import etag, seconds_of, strong_validator
+from netsvc.services.fetch.download.wire.conditions import content_range, etag, seconds_of, strong_validator
 from netsvc.services.fetch.download.wire.disposition import disposed_name
 from netsvc.services.fetch.download.wire.url import Url, UrlError, parse_url
 
+_log = Logger()
+
 OFTEN = 0.1  # seconds between two words of progress, at least
-UNPROVEN = "the answer has no length, and the end of a connection without TLS proves nothing: only a checksum could"
 
 
 @frozen(kw_only=True)
@@ -85,9 +87,9 @@ class Attempt:
             await self._end(of_store(error))
         except DownloadError as error:
             await self._end(error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is: nothing stays behind, and it is logged
+            _log.failure("A download failed for a reason that nobody expected")
             await self._end(Permanent("netsvc failed"))
-            raise
         finally:
             self._visit.finish()
         raise AssertionError  # _end raises
@@ -147,12 +149,15 @@ class Attempt:
     async def _judged(self) -> Verdict:
         visit = self._visit
         try:
-            return judge(visit.url, visit.head, visit.size, self._standing, self._wanted)
+            verdict = judge(visit.url, visit.head, visit.size, self._standing, self._wanted)
         except DownloadError as error:
             with_wait(error, visit.head, self._tools.terms, self._tools.wall_clock())
-            if self._upload is None or isinstance(error, Transient):
-                await visit.skip()
+            await visit.skip()
             raise
+        if verdict == "rest" and self._standing is not None:
+            found = content_range(visit.head.value("content-range"))
+            self._standing = evolve(self._standing, size=found.size if found else None)
+        return verdict
 
     async def _begin_anew(self) -> None:
         upload, self._upload, self._standing = self._upload, None, None
@@ -176,7 +181,9 @@ class Attempt:
         size = visit.size
         if verdict == "rest" and self._standing is not None:
             resumed_from = self._standing.offset
-            size = None if size is None else resumed_from + size
+            size = self._standing.size
+        elif self._wanted.checksum is None:
+            visit.check_end()
         if terms.max_size is not None and size is not None and size > terms.max_size:
             raise Permanent(f"the file is longer than {terms.max_size} octets")
         names = self._upload.names if self._upload is not None else self._names(url)
@@ -204,13 +211,11 @@ class Attempt:
         await visit.body(write)
         self._told_at = float("-inf")
         self._tell(Progress(sink.received, sink.received, resumed_from))
-        if visit.unproven and self._wanted.checksum is None:
-            raise Permanent(UNPROVEN)
         try:
             entry = await sink.finish(self._wanted.checksum, seconds_of(visit.head.value("last-modified")))
         except MismatchError as error:
             self._can_resume = False
-            raise (Transient if resumed_from else Permanent)("the checksum is another") from error
+            raise (Transient if resumed_from else Permanent)(not_promised(error)) from error
         return self._done(names, entry, from_cache=False, resumed_from=resumed_from)
 
     def _names(self, url: Url) -> tuple[str, ...]:

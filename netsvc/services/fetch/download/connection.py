@@ -55,8 +55,8 @@ class Connection(Protocol):
     def read_at_once(self, octets: int) -> None:
         """How much one read takes at most. Under TLS it says how many encrypted octets."""
         transport = self.transport
-        while hasattr(transport, "transport") and not hasattr(transport, "bufferSize"):
-            transport = transport.transport
+        while (inner := getattr(transport, "transport", None)) is not None:
+            transport = inner
         transport.bufferSize = octets
 
     @property
@@ -85,7 +85,7 @@ class Connection(Protocol):
         if not self.ready.called:
             self.ready.errback(reason)
         elif self._exchange is not None:
-            self._exchange.connection_lost(reason.check(ConnectionDone) is not None, self._secure)
+            self._exchange.connection_lost(reason.check(ConnectionDone) is not None)
         self._lost(self)
 
     def abort(self) -> None:

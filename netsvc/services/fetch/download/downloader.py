@@ -109,6 +109,7 @@ class Downloader:
                 raise Permanent("the answer has a Content-Encoding that was not asked for")
             if visit.size is not None and visit.size > max_size:
                 raise Permanent(f"the answer is longer than {max_size} octets")
+            visit.check_end()
             await visit.body(write)
         except UrlError as error:
             raise Permanent(str(error)) from None

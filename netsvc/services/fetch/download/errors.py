@@ -39,4 +39,9 @@ def of_store(error: StoreError) -> DownloadError:
     """What a refusal of the store means for a download. Room and descriptors come back; names and rights do not."""
     if isinstance(error, BusyError | NoSpaceError | QuotaError | StaleError):
         return Transient(error.reason)
-    return Permanent("the checksum is another" if isinstance(error, MismatchError) else error.reason)
+    return Permanent(not_promised(error) if isinstance(error, MismatchError) else error.reason)
+
+
+def not_promised(error: MismatchError) -> str:
+    """Size or digest are others."""
+    return f"what came is not what was promised: {error.reason}"

@@ -21,7 +21,6 @@ class Exchange:
     :ivar body: how the body is framed, once there is a head.
     :ivar untouched: whether nothing of the answer has come.
     :ivar keeps: whether the connection may serve again behind this answer.
-    :ivar unproven: whether the body ended with a connection that anybody on the way could have closed.
     :ivar is_refused: whether the connection was gone before it could answer: a kept one that the peer had closed.
     :param flow: told True when octets must be held back and False when they may come again.
     :param abort: cuts the connection.
@@ -33,7 +32,7 @@ class Exchange:
         self.head: Deferred[Head] = Deferred()
         self.done: Deferred[None] = Deferred()
         self.untouched = True
-        self.keeps = self.unproven = self.is_refused = False
+        self.keeps = self.is_refused = False
         self._flow = flow
         self._abort = abort
         self._reader: HeadReader | None = HeadReader()
@@ -136,11 +135,10 @@ class Exchange:
         """Whether octets are held back here, so that the peer is not to blame for the silence."""
         return bool(self._holders)
 
-    def connection_lost(self, clean: bool, secure: bool) -> None:
+    def connection_lost(self, clean: bool) -> None:
         """The connection has ended.
 
         :param clean: the peer closed it in order: over TLS with close_notify.
-        :param secure: it was one with TLS.
         """
         if self._is_over:
             return
@@ -150,7 +148,6 @@ class Exchange:
         elif not self.body.closes or not clean:
             self.fail(Transient("the connection was cut in the middle of the file"))
         else:
-            self.unproven = not secure
             self.body.ended = True
             self._settle()
 

@@ -105,7 +105,7 @@ class Sink:
 
         :raises StoreError: it was not.
         """
-        size = self.received
+        size = self.received if self._size is None else self._size
         digest = checksum.digest if checksum is not None and checksum.algorithm == "sha256" else None
         other = checksum if digest is None else None
         await self._settled()

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
 import netsvc
 
 Algorithm = Literal["md5", "sha1", "sha256", "sha384", "sha512"]
+
+
+def _is_line(_: object, attribute: Attribute[Any], value: str | tuple[tuple[str, str], ...]) -> None:
+    """What goes into a request must not end its line."""
+    for one in (value,) if isinstance(value, str) else sum(value, ()):
+        if not one.isprintable():
+            raise ValueError(f"{attribute.name} has control characters")
 
 
 @frozen(kw_only=True)
@@ -44,8 +51,8 @@ class Terms:
     max_redirects: int = 10
     max_retry_after: float = 86400.0
     private_addresses: bool = False
-    user_agent: str = f"netsvc/{netsvc.__version__}"
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    user_agent: str = field(default=f"netsvc/{netsvc.__version__}", validator=_is_line)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False, validator=_is_line)
     ca_file: Path | None = None
     max_connections: int = 16
     max_connections_per_host: int = 8

@@ -27,6 +27,8 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 SMALL_BODY = 1 << 16  # octets of a redirect's or error's page that are read to keep the connection
 HARDLY = 0.01  # seconds that are not worth a pause
 
+UNPROVEN = "the answer has no length, and the end of a connection without TLS proves nothing: only a checksum could"
+
 Fields = Callable[[Url], "list[tuple[str, str]]"]
 
 
@@ -35,7 +37,6 @@ class Visit:
 
     :ivar url: where the answer came from.
     :ivar head: of the answer.
-    :ivar unproven: whether its body ended with a connection that anybody on the way could have closed.
     """
 
     url: Url
@@ -53,7 +54,6 @@ class Visit:
         self._under_way: Deferred[Any] | None = None
         self._resuming: Any = None
         self._error: DownloadError | None = None
-        self.unproven = False
 
     async def open(self, url: Url, fields: Fields) -> None:
         """Ask, and follow.
@@ -96,6 +96,7 @@ class Visit:
             self._exchange = exchange = connection.ask(request)
             try:
                 self.head = await self._wait(exchange.head)
+                self._watch.stop()
             except DownloadError:
                 if fresh or self._error or not exchange.is_refused or connection.served == 1:
                     raise
@@ -124,13 +125,27 @@ class Visit:
         """Octets of the answer's body, or None where it does not say."""
         return None if self._exchange is None else self._exchange.body.size
 
+    def check_end(self) -> None:
+        """See whether the end of the body can be told from a connection that was cut.
+
+        Anybody on the way can close a connection without TLS: where nothing else says how long the body is, none is
+        believed.
+
+        :raises DownloadError: it cannot.
+        """
+        if self._exchange is not None and self._exchange.body.closes and self.url.scheme != "https":
+            raise Permanent(UNPROVEN, status=self.head.status)
+
     async def skip(self) -> None:
         """Be done with an answer whose body nobody wants; a short one is read, so that the connection serves again."""
         size = self.size
         if size is not None and size <= SMALL_BODY:
-            await self.body(lambda _: None)
-        else:
-            self.finish()
+            try:
+                await self.body(lambda _: None)
+            except DownloadError:
+                if self._error is not None:
+                    raise  # it was ended; that the connection broke is no matter
+        self.finish()
 
     async def body(self, write: Callable[[bytes], None]) -> None:
         """Have the body delivered.
@@ -155,7 +170,6 @@ class Visit:
         watch.body(lambda: exchange.is_held)
         exchange.deliver(came)
         await self._wait(exchange.done)
-        self.unproven = exchange.unproven
         self.finish()
 
     def hold(self, who: str) -> None:

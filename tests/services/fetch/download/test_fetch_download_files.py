@@ -69,7 +69,7 @@ class WholeTests(Downloads):
                         self.successResultOf(started)
                         (self.root / "b").unlink()
                     else:
-                        self.assertIn("checksum", self.failure(started, Permanent).reason)
+                        self.assertIn("promised", self.failure(started, Permanent).reason)
                     self.assertEqual((self.files(), self.parts()), ({}, []))
 
     def test_name_is_the_answer_s_or_the_url_s(self) -> None:

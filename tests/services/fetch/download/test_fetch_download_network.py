@@ -62,6 +62,20 @@ class RedirectTests(Downloads):
         wire.answer(reply(b"x"))
         self.assertNotIn("user", repr(self.successResultOf(started)))
 
+    def test_fields_of_the_terms_are_lines(self) -> None:
+        """A field that would end its line makes no terms."""
+        for terms in ({"user_agent": "a\r\nb"}, {"headers": (("a", "b\nc: d"),)}):
+            with self.assertRaises(ValueError):
+                Terms(**terms)  # type: ignore[arg-type]
+
+    def test_page_of_an_error_may_break_off(self) -> None:
+        """What the answer is stays what it is."""
+        started = self.start()
+        wire = self.wire()
+        wire.answer(reply(b"<htm", "404 Not Found", length=100))
+        wire.close()
+        self.assertEqual(self.failure(started, Permanent).status, 404)
+
     def test_password_is_in_no_error(self) -> None:
         """Neither a failure nor what was wanted says it."""
         started = self.start("http://user:hunter2@example.com/a.bin")
@@ -289,6 +303,7 @@ class DocumentTests(Downloads):
             (reply(b"x", "200 OK", "Content-Encoding: br"), Permanent),
             (reply(b"", "503 Busy"), Transient),
             (reply(b"", "206 Part"), Permanent),
+            (reply(b"[1]", length=None), Permanent),
         ):
             self.begin()
             started = self.downloader.read("http://u:p@example.com/feed", max_size=5)

@@ -142,6 +142,16 @@ class ResumeTests(Downloads):
             (self.root / "a.bin").unlink()
             self.begin()
 
+    def test_file_abuse_30_rest_in_chunks_shorter_than_its_range(self) -> None:
+        """Chunks that end in order before the range does complete nothing."""
+        self.half(TAG)
+        started, wire, _ = self.again()
+        span = f"Content-Range: bytes {HALF}-{len(FILE) - 1}/{len(FILE)}"
+        body = b"3\r\nabc\r\n0\r\n\r\n"
+        wire.answer(reply(body, "206 Partial Content", span, "Transfer-Encoding: chunked", length=None))
+        self.failure(started, Transient)
+        self.assertEqual((self.files(), self.parts()), ({}, []))
+
     def test_part_of_another_url_is_not_used(self) -> None:
         """The same name from elsewhere begins anew."""
         self.half(TAG)
