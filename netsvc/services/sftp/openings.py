@@ -126,8 +126,7 @@ class Openings:
         """CLOSE. What was written is published; its answer is the acknowledgement."""
         one = self.handles.take(fields.string())
         if isinstance(one, Writer):
-            done = one.settled().addCallback(lambda _: self._in_thread(self._finish, one))
-            return done.addCallback(lambda _: wire.ok(request))
+            return one.in_turn(self._finish, one).addCallback(lambda _: wire.ok(request))
         if one is None:
             raise RefusedError("no such handle")
         self._abandon(one)
@@ -159,7 +158,7 @@ class Openings:
 
     def _abandon(self, one: Open) -> Deferred[Any]:
         if isinstance(one, Writer):
-            return one.settled().addCallback(lambda _: self._in_thread(self._keep, one)).addErrback(self._fault)
+            return one.in_turn(self._keep, one).addErrback(self._fault)
         if isinstance(one, Directory):
             return self._in_thread(one.close).addErrback(self._fault)
         one.close()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, succeed
 
 from netsvc.filestore.entry import Entry
 from netsvc.filestore.errors import NotPermittedError
@@ -163,8 +163,7 @@ class Operations:
         size = wanted.size
         if size is None:
             return wire.ok(request)
-        settled = writer.settled().addCallback(lambda _: self._in_thread(writer.truncate, size))
-        return settled.addCallback(lambda _: wire.ok(request))
+        return writer.in_turn(writer.truncate, size).addCallback(lambda _: wire.ok(request))
 
     def _get(self, fields: Fields) -> Open:
         return self._openings.get(fields.string())
@@ -248,8 +247,7 @@ class Operations:
         one = self._get(fields)
         if not isinstance(one, Writer):
             return wire.ok(request)
-        settled = one.settled().addCallback(lambda _: self._in_thread(self._sync, one))
-        return settled.addCallback(lambda _: wire.ok(request))
+        return one.in_turn(self._sync, one).addCallback(lambda _: wire.ok(request))
 
     @staticmethod
     def _sync(writer: Writer) -> None:
@@ -261,7 +259,6 @@ class Operations:
         target, at = self._get(fields), fields.u64()
         if not isinstance(target, Writer) or isinstance(source, Directory) or source is target:
             raise RefusedError("one file must be open for reading, and another one for writing")
-        settled = [target.settled()] + ([source.settled()] if isinstance(source, Writer) else [])
         what = source.upload if isinstance(source, Writer) else source.file
 
         def copy() -> None:
@@ -272,8 +269,8 @@ class Operations:
             finally:
                 target.length = max(target.length, target.upload.length)
 
-        done = DeferredList(settled).addCallback(lambda _: self._in_thread(copy))
-        return done.addCallback(lambda _: wire.ok(request))
+        before = source.in_turn(source.check) if isinstance(source, Writer) else succeed(None)
+        return before.addCallback(lambda _: target.in_turn(copy)).addCallback(lambda _: wire.ok(request))
 
 
 def _refuse_owner(wanted: wire.Attributes) -> None:

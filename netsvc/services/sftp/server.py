@@ -271,7 +271,7 @@ class SftpServer:
             self._answer(wire.status(request, Status.EOF, "end of file"))
             return True
         self._busy = True
-        read = one.settled().addCallback(lambda _: self._in_thread(one.upload.read, offset, length))
+        read = one.in_turn(one.upload.read, offset, length)
         read.addCallback(_data, request).addErrback(self._refusal, request, _READ, packet).addCallback(self._done)
         return True
 

@@ -6,18 +6,24 @@ other. An error comes out later: at the next write, at fsync, and at close, whic
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
-from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from netsvc.filestore.errors import NoSpaceError, OffsetError, QuotaError, StoreError, TooLargeError
 from netsvc.services.sftp.wire import MAX_OFFSET
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
     from netsvc.filestore.upload import Upload
+
+log = Logger()
 
 BATCH = 512 * 1024  # octets that are worth a thread
 BOUND = 2 * 1024 * 1024  # octets that wait or are being written; beyond it a WRITE waits
@@ -63,10 +69,12 @@ class Writer:
         self._append = append
         self._at_offsets = not append
         self._runs: list[_Run] = []
-        self._waiting = 0
-        self._under_way = 0
+        self._waiting = 0  # octets in them
+        self._batches: deque[tuple[int, list[_Run]]] = deque()  # what threads take, first come first served
+        self._outstanding = 0  # octets in batches that no thread has told of
+        self._turn = Lock()  # threads write one batch after the other
+        self._busy = False
         self._held_up = False
-        self._settling: list[Deferred[None]] = []
 
     def write(self, offset: int, data: memoryview) -> bool:
         """Accept octets; False: not now, :attr:`ready` will be called.
@@ -75,7 +83,7 @@ class Writer:
         """
         if self.failure is not None:
             raise self.failure
-        if self._waiting + self._under_way >= BOUND:
+        if self._waiting + self._outstanding >= BOUND:
             self._held_up = True
             return False
         if not self._at_offsets:
@@ -110,16 +118,14 @@ class Writer:
             raise OffsetError(self.length)
         return self.length
 
-    def settled(self) -> Deferred[None]:
-        """Fires when all that was accepted is written, or :attr:`failure` is set."""
-        settled: Deferred[None] = Deferred()
-        if self._waiting:
-            self._start()
-        if self._waiting or self._under_way:
-            self._settling.append(settled)
-        else:
-            settled.callback(None)
-        return settled
+    def in_turn(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """Run something in a thread when all that was accepted is written, or :attr:`failure` is set; its result.
+
+        It is one piece of work for one thread: when the daemon stops, what was handed to threads is still done, and
+        nothing that would have to come after.
+        """
+        self._hand_over()
+        return self._in_thread(self._after, function, arguments).addCallback(self._done)
 
     def check(self) -> None:
         """Tell what went wrong.
@@ -129,35 +135,66 @@ class Writer:
         if self.failure is not None:
             raise self.failure
 
+    def _hand_over(self) -> None:
+        if self._waiting:
+            self._batches.append((self._waiting, self._runs))
+            self._outstanding += self._waiting
+            self._runs, self._waiting = [], 0
+
     def _start(self) -> None:
-        if self._under_way:
-            return
-        runs, self._runs = self._runs, []
-        self._under_way, self._waiting = self._waiting, 0
-        self._in_thread(_write, self.upload, runs).addBoth(self._written)
+        if not self._busy:
+            self._busy = True
+            self.in_turn(_nothing).addBoth(self._written)
 
     def _written(self, result: object) -> None:
-        self._under_way = 0
+        self._busy = False
         if isinstance(result, Failure):
-            error = result.value
-            self.failure = error if isinstance(error, StoreError) else StoreError("the file could not be written")
-            self._runs.clear()
-            self._waiting = 0
-        if self._waiting >= BATCH or (self._waiting and self._settling):
+            log.failure("a fault in sftp", result, event="sftp-fault")
+            self.failure = StoreError("an internal fault")
+        elif self._waiting >= BATCH:
             self._start()
-        if not (self._waiting or self._under_way):
-            settling, self._settling = self._settling, []
-            for one in settling:
-                one.callback(None)
+        self._go_on()
+
+    def _after(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[int, Any]:
+        """In a thread."""
+        written = self._drain()
+        try:
+            return written, function(*arguments)
+        except Exception:  # noqa: BLE001 - it is the Deferred's
+            return written, Failure()
+
+    def _drain(self) -> int:
+        """In a thread: write what was handed over. Octets that need not be counted as waiting any more."""
+        octets = 0
+        with self._turn:
+            while self._batches:
+                length, runs = self._batches.popleft()
+                octets += length
+                try:
+                    for run in runs:
+                        if self.failure is None:
+                            self.upload.writev(run.offset, run.blocks)
+                except StoreError as error:
+                    self.failure = error
+        return octets
+
+    def _done(self, outcome: tuple[int, Any]) -> Any:
+        octets, result = outcome
+        self._outstanding -= octets
+        self._go_on()
+        return result
+
+    def _go_on(self) -> None:
         if self._held_up:
             self._held_up = False
             self._ready()
 
     def truncate(self, length: int) -> None:
-        """Cut the file or lengthen it with zeros. In a thread, once it is settled.
+        """Cut the file or lengthen it with zeros. In a thread, in turn.
 
-        :raises StoreError: it cannot be so long.
+        :raises StoreError: it cannot be so long, or what went wrong before.
         """
+        self.check()
         if length > MAX_OFFSET:
             raise TooLargeError("no file can be so long")
         self.upload.truncate(length)
@@ -172,6 +209,5 @@ class Writer:
             self.upload.keep()
 
 
-def _write(upload: Upload, runs: list[_Run]) -> None:
-    for run in runs:
-        upload.writev(run.offset, run.blocks)
+def _nothing() -> None:
+    """What is to be done when all is written, if nothing else is."""

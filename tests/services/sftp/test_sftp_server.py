@@ -243,6 +243,21 @@ class UploadTests(SessionTestCase):
         threads.work()
         assert [kind for kind, _, _ in session.channel.take()] == [STATUS, ATTRS]
 
+    def test_gone_with_octets_waiting(self) -> None:
+        """What was accepted is written and kept by one piece of work in a thread: a daemon that stops does no second."""
+        threads = Threads()
+        session = self.session(in_thread=threads)
+        session.send(OPEN, text("a"), u32(W | CREAT), u32(0))
+        threads.work()
+        for offset in range(0, 600_000, 200_000):
+            session.send(6, text(u32(0)), u64(offset), text(bytes(200_000)))
+        session.send(6, text(u32(0)), u64(600_000), text(b"waits"))
+        session.server.closed()
+        threads.work(2)  # a batch that was under way, and this one
+        partial = session.store.find_partial(("a",), "ada")
+        assert partial is not None
+        assert partial.offset == 600_005
+
     def test_late_error(self) -> None:
         """An error of a write that was accepted already is told at the next write, at fsync, and at close."""
         threads = Threads()
