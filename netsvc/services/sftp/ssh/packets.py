@@ -323,12 +323,14 @@ class PacketWriter:
     """Makes packets, and keeps them until they are taken all at once.
 
     :ivar sequence: the number of the next packet.
-    :ivar made: octets so far, in all.
+    :ivar made: octets that were taken so far, in all.
+    :ivar waiting: octets that are there to be taken, but for what packets cost beside their payload.
     """
 
     def __init__(self) -> None:
         self.sequence = 0
         self.made = 0
+        self.waiting = 0
         self._sealer: Sealer = ClearSealer()
         self._pieces: list[bytes] = []
 
@@ -339,6 +341,7 @@ class PacketWriter:
     def add(self, head: bytes, body: Buffer = b"") -> None:
         """Make the packet whose payload is head and body."""
         self._pieces += self._sealer.seal(self.sequence, head, body)
+        self.waiting += len(body)
         self.sequence = (self.sequence + 1) % _WRAP
 
     def take(self) -> bytes:
@@ -347,5 +350,6 @@ class PacketWriter:
             return b""
         taken = b"".join(self._pieces)
         self._pieces.clear()
+        self.waiting = 0
         self.made += len(taken)
         return taken

@@ -38,6 +38,7 @@ VERSION = b"SSH-2.0-netsvc"
 LONGEST_VERSION = 255  # octets with CR LF, RFC 4253 4.2
 MOST_OWED = 1 << 20  # octets of answers that wait, because a peer asks and does not read
 WHILE_HOLDING = frozenset({Message.DISCONNECT, Message.UNIMPLEMENTED, *range(20, 50)})  # RFC 4253 7.1
+BATCH = 256 << 10  # octets of data that are written at once, though more may come of what has arrived
 ROUND_A_PACKET = 64  # octets that a small answer costs beside its own
 
 
@@ -235,8 +236,8 @@ class Transport(SSHServerTransport):
         add = self._writer.add
         for piece in pieces:
             add(head + uint32(len(piece)), piece)
-        if not self._batching:
-            self._flush()
+        if not self._batching or self._writer.waiting >= BATCH:
+            self._flush()  # and the transport says when it is full
 
     def _flush(self) -> None:
         made = self._writer.take()

@@ -290,6 +290,31 @@ class FullTests(SiteCase):
                 break
         self.assertEqual(client.told, "too many answers wait to be read")
 
+    def test_much_at_once(self) -> None:
+        """However many answers one piece of input asks for, no more is made than the transport takes."""
+        client = Client(self.site)
+        echo = client.sftp(window=0xFFFFFFFF)
+        write = client.transport.write
+
+        def full(data: bytes) -> None:
+            write(data)
+            client.server.pauseProducing()  # as Twisted's transports do when more than 64 KiB wait
+
+        client.transport.write = full  # type: ignore[method-assign]
+        written = 0
+
+        def received(_: bytes) -> None:
+            nonlocal written
+            while echo.channel.room() > 0 and written < 1 << 26:
+                echo.channel.write(bytes(1 << 16))
+                written += 1 << 16
+
+        echo.received = received  # type: ignore[method-assign]
+        for _ in range(100):
+            client.writer.add(bytes((Message.CHANNEL_DATA,)), uint32(0) + string(b"read, please"))
+        client.raw(client.writer.take())
+        self.assertEqual(written, 256 << 10)
+
     def test_drain(self) -> None:
         """When the service stops, who is not in a transfer is disconnected at once, the others when it is done."""
         idle, outside, busy = Client(self.site).log_in(), Client(self.site), Client(self.site)
