@@ -66,6 +66,7 @@ class Openings:
         self._in_thread = in_thread
         self._ready = ready
         self._long_names = LongNames(account.owner, door.wall_clock)
+        self._finishing: list[Deferred[None]] = []  # uploads that are being published
         self._over = False
 
     def get(self, handle: bytes) -> Open:
@@ -81,7 +82,19 @@ class Openings:
     def end(self) -> Deferred[Any]:
         """The session is over: close all; uploads stay for whoever continues them. Fires when that is done."""
         self._over = True
-        return DeferredList([self._abandon(one) for one in self.handles.clear()])
+        return DeferredList([*self._finishing, *(self._abandon(one) for one in self.handles.clear())])
+
+    def _awaited(self, finishing: Deferred[Any]) -> Deferred[Any]:
+        """It, which the end of the session waits for."""
+        finished: Deferred[None] = Deferred()
+        self._finishing.append(finished)
+
+        def over(result: Any) -> Any:
+            self._finishing.remove(finished)
+            finished.callback(None)
+            return result
+
+        return finishing.addBoth(over)
 
     def written(self, names: Names) -> Writer | None:
         """What this session writes under that name."""
@@ -126,7 +139,7 @@ class Openings:
         """CLOSE. What was written is published; its answer is the acknowledgement."""
         one = self.handles.take(fields.string())
         if isinstance(one, Writer):
-            return one.in_turn(self._finish, one).addCallback(lambda _: wire.ok(request))
+            return self._awaited(one.in_turn(self._finish, one)).addCallback(lambda _: wire.ok(request))
         if one is None:
             raise RefusedError("no such handle")
         self._abandon(one)

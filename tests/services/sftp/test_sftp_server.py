@@ -244,7 +244,7 @@ class UploadTests(SessionTestCase):
         assert [kind for kind, _, _ in session.channel.take()] == [STATUS, ATTRS]
 
     def test_gone_with_octets_waiting(self) -> None:
-        """What was accepted is written and kept by one piece of work in a thread: a daemon that stops does no second."""
+        """What was accepted is written and kept by one piece of work in a thread: a daemon that stops does that."""
         threads = Threads()
         session = self.session(in_thread=threads)
         session.send(OPEN, text("a"), u32(W | CREAT), u32(0))
@@ -257,6 +257,19 @@ class UploadTests(SessionTestCase):
         partial = session.store.find_partial(("a",), "ada")
         assert partial is not None
         assert partial.offset == 600_005
+
+    def test_gone_while_published(self) -> None:
+        """A session is closed for good only when what it had closed is published."""
+        threads = Threads()
+        session = self.session(in_thread=threads)
+        session.send(OPEN, text("a"), u32(W | CREAT), u32(0))
+        threads.work()
+        session.send(CLOSE, text(u32(0)))
+        closed = session.server.closed()
+        self.assertNoResult(closed)
+        threads.work()
+        self.successResultOf(closed)
+        assert (session.root / "a").exists()
 
     def test_late_error(self) -> None:
         """An error of a write that was accepted already is told at the next write, at fsync, and at close."""
