@@ -98,7 +98,12 @@ class FilesTests(SharedCase):
     def netsvc(self, *arguments: object, status: int = 0) -> str:
         """Run the command; what it printed."""
         ran = subprocess.run(
-            [str(one) for one in (NETSVC, *arguments)], capture_output=True, text=True, timeout=BOUND, cwd=self.place
+            [str(one) for one in (NETSVC, *arguments)],
+            capture_output=True,
+            text=True,
+            timeout=BOUND,
+            cwd=self.place,
+            env={**os.environ, "XDG_STATE_HOME": str(self.state)},
         )
         self.assertEqual(ran.returncode, status, ran.stderr)
         return ran.stdout + ran.stderr
@@ -228,11 +233,32 @@ class FilesTests(SharedCase):
         self.netsvc("rm", base + "a%20b.bin")
         self.netsvc("get", base + "a%20b.bin", status=3)
 
-    def interrupt(self, *arguments: object) -> None:
+    def test_http_put_goes_on(self) -> None:
+        """With -c a file is sent by tus: after Ctrl-C the next run sends the rest, and a third all of it again."""
+        base = f"http://127.0.0.1:{self.daemon.port('http')}/"
+        file = self.place / "here" / "tus ä.bin"
+        file.write_bytes(self.data)
+        self.interrupt("put", "-c", "--limit-rate", "2MiB/s", file, base, where="www")
+        self.assertFalse((self.place / "www" / file.name).exists())
+        wait_until(lambda: list((self.place / "www").glob(".netsvc/uploads/*.json")))
+        told = json.loads(self.netsvc("put", "-c", "--verify", "-q", "--json", file, base))
+        self.assertGreater(told["resumed_at"], 0)
+        self.assertEqual((self.place / "www" / file.name).read_bytes(), self.data)
+        told = json.loads(self.netsvc("put", "-c", "-q", "--json", file, base))
+        self.assertEqual(told["resumed_at"], 0)
+        self.assertEqual(list(self.state.glob("netsvc/uploads/*")), [])
+
+    @property
+    def state(self) -> Path:
+        """What the command keeps over runs."""
+        return self.place / "state"
+
+    def interrupt(self, *arguments: object, where: str = "here") -> None:
         """Run the command and press Ctrl-C once something has come."""
         command = [str(one) for one in (NETSVC, *arguments)]
-        child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=self.place)
-        here = self.place / "here"
+        environ = {**os.environ, "XDG_STATE_HOME": str(self.state)}
+        child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=self.place, env=environ)
+        here = self.place / where
         wait_until(lambda: any(one.stat().st_size > 100_000 for one in here.glob(".netsvc-*.part")))
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=BOUND)

@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
+from netsvc.cli.files import tus
 from netsvc.cli.files.errors import NotVerifiedError, TransferError
 from netsvc.cli.files.http_connection import asked, expect
 from netsvc.cli.files.local import Download, Source, Target
@@ -128,11 +129,18 @@ def put(source: Source, location: Location, wishes: Wishes, meter: Meter) -> Fac
     """Send a file."""
     if not location.name:
         location = location.beneath(quote(source.name, safe=""))
-    headers = {"Content-Type": "application/octet-stream", "Content-Length": str(source.size)}
-    digest = None
+    start = tus.put(source, location, wishes, meter) if wishes.resume else None
+    if start is None:
+        _put(source, location, wishes, meter)
     if wishes.verify:
-        digest = source.digest()
-        headers["Repr-Digest"] = f"sha-256=:{b64encode(digest).decode('ascii')}:"
+        _compare(location, wishes, meter, source.digest())
+    return {"stored": str(location), "verified": wishes.verify, "resumed_at": start or 0}
+
+
+def _put(source: Source, location: Location, wishes: Wishes, meter: Meter) -> None:
+    headers = {"Content-Type": "application/octet-stream", "Content-Length": str(source.size)}
+    if wishes.verify:
+        headers["Repr-Digest"] = f"sha-256=:{b64encode(source.digest()).decode('ascii')}:"
     meter.expect(source.size)
 
     def body() -> Iterator[bytes]:
@@ -143,9 +151,6 @@ def put(source: Source, location: Location, wishes: Wishes, meter: Meter) -> Fac
     with asked("PUT", location, wishes, headers=headers, body=body(), stop=meter.stop) as (_, answer):
         expect(answer, 200, 201, 204)
         answer.read(LARGEST_LIST)
-    if digest is not None:
-        _compare(location, wishes, meter, digest)
-    return {"stored": str(location), "verified": digest is not None}
 
 
 def _compare(location: Location, wishes: Wishes, meter: Meter, digest: bytes) -> None:

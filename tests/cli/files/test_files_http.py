@@ -222,6 +222,33 @@ class OthersTests(FilesCase):
         self.assertIn(repr_digest(DATA).strip().encode(), heads[0])
         self.assertEqual(bodies, [DATA] * 3)
 
+    def test_put_by_tus(self) -> None:
+        """With -c: without tus a PUT; an upload that the server forgot is begun anew; one elsewhere is refused."""
+        self.patch(os, "environ", {**os.environ, "XDG_STATE_HOME": str(self.directory / "state")})
+        file = self.here / "a"
+        file.write_bytes(b"data")
+        tus = "Tus-Resumable: 1.0.0\nContent-Length: 0\n"
+        begun = says(f"HTTP/1.1 201 C\n{tus}Location: /u/1\n")
+        ok = says(f"HTTP/1.1 204 N\n{tus}Upload-Offset: 4\n")
+        heads: list[bytes] = []
+        cut = says("", heads=heads)
+        for conversations, statuses in (
+            ((says("HTTP/1.1 405 No\nContent-Length: 0\n"), says("HTTP/1.1 201 C\nContent-Length: 0\n")), (0,)),
+            ((begun, cut, says(f"HTTP/1.1 404 N\n{tus}"), begun, ok), (1, 0)),
+            ((begun, cut, says(f"HTTP/1.1 200 O\n{tus}Upload-Offset: 4\n")), (1, 0)),
+            ((begun, cut, says(f"HTTP/1.1 200 O\n{tus}Upload-Offset: 9\n"), begun, ok), (1, 0)),
+            ((begun, cut, says(f"HTTP/1.1 200 O\n{tus}Upload-Offset: -1\n")), (1, 1)),
+            ((begun, says(f"HTTP/1.1 204 N\n{tus}Upload-Offset: 3\n")), (1,)),
+            ((says(f"HTTP/1.1 201 C\n{tus}Location: http://192.0.2.1/u/1\n"),), (1,)),
+            ((says(f"HTTP/1.1 403 F\n{tus}"),), (4,)),
+        ):
+            port = self.server(*conversations)
+            for status in statuses:
+                ran = run("put", "-c", file, f"http://127.0.0.1:{port}/in/")
+                self.assertEqual(ran.status, status, ran.err)
+        self.assertIn(b"PATCH /u/1 HTTP/1.1\r\n", heads[0])
+        self.assertIn(b"Upload-Offset: 0\r\n", heads[0])
+
     def test_put_refused(self) -> None:
         """A server that refuses before it has read all is understood."""
 
