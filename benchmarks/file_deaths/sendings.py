@@ -64,9 +64,21 @@ class Sending:
         raise NotImplementedError
 
 
+class _Final(http.client.HTTPResponse):
+    """The final answer: the draft's interim ones (104) are passed over, of which http.client knows only 100."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()
+            if not 100 <= status < 200:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+
 def _ask(doors: Doors, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> http.client.HTTPResponse:
     """One exchange on a connection of its own."""
     connection = http.client.HTTPConnection(LOOPBACK, doors.http, timeout=PATIENCE)
+    connection.response_class = _Final
     try:
         connection.putrequest(method, path)
         for name, value in ({"Content-Length": str(len(body))} | headers).items():
