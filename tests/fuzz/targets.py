@@ -26,6 +26,7 @@ from netsvc.services.http.static.conditional import Validators, parse_date, prec
 from netsvc.services.http.static.encodings import accepted_codings, preferred_type
 from netsvc.services.http.static.ranges import UnsatisfiableError, parse_ranges
 from netsvc.services.http.wire import Body, Heads, Limits, RequestReader
+from tests.fuzz.form_targets import FORM_TARGETS
 from tests.fuzz.mail_targets import MAIL_TARGETS
 from tests.fuzz.sms_targets import SMS_TARGETS
 from tests.fuzz.terms import Target, check, no_faults, pieces
@@ -341,6 +342,7 @@ TARGETS: dict[str, Target] = {
             bytes.fromhex("00000403000000000100000008"),
         ),
     ),
+    **FORM_TARGETS,
     **MAIL_TARGETS,
     **SMS_TARGETS,
 }

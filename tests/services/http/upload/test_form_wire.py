@@ -73,7 +73,6 @@ class FormReaderTests(SynchronousTestCase):
         self.assertEqual(read(*(body[at : at + 1] for at in range(len(body)))), want)
         self.assertEqual(read(body + b"an epilogue"), want)
         self.assertEqual(read(body[:-2], body[-2:], b"an epilogue", b"\r\n--x"), want)
-        self.assertEqual(read(b"a preamble\r\n" + body), want)
 
     def test_form_without_files(self) -> None:
         """A form may have no file at all."""
@@ -111,17 +110,31 @@ class FormReaderTests(SynchronousTestCase):
         begin = b"--" + BOUNDARY + b"\r\n"
         for bad in (
             begin + b"\r\nno disposition",
+            begin + b"Content-Disposition: form-data; name=f; filename=a\nb\r\n\r\n",
+            begin + b"Content-Disposition: form-data; name=f; filename=a\rb\r\n\r\n",
             begin + b"Content-Disposition: attachment; filename=a\r\n\r\n",
             begin + b"Content-Disposition: form-data; name=f; filename=\xff\r\n\r\n",
             begin + b"no colon\r\n\r\n",
+            begin + b"Content-Disposition: form-data; name=f; filename=a\r\n\nA: b\r\n\r\n",
             begin + b"X: " + b"x" * 10_000,
             begin + b"".join(b"X-%d: x\r\n" % at for at in range(100)) + b"\r\n",
             begin + b"A: b\nC: d\r\n\r\n",
             part("a", b"x") * (MAX_PARTS + 1),
         ):
+            with self.assertRaises(BadFormError):
+                read(*(bad[at : at + 1] for at in range(len(bad))))
             with self.subTest(bad=bad[:60]), self.assertRaises(BadFormError) as caught:
                 FormReader(TYPE).feed(bad)
             self.assertRegex(caught.exception.reason, "^the form is broken: [a-z]")
+
+    def test_form_with_a_preamble(self) -> None:
+        """What does not begin with its boundary is refused at once, however it is cut."""
+        body = form(part("file", b"data", "a"))
+        for before in (b"\r\n", b"preamble\r\n", b"x", b"-"):
+            with self.assertRaises(BadFormError):
+                FormReader(TYPE).feed(before + body)
+            with self.assertRaises(BadFormError):
+                read(*((before + body)[at : at + 1] for at in range(len(before + body))))
 
     def test_form_memory_is_flat(self) -> None:
         """A part of 13 MiB without end, and one that nearly has the boundary all the time, are read in flat memory."""

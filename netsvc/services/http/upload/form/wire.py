@@ -2,7 +2,9 @@
 
 The parser is the library ``multipart``. Nothing is kept but what may be the beginning of a boundary or an unfinished
 header, so memory is flat however large the files are. Fields that are no files are passed over, and so is the empty
-part that a browser sends where no file was chosen.
+part that a browser sends where no file was chosen. What the library takes or not depending on how the octets were cut
+is refused here in any case: something before the first boundary (RFC 2046 5.1.1 has it, no browser sends it), and a
+line break within a header.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import re
 
 from attrs import frozen
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from multipart import MultipartError, MultipartSegment, ParserError, PushMultipartParser, parse_options_header
 
 TYPE = "multipart/form-data"
 MAX_PARTS = 1000  # of one form
@@ -54,6 +56,13 @@ def is_form(content_type: bytes | None) -> bool:
     return content_type is not None and content_type.partition(b";")[0].strip().lower() == TYPE.encode("ascii")
 
 
+class _Parser(PushMultipartParser):  # type: ignore[misc]  # the library has no types
+    def _on_segment_headerline(self, line: bytes) -> None:
+        if b"\n" in line or b"\r" in line:
+            raise ParserError("a line break in a header")
+        super()._on_segment_headerline(line)
+
+
 class FormReader:
     """One form.
 
@@ -66,12 +75,14 @@ class FormReader:
         boundary = options.get("boundary", "")
         if not _BOUNDARY.fullmatch(boundary):
             raise BadFormError("the form has no boundary")
-        self._parser = PushMultipartParser(
+        self._parser = _Parser(
             boundary,
             max_header_size=MAX_HEADER,
             max_header_count=MAX_HEADERS,
             max_segment_count=MAX_PARTS,
         )
+        self._begin = b"--" + boundary.encode("ascii")
+        self._begun = b""  # while there is less of it than the first boundary
         self._in_file = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -81,6 +92,13 @@ class FormReader:
         :raises BadFormError: whatever is wrong with it.
         """
         found: list[Event] = []
+        if self._begin:
+            self._begun += data
+            if not self._begun.startswith(self._begin[: len(self._begun)]):
+                raise BadFormError("the form does not begin with its boundary")
+            if len(self._begun) < len(self._begin):
+                return found
+            data, self._begin = self._begun, b""
         try:
             for event in self._parser.parse(data):
                 if isinstance(event, MultipartSegment):
