@@ -15,7 +15,6 @@ from cryptography import x509
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from service_identity import VerificationError
-from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import DNSLookupError
@@ -39,7 +38,7 @@ from netsvc.services.fetch.download.terms import Terms
 from netsvc.services.fetch.download.wire.url import Url
 
 NOT_PUBLIC = "the host has no address on the public Internet"
-_CONTEXTS = 64  # hosts whose TLS options are kept: loading a machine's authorities takes some 20 ms
+_CONTEXTS = 64  # hosts whose TLS options are kept: each loads the authorities anew
 
 
 class Connector:
@@ -168,6 +167,3 @@ class _PublicOnly:
 
     def resolutionComplete(self) -> None:
         self._receiver.resolutionComplete()
-
-
-Connect = Callable[[Url, Callable[[Connection], None]], "Deferred[Connection]"]

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from netsvc.filestore.store import FileStore
 from netsvc.services.fetch.download.attempt import Attempt, Tools
 from netsvc.services.fetch.download.connecting import Connector
-from netsvc.services.fetch.download.errors import DownloadError, Permanent, Transient
+from netsvc.services.fetch.download.errors import Permanent, Transient
 from netsvc.services.fetch.download.judging import error_of, with_wait
 from netsvc.services.fetch.download.pace import Pace
 from netsvc.services.fetch.download.pool import Pool
@@ -128,6 +128,3 @@ def _ending(running: Deferred[Any]) -> Deferred[None]:
 
     running.addBoth(pass_on)
     return ended
-
-
-__all__ = ["DownloadError", "Downloader"]
