@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable
 
 from tests.cli.files.running import FilesCase, Ran, head_of, reset, run
+from tests.runtime.certificates import make_certificate
 
 DATA = os.urandom(300_000)
 ETAG = 'ETag: "1"\r\n'
@@ -127,6 +128,31 @@ class GetTests(FilesCase):
         for converse in (chunked, chunked_fin):
             ran = self.get(self.server(converse))
             self.assertEqual((ran.status, self.names()), (1, []))
+
+    def test_file_abuse_47_tls_cut(self) -> None:
+        """Over TLS a body that ends with the connection is whole only if TLS has ended, too: a cut is no success."""
+        import ssl
+
+        certificate, key = make_certificate(self.directory, "localhost")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+
+        def converse(ends: bool) -> Callable[[socket.socket], None]:
+            def one(peer: socket.socket) -> None:
+                with context.wrap_socket(peer, server_side=True) as wrapped:
+                    head_of(wrapped)
+                    wrapped.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello")
+                    if ends:
+                        wrapped.unwrap()
+
+            return one
+
+        for ends, status in ((False, 1), (True, 0)):
+            url = f"https://localhost:{self.server(converse(ends))}/a"
+            ran = run("get", "-d", self.here, "--cafile", certificate, url)
+            self.assertEqual((ran.status, self.names()), (status, ["a"] * ends), ran.err)
+        ran = run("get", "-d", self.here, f"https://localhost:{self.server(converse(True))}/b")
+        self.assertEqual((ran.status, len(ran.err.splitlines())), (1, 1))
 
     def test_verify(self) -> None:
         """--verify wants the server's Repr-Digest; a wrong one is refused also without; without one --verify fails."""
