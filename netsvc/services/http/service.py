@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import gatherResults, inlineCallbacks
 
 from netsvc.errors import StartError
+from netsvc.filestore.sweeper import Sweeper
 from netsvc.interfaces import IRuntime
 from netsvc.services.http.access_log.log import AccessLog, access_log
 from netsvc.services.http.factory import HttpFactory
@@ -17,7 +19,7 @@ from netsvc.services.http.site.equipment import EquipmentMaker
 from netsvc.services.http.site.routes import Routes
 from netsvc.services.http.site.sites import Sites
 from netsvc.services.http.static.ready import ReadyAnswers
-from netsvc.services.http.upload.sweeping import Sweeper
+from netsvc.services.http.upload.sweeping import sweep
 
 
 class HttpService(MultiService):
@@ -84,5 +86,8 @@ def make_service(settings: HttpSettings, runtime: IRuntime) -> IService:
         route=routes.route,
         access_log=record,
     )
-    sweeper = Sweeper(sites.places, maker.stores, runtime.in_thread, runtime.reactor)
-    return HttpService(sites, (runtime.serve(settings, stream=factory), sweeper), maker, record)
+    parts: list[Any] = [runtime.serve(settings, stream=factory)]
+    if any(place.settings.upload for place in sites.places):
+        sweeping = partial(sweep, sites.places, maker.stores)
+        parts.append(Sweeper(sweeping, runtime.in_thread, runtime.reactor, runtime.name))
+    return HttpService(sites, parts, maker, record)

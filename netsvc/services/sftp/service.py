@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService
 
+from netsvc.filestore.sweeper import Sweeper
 from netsvc.interfaces import IRuntime
 from netsvc.net.passwords.users import UserFile
 from netsvc.services.sftp.factory import Limits, SftpFactory
@@ -15,7 +16,7 @@ from netsvc.services.sftp.login.key_files import KeyFiles
 from netsvc.services.sftp.login.logins import Logins
 from netsvc.services.sftp.sessions import UserSession
 from netsvc.services.sftp.settings import SftpSettings
-from netsvc.services.sftp.stores import Stores, Sweeper
+from netsvc.services.sftp.stores import Stores
 
 HOST_KEYS = "sftp-host-keys"  # in the state directory
 
@@ -67,6 +68,6 @@ def make_service(settings: SftpSettings, runtime: IRuntime) -> IService:
         Limits(settings.login_timeout, settings.login_tries),
     )
     listeners = runtime.serve(settings, stream=factory)
-    sweeper = Sweeper(stores, runtime.in_thread, runtime.reactor)
+    sweeper = Sweeper(stores.sweep, runtime.in_thread, runtime.reactor, runtime.name)
     made: IService = SftpService(listeners, sweeper, host_keys, logins)
     return made
