@@ -36,6 +36,11 @@ def canonical(addr: Any) -> Any:
     return addr
 
 
+def shown(addr: Any) -> str:
+    """What a log calls a peer: its host; ``local`` on a UNIX socket."""
+    return str(getattr(addr, "host", "local"))
+
+
 def present_as(transport: Any, peer: Any, host: Any = None) -> None:
     """Make a connection's transport answer getPeer (and getHost, if given) with these addresses."""
     transport.getPeer = lambda: peer

@@ -9,6 +9,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from netsvc.net.peer import shown
 from netsvc.net.plain import is_plain
 from netsvc.services.filetransfer import wire
 from netsvc.services.filetransfer.offer import FileShrankError, NothingToOfferError, Offer, OpenFile
@@ -51,7 +52,7 @@ class FileTransfer(Protocol):
         self._ignored += len(data)
         if self._ignored > IGNORED and not self._gone:
             log.info(
-                "{peer} was cut off: it sends, but should only read", event="filetransfer-peer-sends", peer=self._peer
+                "{peer} was cut off: it sends, but should only read", event="filetransfer-peer-sends", peer=shown(self._peer)
             )
             self.transport.abortConnection()
 
@@ -87,7 +88,7 @@ class FileTransfer(Protocol):
         log.warn(
             "nothing to offer to {peer}: {reason}",
             event="filetransfer-nothing-to-offer",
-            peer=self._peer,
+            peer=shown(self._peer),
             reason=failure.getErrorMessage(),
         )
         self._factory.count("nothing")
@@ -102,7 +103,7 @@ class FileTransfer(Protocol):
             event="filetransfer-sent",
             name=self._file.name,
             size=self._file.size,
-            peer=self._peer,
+            peer=shown(self._peer),
         )
         self._factory.count("sent")
         self._sent_all = True
@@ -120,7 +121,7 @@ class FileTransfer(Protocol):
             "{name} did not reach {peer} whole: {reason}",
             event="filetransfer-cut",
             name=self._file.name,
-            peer=self._peer,
+            peer=shown(self._peer),
             reason=failure.getErrorMessage(),
         )
         self._factory.count("shrank" if shrank else "left" if left else "failed")
@@ -129,7 +130,7 @@ class FileTransfer(Protocol):
 
     def _broken(self, failure: Failure) -> None:
         """A fault of ours: it ends this connection only, and the log has it whole."""
-        log.failure("a fault in filetransfer", failure, event="filetransfer-fault", peer=self._peer)
+        log.failure("a fault in filetransfer", failure, event="filetransfer-fault", peer=shown(self._peer))
         if not self._gone:
             self.transport.abortConnection()
 

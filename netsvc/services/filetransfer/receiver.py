@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from netsvc.filestore.errors import StoreError
 from netsvc.filestore.threads import Inflow
+from netsvc.net.peer import shown
 from netsvc.net.plain import is_plain
 from netsvc.services.filetransfer.decode import BadObjectError, Decoder, End, Event, Name
 from netsvc.services.filetransfer.inbox import Inbox
@@ -170,7 +171,7 @@ class FileReceiver(Protocol):
             event="filetransfer-stored",
             name=entry.name,
             size=entry.size,
-            peer=self._peer,
+            peer=shown(self._peer),
         )
         self._answered = True
         self._factory.count("stored")
@@ -183,7 +184,7 @@ class FileReceiver(Protocol):
         if isinstance(failure.value, StoreError):
             self._refuse(failure.value.reason, "refused")
             return
-        log.failure("a fault in filetransfer", failure, event="filetransfer-fault", peer=self._peer)
+        log.failure("a fault in filetransfer", failure, event="filetransfer-fault", peer=shown(self._peer))
         self._refuse("a fault of the server", "failed")
 
     def _refuse(self, reason: str, outcome: str) -> None:
@@ -200,7 +201,7 @@ class FileReceiver(Protocol):
         log.info(
             "nothing of {peer} is stored under the name {name}: {reason}",
             event="filetransfer-not-stored",
-            peer=self._peer,
+            peer=shown(self._peer),
             name=self._name,
             reason=reason,
         )
