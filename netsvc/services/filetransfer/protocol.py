@@ -52,7 +52,9 @@ class FileTransfer(Protocol):
         self._ignored += len(data)
         if self._ignored > IGNORED and not self._gone:
             log.info(
-                "{peer} was cut off: it sends, but should only read", event="filetransfer-peer-sends", peer=shown(self._peer)
+                "{peer} was cut off: it sends, but should only read",
+                event="filetransfer-peer-sends",
+                peer=shown(self._peer),
             )
             self.transport.abortConnection()
 
