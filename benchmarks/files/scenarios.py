@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -152,8 +154,8 @@ def _sftp(upload: bool) -> Callable[[Effort, list[str]], Result]:
 
 
 def fetch_many(effort: Effort, _: list[str]) -> Result:
-    """1,000 files of 4 KiB from one nginx."""
-    result = Result("fetch-1000", "s", (Target("aria2", most=1.0), Target("curl -Z", most=1.0)))
+    """1,000 files of 4 KiB from one nginx. What netsvc has fetched is on the disk; so it is with the peers that sync."""
+    result = Result("fetch-1000", "s", (Target("aria2", most=1.0), Target("curl -Z, sync", most=1.0)))
     with _place() as place:
         root = place / "root"
         root.mkdir()
@@ -164,15 +166,17 @@ def fetch_many(effort: Effort, _: list[str]) -> Result:
             urls = [f"http://{LOOPBACK}:{origin.ports['http']}/file{at}" for at in range(SMALL)]
             (place / "urls").write_text("\n".join(urls) + "\n")
             (place / "curl.conf").write_text("".join(f'url = "{url}"\nremote-name\n' for url in urls))
+            many: list[str | Path] = ["curl", "-sS", "-Z", "--parallel-max", "16", "-K", place / "curl.conf"]
             commands: dict[str, list[str | Path]] = {
                 "netsvc": [*_netsvc_fetch(), "-q", "-j", "16", "--per-host", "16", "--private-addresses",
                            "--from", place / "urls"],
                 "aria2": ["aria2c", "-q", "-j", "16", "--file-allocation=none", "-i", place / "urls"],
-                "curl -Z": ["curl", "-sS", "-Z", "--parallel-max", "16", "-K", place / "curl.conf"],
+                "curl -Z": many,
+                "curl -Z, sync": _then_sync(many),
             }  # fmt: skip
             for round_ in range(effort.rounds + 1):
                 for peer, command in commands.items():
-                    into = place / f"into-{peer.partition(' ')[0]}"
+                    into = place / f"into-{re.sub('[^a-zA-Z]', '', peer)}"
                     shutil.rmtree(into, ignore_errors=True)
                     into.mkdir()
                     taken = _timed(command, into)
@@ -186,8 +190,8 @@ def fetch_many(effort: Effort, _: list[str]) -> Result:
 
 
 def fetch_great(effort: Effort, _: list[str]) -> Result:
-    """1 GiB from nginx."""
-    result = Result("fetch-1gib", "MB/s", (Target("curl", least=0.9),))
+    """1 GiB from nginx, and on the disk, as above."""
+    result = Result("fetch-1gib", "MB/s", (Target("curl, sync", least=0.9),))
     with _place() as place:
         root = place / "root"
         root.mkdir()
@@ -198,10 +202,11 @@ def fetch_great(effort: Effort, _: list[str]) -> Result:
             commands: dict[str, list[str | Path]] = {
                 "netsvc": [*_netsvc_fetch(), "-q", "--private-addresses", url],
                 "curl": ["curl", "-sS", "-O", url],
+                "curl, sync": _then_sync(["curl", "-sS", "-O", url]),
             }
             for round_ in range(min(effort.rounds, 3) + 1):
                 for peer, command in commands.items():
-                    into = place / f"into-{peer}"
+                    into = place / f"into-{re.sub('[^a-zA-Z]', '', peer)}"
                     shutil.rmtree(into, ignore_errors=True)
                     into.mkdir()
                     taken = _timed(command, into)
@@ -210,6 +215,11 @@ def fetch_great(effort: Effort, _: list[str]) -> Result:
         finally:
             origin.stop()
     return result
+
+
+def _then_sync(command: list[str | Path]) -> list[str | Path]:
+    """A command, and then all that it wrote on the disk, as it is with netsvc when it has ended."""
+    return ["sh", "-c", shlex.join(map(str, command)) + " && sync -f ."]
 
 
 def _netsvc_fetch() -> list[str | Path]:
