@@ -154,7 +154,7 @@ def _sftp(upload: bool) -> Callable[[Effort, list[str]], Result]:
 
 
 def fetch_many(effort: Effort, _: list[str]) -> Result:
-    """1,000 files of 4 KiB from one nginx. What netsvc has fetched is on the disk; so it is with the peers that sync."""
+    """1,000 files of 4 KiB from one nginx. What netsvc has fetched is on the disk; so it is with peers that sync."""
     result = Result("fetch-1000", "s", (Target("aria2", most=1.0), Target("curl -Z, sync", most=1.0)))
     with _place() as place:
         root = place / "root"
