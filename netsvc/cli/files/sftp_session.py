@@ -18,15 +18,13 @@ from threading import Thread
 from types import TracebackType
 
 from netsvc.cli.files import sftp_wire as wire
-from netsvc.cli.files.errors import NotAllowedError, NotThereError, TransferError
+from netsvc.cli.files.errors import NotAllowedError, NotThereError, TransferError, UsageError
 from netsvc.cli.files.locations import Location
 from netsvc.cli.files.sftp_wire import Answer, Attributes, Greeting, StatusAnswer
 from netsvc.cli.files.ways import Wishes
 from netsvc.services.sftp.wire import BadMessageError, Packets, Status, Type, UnusableStreamError
 
-DEPTH = (
-    64  # requests under way; their answers to writes (some 30 octets each) fit into a pipe, so nobody waits for ever
-)
+DEPTH = 64  # requests under way; their answers to writes, some 30 octets each, fit into a pipe: nobody waits for ever
 _OCTETS_AT_ONCE = 1 << 18  # read from the pipe
 PATIENCE = 2.0  # seconds for ssh to leave when all is said
 _LAST_WORDS = 2000  # octets of what ssh says on its stderr
@@ -65,13 +63,13 @@ class Session:
         self._came: dict[int, StatusAnswer | Answer] = {}
         self._next = 1
         self._words = b""
-        self._child = subprocess.Popen(
-            _command(location, wishes, "-s", "--", location.host, "sftp"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-        )
+        command = _command(location, wishes, "-s", "--", location.host, "sftp")
+        try:
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+            )
+        except OSError as error:
+            raise UsageError(f"{command[0]!r} cannot be run: {(error.strerror or '?').lower()}") from error
         self._listening = Thread(target=self._listen, daemon=True)
         self._listening.start()
         self.piece = wire.PIECE

@@ -112,6 +112,12 @@ class SftpTests(SftpCase):
         self.assertEqual(json.loads(ran.out.splitlines()[-1])["sha256"], hashlib.sha256(DATA).hexdigest())
         self.assertIn("-p 2222 -l me -s -- h sftp", (self.directory / "told").read_text())
 
+    def test_no_such_ssh(self) -> None:
+        """A command that cannot be run is named: bad usage."""
+        ran = run("ls", "--ssh", "-i key", self.url())
+        self.assertEqual((ran.status, ran.out), (2, ""))
+        self.assertIn("'-i' cannot be run: no such file or directory", ran.err)
+
     def test_sizes(self) -> None:
         """Empty files, and those as long as a piece or an octet more, go both ways; a slow pace has small pieces."""
         for size, options in ((0, ()), (1, ()), (131072, ()), (131073, ()), (30_000, ("--limit-rate", "100KiB/s"))):
