@@ -262,14 +262,15 @@ class HouseTests(SynchronousTestCase):
                             self.assertEqual(file.name, "tap.py")
                             self.assertGreater(column, 0)
 
-    def test_every_fault_of_mail_has_its_test(self) -> None:
-        """The 65 numbered faults of mail stand in the names of tests."""
-        found = {
-            int(number)
-            for file in Path(__file__).parents[1].rglob("test_*.py")
-            for number in re.findall(r"def test_mail_fault_(\d+)", file.read_text())
-        }
-        self.assertEqual(sorted(found), list(range(1, 66)))
+    def test_every_numbered_fault_has_its_test(self) -> None:
+        """The 65 numbered faults of mail and the 50 abuses of files stand in the names of tests."""
+        for words, count in (("mail_fault", 65), ("file_abuse", 50)):
+            found = {
+                int(number)
+                for file in Path(__file__).parents[1].rglob("test_*.py")
+                for number in re.findall(rf"def test_{words}_(\d+)", file.read_text())
+            }
+            self.assertEqual(sorted(found), list(range(1, count + 1)), words)
 
     def test_a_kinds_init_holds_its_kind(self) -> None:
         """services/X/__init__.py defines KIND and nothing else."""
