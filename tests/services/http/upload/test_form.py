@@ -12,6 +12,7 @@ from netsvc.services.http.exchange import RequestHead
 from netsvc.services.http.upload import uploads
 from netsvc.services.http.upload.origin import check_origin
 from netsvc.services.http.upload.problems import RefusedError
+from tests.filestore.kit import open_descriptors
 from tests.services.http.http_rig import Answer
 from tests.services.http.upload.test_form_wire import TYPE, form, part
 from tests.services.http.upload.upload_rig import UploadRig, left_over
@@ -143,6 +144,29 @@ class FormTests(Case):
         self.assertIn(b"2 of 3 files uploaded", answer.body)
         self.assertIn(b"<bdi>large</bdi>", answer.body)
         self.assertEqual(self.stored(), {"a": b"1", "c": b"3"})
+        self.assertEqual(left_over(self.root), [])
+
+    def test_file_abuse_10_form_over_the_quota(self) -> None:
+        """A file that the quota refuses in its last octets gives back its descriptors and its room."""
+        self.patch(uploads, "terms_of", lambda settings, access: Terms(access=access, quota=5000))
+        body = form(part("f", b"2" * 6000, "large"))
+        self.assertEqual(self.post(body).status, 507)
+        before = open_descriptors()
+        self.assertEqual(self.post(body).status, 507)
+        self.assertEqual(open_descriptors(), before)
+        self.assertEqual(left_over(self.root), [])
+        self.assertEqual(self.post(form(part("f", b"2" * 5000, "fits"))).status, 303)
+
+    def test_file_abuse_11_form_and_another_writer(self) -> None:
+        """A file whose name another one got while it came is refused, and nothing stays of it."""
+        peer = self.rig.connect()
+        body = form(part("file", b"two" * 1000, "a.txt"))
+        head = f"POST /in/ HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\nContent-Type: {TYPE.decode()}\r\n\r\n"
+        peer.send(head.encode() + body[:-1000])
+        self.assertEqual(self.rig.put("/in/a.txt", b"one").status, 201)
+        peer.send(body[-1000:])
+        self.assertEqual([answer.status for answer in peer.answers("POST")], [409])
+        self.assertEqual(self.stored(), {"a.txt": b"one"})
         self.assertEqual(left_over(self.root), [])
 
     def test_form_and_access(self) -> None:

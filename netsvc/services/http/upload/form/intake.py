@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -15,6 +15,9 @@ from netsvc.filestore.errors import StoreError
 from netsvc.services.http.exchange import IBodyReceiver
 from netsvc.services.http.upload.door import Door
 from netsvc.services.http.upload.form.wire import BadFormError, Event, FileBegins, FileEnds, FormReader
+
+if TYPE_CHECKING:
+    from netsvc.filestore.threads import Inflow
 
 
 @frozen
@@ -128,7 +131,7 @@ class FormIntake:
 
     def _create(self, name: str) -> Any:
         door = self._door
-        return door.store.create(door.below(name), owner=door.owner, if_absent=not self._replace)
+        return door.store.create(door.below(name), owner=door.owner, if_absent=not self._replace, resumable=False)
 
     def _opened(self, upload: Any) -> None:
         from netsvc.filestore.threads import Inflow  # noqa: PLC0415
@@ -146,7 +149,13 @@ class FormIntake:
     def _finish(self) -> None:
         inflow, self._inflow = self._inflow, None
         if inflow is not None:
-            self._wait_for(inflow.finish(), lambda _: self._outcomes.append(Outcome(self._name)))
+            finished: Deferred[Any] = inflow.finish()
+            finished.addErrback(self._unpublished, inflow)
+            self._wait_for(finished, lambda _: self._outcomes.append(Outcome(self._name)))
+
+    def _unpublished(self, failure: Failure, inflow: Inflow) -> Any:
+        """Nobody could continue it: its room and its descriptors are for others."""
+        return inflow.discard().addBoth(lambda _: failure)
 
     def _wait_for(self, work: Deferred[Any], then: Callable[[Any], object]) -> None:
         self._hold("store")
