@@ -22,6 +22,8 @@ from netsvc.runtime.runtime import Runtime
 
 log = Logger(namespace="netsvc")
 
+THREADS_BOUND = 30.0  # seconds that work in threads has to end when all services have stopped
+
 
 class Netsvc(MultiService):
     """All services of one daemon.
@@ -72,13 +74,24 @@ class Netsvc(MultiService):
         self.runtime.reactor.callWhenRunning(self._announce)
 
     def stopService(self) -> Deferred[Any]:
-        """Stop every service; all of them, whatever goes wrong with one."""
+        """Stop every service; all of them, whatever goes wrong with one. What they had threads do is waited for."""
         self.running = 0
         log.info("stopping: connections may finish", event="stopping")
         ending = [
             maybeDeferred(service.stopService).addErrback(self._note, service) for service in reversed(list(self))
         ]
-        return DeferredList(ending).addCallback(lambda _: log.info("stopped", event="stopped"))
+        stopped: Deferred[Any] = DeferredList(ending)
+        stopped.addCallback(lambda _: self.runtime.threads.ended(THREADS_BOUND))
+        return stopped.addCallback(self._stopped)
+
+    def _stopped(self, all_done: bool) -> None:
+        if not all_done:
+            log.warn(
+                "threads are still busy after {seconds:.0f} s: what depends on their work is not done",
+                event="threads-busy",
+                seconds=THREADS_BOUND,
+            )
+        log.info("stopped", event="stopped")
 
     def cut(self) -> None:
         """End all connections now: the operator does not want to wait for the drain."""

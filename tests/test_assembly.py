@@ -15,7 +15,7 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from netsvc.assembly import Netsvc, assemble
+from netsvc.assembly import THREADS_BOUND, Netsvc, assemble
 from netsvc.config.daemon import DaemonSettings
 from netsvc.config.listen import TcpAddress
 from netsvc.config.plan import Instance, Plan
@@ -24,9 +24,11 @@ from netsvc.errors import Origin, StartError
 from netsvc.interfaces import IRuntime, IServiceKind
 from netsvc.runtime.runtime import Runtime
 from netsvc.runtime.systemd_sockets import Inherited
+from netsvc.runtime.threads import ThreadWork
 from tests.fakes import FakeMetrics
 from tests.runtime.test_gate import Recorders
 from tests.runtime.test_listening import Reactor
+from tests.runtime.test_threads import Pool
 
 
 @implementer(IServiceKind)
@@ -151,6 +153,30 @@ class AssemblyTests(SynchronousTestCase):
         self.reactor.advance(0)
         self.successResultOf(stopped)
         self.assertFalse(any(port.connected for port in self.reactor.ports))
+
+    def test_stop_waits_for_threads(self) -> None:
+        """The stop ends when threads have done their work; what takes too long is not waited for, and is told."""
+        for late in (False, True):
+            logged: list[Any] = []
+            globalLogPublisher.addObserver(logged.append)
+            self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+            top = self.assemble((serve, self.on()))
+            top.privilegedStartService()
+            top.startService()
+            threads = Pool()
+            top.runtime.threads = ThreadWork(threads)
+            top.runtime.for_section("test:0").in_thread(int)
+            stopped = top.stopService()
+            self.reactor.advance(0)
+            self.assertNoResult(stopped)
+            if late:
+                threads.advance(THREADS_BOUND)
+            else:
+                threads.finish()
+                threads.advance(0)
+            self.successResultOf(stopped)
+            events = [one.get("event") for one in logged]
+            self.assertEqual(["threads-busy" in events, "stopped" in events], [late, True])
 
     def test_unused_sockets(self) -> None:
         """A socket of systemd's that no listen line takes is named in the log."""

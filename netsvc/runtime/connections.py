@@ -67,8 +67,10 @@ class Admitted:
     def connectionLost(self, reason: Failure) -> None:
         if self.timer is not None and self.timer.active():
             self.timer.cancel()
-        self._gate.closed(self, reason)
-        self._inner.connectionLost(reason)
+        try:
+            self._inner.connectionLost(reason)
+        finally:  # what the protocol has begun at its end counts as begun when the last connection has ended
+            self._gate.closed(self, reason)
 
     def logPrefix(self) -> str:
         return self._gate.service

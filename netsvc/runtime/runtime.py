@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
 from netsvc.config.daemon import DaemonSettings
@@ -23,6 +22,7 @@ from netsvc.runtime.listening import Listening
 from netsvc.runtime.metrics import Metrics
 from netsvc.runtime.start_tls import StartTls
 from netsvc.runtime.systemd_sockets import Inherited
+from netsvc.runtime.threads import ThreadWork
 
 T = TypeVar("T")
 
@@ -62,6 +62,7 @@ class Runtime:
         self.listening: list[Listening] = []
         self.local_time = local_time
         self.offers: dict[str, Any] = {}
+        self.threads = ThreadWork(reactor)
 
     def for_section(self, name: str) -> SectionRuntime:
         """The IRuntime of one section."""
@@ -133,4 +134,4 @@ class SectionRuntime:
 
     def in_thread(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Deferred[T]:
         """Run blocking work in the reactor's thread pool."""
-        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), function, *args, **kwargs)
+        return self._daemon.threads.run(function, *args, **kwargs)

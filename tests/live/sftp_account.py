@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
@@ -20,11 +21,12 @@ USER = "ada"
 class Account:
     """Runs the daemon; a context manager.
 
+    :param more: lines of the section.
     :ivar root: the user's files.
     :ivar here: a directory for the client's files, its working directory.
     """
 
-    def __init__(self, access: str = "full") -> None:
+    def __init__(self, access: str = "full", more: str = "") -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="netsvc-sftp-"))
         self.root = self.directory / "root"
         self.here = self.directory / "here"
@@ -37,11 +39,22 @@ class Account:
         shutil.copy(self.key.with_suffix(".pub"), keys)
         self.daemon = Daemon(
             f"[sftp]\nlisten = tcp:0:interface=127.0.0.1\nusers = {USER} {access}\n"
-            f"root = {self.root}\nauthorized_keys = {keys}\n"
+            f"root = {self.root}\nauthorized_keys = {keys}\n{more}"
         )
 
     def __enter__(self) -> Account:
         self.daemon.__enter__()
+        self._know_port()
+        return self
+
+    def restart(self) -> None:
+        """Stop the daemon as its operator would, and start it again."""
+        assert self.daemon.stop() == -signal.SIGTERM
+        self.daemon.lines.clear()
+        self.daemon.__enter__()
+        self._know_port()
+
+    def _know_port(self) -> None:
         self.port = self.daemon.port("sftp")
         self.options = tuple(
             part
@@ -56,7 +69,6 @@ class Account:
             )
             for part in ("-o", option)
         )
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.daemon.__exit__(None, None, None)

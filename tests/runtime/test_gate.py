@@ -414,6 +414,15 @@ class ProxyTests(GateCase):
         self.connected(door=door)
         self.assertIsNone(self.connect(door=door))
 
+    def test_drained_when_the_protocol_has_been_told(self) -> None:
+        """The drain ends behind the last connectionLost, so that what is begun there is known to whoever waits."""
+        self.build(Recorders())
+        wire = self.connected()
+        order: list[bool] = []
+        self.gate.drain().addCallback(lambda _: order.append(self.factory.made[0].lost is not None))
+        self.end(wire)
+        self.assertEqual(order, [True])
+
     def test_drain_cuts_waiting_connections(self) -> None:
         """A stop does not wait for headers."""
         wire = self.connected(door=self.proxied())

@@ -14,12 +14,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from netsvc.filestore.errors import StoreError
 from netsvc.filestore.threads import Inflow
+from netsvc.net.drain import DrainingFactory
 from netsvc.net.peer import shown
 from netsvc.net.plain import is_plain
 from netsvc.services.filetransfer.decode import BadObjectError, Decoder, End, Event, Name
@@ -53,6 +54,7 @@ class FileReceiver(Protocol):
         self._events: deque[Event] = deque()
         self._inflow: Inflow | None = None
         self._name = ""
+        self._begun = False  # something has come
         self._busy = False  # a thread opens or moves the upload: what comes meanwhile waits
         self._whole = False  # all of the object is in the inflow
         self._over = False  # it is decided: being stored, or refused
@@ -62,9 +64,18 @@ class FileReceiver(Protocol):
         self._waits = False  # the peer has nothing more to say
         self._timer: IDelayedCall | None = None
 
+    def drain(self) -> None:
+        """The service stops: a peer that has begun may finish, one that has not is not waited for."""
+        if not self._begun:
+            self.transport.loseConnection()
+
     # What the peer does
 
+    def connectionMade(self) -> None:
+        self._factory.open.add(self)
+
     def dataReceived(self, data: bytes) -> None:
+        self._begun = True
         if self._over:
             return
         try:
@@ -85,6 +96,7 @@ class FileReceiver(Protocol):
 
     def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: ARG002
         self._gone = True
+        self._factory.open.discard(self)
         self._stop_timer()
         self._end()
 
@@ -232,16 +244,15 @@ class FileReceiver(Protocol):
             self._timer.cancel()
 
 
-class FileReceiverFactory(Factory):
+class FileReceiverFactory(DrainingFactory):
     """Makes a FileReceiver for each peer.
 
     :param inbox: where the files go.
     :param runtime: does what blocks in its threads.
     """
 
-    noisy = False
-
     def __init__(self, inbox: Inbox, runtime: IRuntime) -> None:
+        super().__init__()
         self.reactor: Any = runtime.reactor
         self.inbox = inbox
         self.in_thread: Any = runtime.in_thread

@@ -102,6 +102,21 @@ class ReceiverTests(ReceiverCase):
         self.assertEqual(self.runtime.reactor.getDelayedCalls(), [])
         return answer
 
+    def test_drain(self) -> None:
+        """When the service stops, who has sent nothing is not waited for; who has begun may finish."""
+        idle, idle_transport = self.connected()
+        idle._factory.drain()
+        self.assertTrue(idle_transport.disconnecting)
+        protocol, transport = self.connected()
+        protocol.dataReceived(made()[:-1])
+        protocol._factory.drain()
+        self.assertFalse(transport.disconnecting)
+        protocol.dataReceived(b"}")
+        protocol.readConnectionLost()
+        self.assertEqual(self.answer(transport)["stored"], "a.bin")
+        protocol.connectionLost(Failure(ConnectionDone()))
+        protocol._factory.drain()
+
     def test_stored(self) -> None:
         """A peer that sends an object and half-closes is told name, size and SHA-256 of what is durable."""
         self.assertTrue(IHalfCloseableProtocol.providedBy(self.protocol()))
