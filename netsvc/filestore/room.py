@@ -81,28 +81,23 @@ class Room:
             if self._used is not None:
                 self._used += octets
 
-    def allocated(self, octets: int) -> None:
-        """The disk has set aside what was claimed."""
+    def settled(self, octets: int) -> None:
+        """So much of what was claimed statvfs counts as free no longer, or must not; negative: it does again."""
         with self._lock:
             self._unallocated -= octets
 
-    def written(self, octets: int, *, allocated: bool) -> None:
-        """What was claimed is in the file now.
-
-        :param allocated: whether the disk had set it aside.
-        """
+    def written(self, octets: int) -> None:
+        """What was claimed is in the file now."""
         with self._lock:
             self._promised -= octets
-            if not allocated:
-                self._unallocated -= octets
 
-    def release(self, octets: int, *, allocated: bool) -> None:
+    def release(self, octets: int) -> None:
         """What was claimed will not be written."""
-        self.written(octets, allocated=allocated)
+        self.written(octets)
         self.give_back(octets)
 
     def give_back(self, octets: int) -> None:
-        """Octets of files were removed."""
+        """Octets of files were removed. Each name of a file counts."""
         with self._lock:
             if self._used is not None:
                 self._used = max(0, self._used - octets)

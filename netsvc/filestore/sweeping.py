@@ -26,20 +26,24 @@ def sweep(commons: Commons) -> int:
         upload_id = id_of_part(os.path.basename(path))
         if upload_id is None or commons.partial(upload_id) is not None or abs(now - found.st_mtime) < YOUNG:
             continue
-        removed += _removed(path)
+        octets = _removed(path)
+        if octets is not None:
+            commons.room.give_back(octets)
+            removed += 1
     return removed
 
 
-def _removed(path: str) -> bool:
+def _removed(path: str) -> int | None:
+    """Octets of the file, if nobody has it locked and it is gone."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.unlink(path)
-            return True
+            return os.fstat(descriptor).st_size
         except OSError as error:
             if error.errno != EWOULDBLOCK:
                 raise
         finally:
             os.close(descriptor)
-    return False
+    return None

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from netsvc.filestore.entry import Entry
-from netsvc.filestore.errors import StaleError, StoreError
+from netsvc.filestore.errors import BrokenError, StaleError, StoreError
 from netsvc.filestore.upload import Octets, Upload
+
+log = Logger()
 
 HIGH = 1 << 20  # octets that wait for the disk before the peer has to
 LOW = 1 << 19  # octets below which it may go on
@@ -90,10 +93,16 @@ class Inflow:
 
     def discard(self) -> Deferred[None]:
         """Remove what came."""
-        self._blocks.clear()
-        self._waiting = 0
+        self._drop_waiting()
         self._give_up()
         return self._at_end(self.upload.discard, fails=False)
+
+    def _drop_waiting(self) -> None:
+        self._blocks.clear()
+        self._waiting = 0
+        if self._paused:
+            self._paused = False
+            self._resume()
 
     def _give_up(self) -> None:
         """What was asked for and has not begun is not done."""
@@ -147,12 +156,12 @@ class Inflow:
 
     def _failed(self, failure: Failure) -> None:
         self._busy = False
+        if not isinstance(failure.value, StoreError):
+            log.failure("a fault in an upload", failure, event="filestore-fault")
+            failure = Failure(BrokenError("an internal fault"))
         self._error = failure
-        self._blocks.clear()
-        self._waiting = self._in_flight = 0
-        if self._paused:
-            self._paused = False
-            self._resume()
-        if self._tell_failed is not None and isinstance(failure.value, StoreError):
+        self._in_flight = 0
+        self._drop_waiting()
+        if self._tell_failed is not None:
             self._tell_failed(failure.value)
         self._go_on()

@@ -8,6 +8,7 @@ may be replaced; fsync the directory. Only then is it acknowledged. A partial fi
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import threading
@@ -23,6 +24,7 @@ from netsvc.filestore.digests import sha256_of
 from netsvc.filestore.entry import Entry
 from netsvc.filestore.errors import (
     BrokenError,
+    BusyError,
     MismatchError,
     NoSpaceError,
     QuotaError,
@@ -82,7 +84,7 @@ class Upload:
         self._hash = running
         self._hashed = partial.offset
         self._claimed = 0  # octets of room that this upload has and has not filled
-        self._allocated = False
+        self._loose = 0  # those of them that the disk has not set aside
         self._synced = (partial.offset, commons.steady_clock())
         self._closed_because = ""
         self._resumable = resumable
@@ -133,11 +135,15 @@ class Upload:
                 raise TooLargeError(f"no file may be longer than {self._terms.max_file_size} octets")
             if size < self._length:
                 raise MismatchError(f"{self._length} octets have come already")
+            before = self._claimed
             self._claim(size)
+            try:
+                if self._loose and kernel.allocate(self._descriptor, size):
+                    self._settle(self._loose)
+            except OSError:
+                self._release_room(self._claimed - before)
+                raise
             self._partial = evolve(self._partial, size=size)
-            if self._claimed and not self._allocated and kernel.allocate(self._descriptor, size):
-                self._commons.room.allocated(self._claimed)
-                self._allocated = True
 
     def write(self, offset: int, data: Octets) -> None:
         """Write octets anywhere.
@@ -153,10 +159,14 @@ class Upload:
             self._fits(stop)
             self._claim(stop)
             self._pieces.check(offset)
+            follows = offset == self._hashed
+            if offset < self._hashed:  # before it is tried: it may fail half-way
+                self._hash, self._hashed = hashlib.sha256(), 0
             self._put(offset, blocks)
             self._grown(stop)
             self._pieces.add(offset, stop)
-            self._digest(offset, blocks)
+            if follows:
+                self._digest(blocks)
             if self._due():
                 self.sync()
 
@@ -181,7 +191,7 @@ class Upload:
     def read(self, offset: int, length: int) -> bytes:
         """Read back what was written."""
         with self._writing():
-            return os.pread(self._descriptor, length, offset)
+            return os.pread(self._descriptor, length, offset) if offset < self._length else b""
 
     def truncate(self, length: int) -> None:
         """Cut it, or lengthen it with zeros."""
@@ -189,7 +199,8 @@ class Upload:
             self._fits(length)
             self._claim(length)
             os.ftruncate(self._descriptor, length)
-            if length < self._length:
+            if length <= self._length:
+                self._settle(self._loose - self._claimed)  # the disk no longer has set aside what comes behind
                 self._commons.room.give_back(self._length - length)
                 self._length = length
                 if length < self._hashed:
@@ -214,7 +225,7 @@ class Upload:
         :raises StoreError: it was not published. After a MismatchError or a failed disk it is gone; otherwise it stays.
         """
         with self._writing():
-            found = self._verified(self._partial.size if size is None else size, digest)
+            found = self._verified(size, digest)
             os.fchmod(self._descriptor, self._terms.file_mode)
             if modified is not None:
                 nanoseconds = int(modified * 1_000_000_000)
@@ -223,7 +234,7 @@ class Upload:
             self._make_durable(whole=True)
             publish(self._commons, self._terms, self._directory, part_name(self.id), self._partial)
             stat = os.fstat(self._descriptor)
-            self._release_room()
+            self._release_room(self._claimed)
             try:
                 os.fsync(self._directory)
             finally:
@@ -234,7 +245,11 @@ class Upload:
             return Entry(self.names[-1], False, stat.st_size, stat.st_mtime_ns, found)
 
     def keep(self, reason: str = "the upload is closed") -> None:
-        """The connection is lost: what has come without a gap stays for whoever continues. Nothing stays of nothing."""
+        """The connection is lost: what has come without a gap stays for whoever continues. Nothing stays of nothing.
+
+        :raises StoreError: that could not be written down. It is closed all the same, and what was written down
+            earlier stays.
+        """
         with self._lock:
             if not self._open:
                 return
@@ -242,12 +257,19 @@ class Upload:
                 self.discard()
                 return
             with self._writing():
-                self.truncate(self._pieces.whole)
-                self._make_durable()
-                self._record()
-                self._commons.remember(self.id, self._hash.copy(), os.fstat(self._descriptor))
-                self._release_room()
-                self._close(reason)
+                try:
+                    self.truncate(self._pieces.whole)
+                    self._make_durable()
+                    self._record()
+                    self._commons.remember(self.id, self._hash.copy(), os.fstat(self._descriptor))
+                except BaseException:
+                    if not self._partial.prefix:  # it has no record
+                        self.discard()
+                    raise
+                finally:
+                    if self._open:
+                        self._release_room(self._claimed)
+                        self._close(reason)
 
     def discard(self) -> None:
         """Remove it. Its room is free again."""
@@ -256,7 +278,7 @@ class Upload:
                 return
             with contextlib.suppress(OSError), self._commons.twins.changing(self._directory):
                 os.unlink(part_name(self.id), dir_fd=self._directory)
-            self._release_room()
+            self._release_room(self._claimed)
             self._commons.room.give_back(self._length)
             self._close("the upload was given up")
             with contextlib.suppress(OSError):
@@ -275,6 +297,8 @@ class Upload:
                 if isinstance(found, BrokenError):
                     self.discard()
                 raise found from error
+            except MemoryError as error:
+                raise BusyError("out of memory") from error
 
     def _fits(self, stop: int) -> None:
         if self._partial.size is not None and stop > self._partial.size:
@@ -296,17 +320,24 @@ class Upload:
             ahead = missing
             self._commons.room.claim(ahead, self._terms)
         self._claimed += ahead
+        self._loose += ahead
 
     def _grown(self, stop: int) -> None:
         more = stop - self._length
         if more > 0:
-            self._commons.room.written(more, allocated=self._allocated)
+            self._commons.room.written(more)
             self._claimed -= more
+            self._settle(max(0, self._loose - self._claimed))
             self._length = stop
 
-    def _release_room(self) -> None:
-        self._commons.room.release(self._claimed, allocated=self._allocated)
-        self._claimed = 0
+    def _release_room(self, octets: int) -> None:
+        self._commons.room.release(octets)
+        self._claimed -= octets
+        self._settle(max(0, self._loose - self._claimed))
+
+    def _settle(self, octets: int) -> None:
+        self._commons.room.settled(octets)
+        self._loose -= octets
 
     def _put(self, offset: int, blocks: Sequence[Octets]) -> None:
         views = [memoryview(one) for one in blocks if len(one)]
@@ -323,30 +354,33 @@ class Upload:
             kernel.begin_writing(self._descriptor, self._begun, offset - self._begun)
             self._begun = offset
 
-    def _digest(self, offset: int, blocks: Sequence[Octets]) -> None:
-        """Go on with the digest if these octets follow; those that came before them in the wrong order, too."""
-        if offset < self._hashed:
-            self._hash, self._hashed = hashlib.sha256(), 0
-            return
-        if offset > self._hashed:
-            return
+    def _digest(self, blocks: Sequence[Octets]) -> None:
+        """Go on with the digest by these octets, which follow, and by those behind that came before them."""
         for block in blocks:
             self._hash.update(block)
             self._hashed += len(block)
-        if self._hashed < self._pieces.whole:
-            sha256_of(self._descriptor, self._hashed, self._pieces.whole, self._hash)
-            self._hashed = self._pieces.whole
+        self._digest_to(self._pieces.whole)
+
+    def _digest_to(self, stop: int) -> None:
+        """Go on with the digest by reading."""
+        if self._hashed < stop:
+            running = self._hash.copy()  # the reading may fail half-way
+            sha256_of(self._descriptor, self._hashed, stop, running)
+            self._hash, self._hashed = running, stop
 
     def _verified(self, size: int | None, digest: bytes | None) -> bytes:
         """The digest of all of it.
 
         :raises MismatchError: it is not what was promised.
         """
-        if size is not None and self._length != size:
-            self.discard()
-            raise MismatchError(f"{self._length} octets came, {size} were declared")
-        found = sha256_of(self._descriptor, self._hashed, self._length, self._hash)
-        self._hashed = self._length
+        for declared in (self._partial.size, size):
+            if declared is not None and self._length != declared:
+                self.discard()
+                raise MismatchError(f"{self._length} octets came, {declared} were declared")
+        if os.fstat(self._descriptor).st_size > self._length:  # of a write that failed half-way
+            os.ftruncate(self._descriptor, self._length)
+        self._digest_to(self._length)
+        found = self._hash.digest()
         for wanted in (self._partial.digest, digest):
             if wanted is not None and wanted != found:
                 self.discard()
@@ -374,22 +408,26 @@ class Upload:
 
     def _record(self) -> None:
         whole = self._pieces.whole
-        if self._hashed != whole:
+        if self._hashed > whole:
             self._hash, self._hashed = hashlib.sha256(), 0
-            sha256_of(self._descriptor, 0, whole, self._hash)
-            self._hashed = whole
-        self._partial = evolve(
+        self._digest_to(whole)
+        if not self._partial.prefix:  # its first record: from now on the partial file must be found
+            os.fsync(self._directory)
+        partial = evolve(
             self._partial,
             offset=whole,
             prefix=self._hash.digest(),
             expires=self._commons.wall_clock() + self._terms.keep_partials,
         )
-        self._commons.record(self._partial)
+        self._commons.record(partial)
+        self._partial = partial
         self._synced = (whole, self._commons.steady_clock())
 
     def _close(self, reason: str) -> None:
         self._open = False
         self._closed_because = reason
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a process that was forked this moment has the file, too
         os.close(self._descriptor)
         os.close(self._directory)
         self._commons.end(self)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from netsvc.filestore.errors import QuotaError, StaleError, StoreError
+from netsvc.filestore.errors import BrokenError, BusyError, QuotaError, StaleError, StoreError
 from netsvc.filestore.threads import HIGH, Inflow
 from tests.filestore.kit import StoreCase
 
@@ -130,3 +131,34 @@ class Flowing(StoreCase):
         done = inflow.sync()
         self.threads.work()
         return done
+
+    def test_given_up_while_the_peer_waits(self) -> None:
+        """A peer that had to wait for what is given up may go on."""
+        inflow = self.inflow()
+        inflow.sync()
+        inflow.write(bytes(HIGH))
+        self.assertEqual(self.told, ["pause"])
+        inflow.discard()
+        self.threads.work()
+        self.assertEqual(self.told, ["pause", "resume"])
+
+    def test_faults(self) -> None:
+        """A fault of the program or the machine is told as one of the store, and logged."""
+        for fault, kind in ((MemoryError(), BusyError), (ZeroDivisionError(), BrokenError)):
+            self.errors.clear()
+            inflow = self.inflow()
+
+            def fail(*_: object, fault: Exception = fault) -> None:
+                raise fault
+
+            patched = self.patch(os, "pwritev", fail)
+            inflow.write(b"abc")
+            done = inflow.finish()
+            self.threads.work()
+            patched.restore()
+            self.failureResultOf(done, kind)
+            self.assertEqual([type(one) for one in self.errors], [kind])
+            inflow.discard()
+            self.threads.work()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.parts(), [])
