@@ -100,16 +100,15 @@ class Commons:
 
         :raises OSError: it cannot be written.
         """
+        self._records.write(one)  # it waits for the disk: nobody else must wait for that
         with self._lock:
-            partials = self._read()
-            self._records.write(one)
-            partials[one.id] = one
+            self._read()[one.id] = one
 
     def strike(self, upload_id: str) -> None:
         """There is no such upload any more."""
         with self._lock:
-            if self._read().pop(upload_id, None) is not None:
-                self._records.remove(upload_id)
+            self._read().pop(upload_id, None)
+        self._records.remove(upload_id)
 
     def remember(self, upload_id: str, running: hashlib._Hash, found: os.stat_result) -> None:
         """A kept upload's digest as far as it has come, so that whoever continues soon need not have it read again."""
@@ -125,10 +124,15 @@ class Commons:
             return running if state == _state(found) else None
 
     def partial(self, upload_id: str) -> Partial | None:
-        """What is known of an upload: of one that is written to, as far as it is."""
-        with self._lock:
-            active = self._active.get(upload_id)
-            return active.partial() if active is not None else self._read().get(upload_id)
+        """What is known of an upload: of one that is written to, as far as it is.
+
+        Of others, what the disk says: perhaps another process wrote to it last.
+        """
+        active = self.active(upload_id)
+        if active is not None:
+            return active.partial()
+        found = self._records.find(upload_id)
+        return found if found is not None and self._has_part(found) else None
 
     def partials(self) -> Iterable[Partial]:
         """All that are written to, or have a record."""
@@ -150,19 +154,28 @@ class Commons:
             jump = (wall - self._clocks[0]) - (steady - self._clocks[1])
             self._clocks = (wall, steady)
             partials = self._read()
-            if abs(jump) > _JUMP:
-                for one in list(partials.values()):
-                    self.record(evolve(one, expires=one.expires + jump))
-            for one in list(partials.values()):
-                if one.expires > wall + keep + _JUMP:
-                    self.record(evolve(one, expires=wall + keep))
+            for upload_id in partials.keys() - self._active.keys():  # those write down themselves how long they wait
+                one = self._records.find(upload_id)
+                if one is None:  # another process has published it, or has given it up
+                    del partials[upload_id]
+                    continue
+                until = one.expires + (jump if abs(jump) > _JUMP else 0.0)
+                if until > wall + keep + _JUMP:
+                    until = wall + keep
+                if until != one.expires:
+                    one = evolve(one, expires=until)
+                    self._records.write(one)
+                partials[upload_id] = one
             return [one for one in partials.values() if one.expires <= wall and one.id not in self._active]
+
+    def _has_part(self, one: Partial) -> bool:
+        return self.root.joinpath(*one.names[:-1], part_name(one.id)).is_file()
 
     def _read(self) -> dict[str, Partial]:
         if self._partials is None:
             self._partials = {}
             for one in self._records.read():
-                if self.root.joinpath(*one.names[:-1], part_name(one.id)).is_file():
+                if self._has_part(one):
                     self._partials[one.id] = one
                 else:  # it was published, and then came a crash
                     self._records.remove(one.id)

@@ -59,7 +59,7 @@ def publish(commons: Commons, terms: Terms, directory: int, part: str, upload: P
     name = upload.names[-1]
     with commons.publishing, commons.twins.changing(directory):
         old = standing(directory, name)
-        if upload.replaces is not None and _digest(commons, directory, upload.names) != upload.replaces:
+        if upload.replaces is not None and digest_at(commons, directory, upload.names) != upload.replaces:
             raise ChangedError("the file has changed, or is gone")
         if old is None:
             commons.twins.check(directory, name, case=terms.case_twins)
@@ -74,7 +74,8 @@ def publish(commons: Commons, terms: Terms, directory: int, part: str, upload: P
         commons.room.give_back(old.st_size)
 
 
-def _digest(commons: Commons, directory: int, names: tuple[str, ...]) -> bytes | None:
+def digest_at(commons: Commons, directory: int, names: tuple[str, ...]) -> bytes | None:
+    """The SHA-256 of the file that has a name in an open directory; None where there is none."""
     with suppress(FileNotFoundError):
         descriptor = os.open(names[-1], READ | os.O_NOFOLLOW, dir_fd=directory)
         try:

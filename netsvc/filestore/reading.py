@@ -52,15 +52,19 @@ class Reading(Ground):
         """The SHA-256 of a file: as it is kept, or computed now and kept."""
         file = self.open(names)
         try:
-            kept = file.digest()
-            if kept is not None:
-                return kept
-            with translated():
-                found = sha256_of(file.descriptor)
-                now = os.fstat(file.descriptor)
-                same = (now.st_size, now.st_mtime_ns) == (file.stat.st_size, file.stat.st_mtime_ns)
-                if same and not self.commons.digests.keep(file.descriptor, found):
-                    self.commons.digests.index(file.names, now, found)
-            return found
+            return self.digest_of(file)
         finally:
             file.close()
+
+    def digest_of(self, file: StoredFile) -> bytes:
+        """That of an open file, whatever has its name by now."""
+        kept = file.digest()
+        if kept is not None:
+            return kept
+        with translated():
+            found = sha256_of(file.descriptor)
+            now = os.fstat(file.descriptor)
+            same = (now.st_size, now.st_mtime_ns) == (file.stat.st_size, file.stat.st_mtime_ns)
+            if same and not self.commons.digests.keep(file.descriptor, found):
+                self.commons.digests.index(file.names, now, found)
+        return found

@@ -55,7 +55,8 @@ class Receiving(Reading):
         names = self.new(names)
         if_absent = if_absent or self.terms.access is Access.UPLOAD_ONLY
         for one in self._kept(names, owner):
-            self._drop(one)
+            with contextlib.suppress(BusyError):
+                self._drop(one)
         directory = self.beneath.open(names[:-1], DIRECTORY)
         try:
             with translated():
@@ -122,8 +123,6 @@ class Receiving(Reading):
         if active is not None:
             active.keep("the upload was continued by another connection")
         partial = self.partial(upload_id, owner)
-        if offset is not None and offset != partial.offset:
-            raise OffsetError(partial.offset)
         directory = self.beneath.open(partial.names[:-1], DIRECTORY)
         try:
             descriptor = self._open_part(directory, partial)
@@ -135,6 +134,9 @@ class Receiving(Reading):
             os.close(directory)
             raise
         try:
+            partial = self.partial(upload_id, owner)  # now that no other process writes to it any more
+            if offset is not None and offset != partial.offset:
+                raise OffsetError(partial.offset)
             running = self._verified(descriptor, partial)
         except BaseException:
             os.close(descriptor)
@@ -154,9 +156,12 @@ class Receiving(Reading):
 
     def sweep(self) -> int:
         """Remove uploads whose time is over, and partial files that nobody knows; how many."""
-        for one in (expired := self.commons.expired(self.terms.keep_partials)):
-            self._drop(one)
-        return len(expired) + sweep(self.commons)
+        removed = 0
+        for one in self.commons.expired(self.terms.keep_partials):
+            with contextlib.suppress(BusyError):
+                self._drop(one)
+                removed += 1
+        return removed + sweep(self.commons)
 
     def _kept(self, names: tuple[str, ...], owner: str) -> Iterator[Partial]:
         """The owner's uploads of this name that nobody writes to, and that no one has the id of."""
@@ -194,6 +199,7 @@ class Receiving(Reading):
                 sha256_of(descriptor, 0, partial.offset, running)
             length = os.fstat(descriptor).st_size
             if length < partial.offset or (partial.prefix and running.digest() != partial.prefix):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
                 self._drop(partial)
                 raise MismatchError("what had come of the upload is damaged: it begins anew")
             os.ftruncate(descriptor, partial.offset)
@@ -216,11 +222,17 @@ class Receiving(Reading):
         return upload
 
     def _drop(self, partial: Partial) -> None:
-        """Remove the partial file of an upload that nobody writes to, and its record."""
+        """Remove the partial file of an upload that nobody writes to, and its record.
+
+        :raises BusyError: another process does write to it.
+        """
         with contextlib.suppress(NotFoundError), self.beneath.directory(partial.names[:-1]) as directory, translated():
-            name = part_name(partial.id)
-            length = os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
-            with self.commons.twins.changing(directory):
-                os.unlink(name, dir_fd=directory)
+            descriptor = self._open_part(directory, partial)
+            try:
+                length = os.fstat(descriptor).st_size
+                with self.commons.twins.changing(directory):
+                    os.unlink(part_name(partial.id), dir_fd=directory)
+            finally:
+                os.close(descriptor)
             self.commons.room.give_back(length)
         self.commons.strike(partial.id)

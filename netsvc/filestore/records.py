@@ -17,6 +17,7 @@ from attrs import field, frozen
 
 HIDDEN = ".netsvc"  # the directory in the root; every name that begins so is the store's own
 UPLOADS = "uploads"
+TRIES = 8  # to write a record while another thread or process removes the directory with what it takes for the last
 LARGEST = 64 << 10  # octets of a record: names and what a door keeps with it
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
@@ -124,17 +125,18 @@ class Records:
 
         :raises OSError: it cannot be written.
         """
-        path = self._directory / f"{one.id}.json"
+        path = self._path(one.id)
         new = path.with_suffix(".new")
         octets = dump(one)
-        for again in (True, False):
+        for left in reversed(range(TRIES)):
             try:
                 descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
                 break
             except FileNotFoundError:
-                if not again:
+                if not left:
                     raise
-                self._make_directory()
+                with contextlib.suppress(FileNotFoundError):
+                    self._make_directory()
         try:
             os.write(descriptor, octets)
             os.fsync(descriptor)
@@ -146,9 +148,20 @@ class Records:
     def remove(self, upload_id: str) -> None:
         """Remove one; the directory goes with the last."""
         with contextlib.suppress(OSError):
-            os.unlink(self._directory / f"{upload_id}.json")
+            os.unlink(self._path(upload_id))
             os.rmdir(self._directory)
             os.rmdir(self._directory.parent)
+
+    def find(self, upload_id: str) -> Partial | None:
+        """The record of one upload as it stands there now: another process may have written it."""
+        if not _ID.match(upload_id):
+            return None
+        try:
+            with open(self._path(upload_id), "rb") as file:
+                found = load(file.read(LARGEST))
+        except (OSError, ValueError):
+            return None
+        return found if found.id == upload_id else None
 
     def read(self) -> Iterator[Partial]:
         """All that can be read; what cannot is nobody's, and removed."""
@@ -170,6 +183,9 @@ class Records:
                 continue
             with contextlib.suppress(OSError):
                 os.unlink(path)
+
+    def _path(self, upload_id: str) -> Path:
+        return self._directory / f"{upload_id}.json"
 
     def _make_directory(self) -> None:
         self._directory.parent.mkdir(mode=0o700, exist_ok=True)

@@ -9,10 +9,10 @@ import os
 import stat
 from errno import ENOTEMPTY
 
-from netsvc.filestore.errors import ExistsError, NotPermittedError, WrongTypeError
+from netsvc.filestore.errors import ChangedError, ExistsError, NotPermittedError, WrongTypeError
 from netsvc.filestore.ground import translated
 from netsvc.filestore.names import twin_key
-from netsvc.filestore.publishing import is_there, rename_new, standing
+from netsvc.filestore.publishing import digest_at, is_there, rename_new, standing
 from netsvc.filestore.receiving import Receiving
 from netsvc.filestore.records import id_of_part
 from netsvc.filestore.room import Space
@@ -29,8 +29,11 @@ class FileStore(Receiving):
     :param steady_clock: seconds, never turned back.
     """
 
-    def remove(self, names: tuple[str, ...]) -> None:
-        """Remove a file."""
+    def remove(self, names: tuple[str, ...], *, expects: bytes | None = None) -> None:
+        """Remove a file.
+
+        :param expects: SHA-256 that it must have at that moment.
+        """
         self.may_change(names)
         names, found = self.composed(names, self.lstat)
         if stat.S_ISDIR(found.st_mode):
@@ -39,6 +42,8 @@ class FileStore(Receiving):
             raise NotPermittedError("not a regular file")
         with self.beneath.directory(names[:-1]) as directory, translated():
             with self.commons.publishing, self.commons.twins.changing(directory):
+                if expects is not None and digest_at(self.commons, directory, names) != expects:
+                    raise ChangedError("the file has changed, or is gone")
                 os.unlink(names[-1], dir_fd=directory)
                 self.commons.twins.removed(directory, names[-1])
             os.fsync(directory)

@@ -57,9 +57,9 @@ def standing(door: Door, head: RequestHead, now: float) -> Standing:
     try:
         modified = int(min(file.stat.st_mtime, now))
         validators = Validators(etag=etag_of(file.stat, file.digest()), modified=modified)
+        if precondition(head, validators) is not None:
+            raise _changed()
+        holds = (matches and not _star(matches)) or head.first(b"if-unmodified-since") is not None
+        return Standing(exists=True, replaces=door.store.digest_of(file) if holds else None)
     finally:
         file.close()
-    if precondition(head, validators) is not None:
-        raise _changed()
-    holds = (matches and not _star(matches)) or head.first(b"if-unmodified-since") is not None
-    return Standing(exists=True, replaces=door.store.digest(door.names) if holds else None)

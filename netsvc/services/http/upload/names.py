@@ -54,8 +54,8 @@ def _remove(door: Door, head: RequestHead) -> None:
     elif door.directory:
         raise NotFoundError("a file is no directory")
     else:
-        standing(door, head, time.time())
-        door.store.remove(door.names)
+        found = standing(door, head, time.time())
+        door.store.remove(door.names, expects=found.replaces)
 
 
 def _make(door: Door, allow: bytes) -> None:

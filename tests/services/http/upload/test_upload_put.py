@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from netsvc.filestore.store import FileStore
+from netsvc.filestore.stored import StoredFile
 from tests.services.http.upload.upload_rig import UploadRig, left_over
 
 
@@ -92,6 +95,22 @@ class PutTests(SynchronousTestCase):
         peer.send(b"2")
         self.assertEqual([one.status for one in peer.answers("PUT")], [412])
         self.assertEqual((self.root / "a").read_bytes(), b"between")
+
+    def test_if_match_holds_from_the_beginning(self) -> None:
+        """What was compared with If-Match is what must be there at the end, though it was replaced at once."""
+        tag = self.rig.put("/f", b"one").headers[b"etag"].decode()
+        digest_of = FileStore.digest_of
+
+        def meanwhile(store: FileStore, file: StoredFile) -> bytes:
+            (self.root / "new").write_bytes(b"two")
+            os.replace(self.root / "new", self.root / "f")
+            return digest_of(store, file)
+
+        self.patch(FileStore, "digest_of", meanwhile)
+        for method in ("PUT", "DELETE"):
+            self.assertEqual(self.rig.send(method, "/f", b"", f"If-Match: {tag}").status, 412)
+            self.assertEqual((self.root / "f").read_bytes(), b"two")
+            self.assertEqual(self.rig.put("/f", b"one").headers[b"etag"].decode(), tag)
 
     def test_if_none_match_holds_to_the_end(self) -> None:
         """Of two who want to be the first, the second to finish is refused."""
