@@ -17,6 +17,7 @@ from attrs import field, frozen
 
 from netsvc.config.options import options
 from netsvc.config.scopes import Prefix, Scope, inherited
+from netsvc.filestore.access import Access
 from netsvc.filestore.errors import BadNameError
 from netsvc.filestore.names import check_name
 from netsvc.services.http.auth.settings import AuthSettings
@@ -154,8 +155,13 @@ def policy_of(settings: Any) -> Policy:
         dotfiles=settings.dotfiles,
         cgi=frozenset(os.fsencode(name) for name in settings.cgi_directories),
         index=tuple(os.fsencode(name) for name in settings.index),
-        siblings=tuple(SUFFIXES.items()) if settings.precompressed else (),
+        siblings=tuple(SUFFIXES.items()) if settings.precompressed and not _may_only_upload(settings) else (),
     )
+
+
+def _may_only_upload(settings: Any) -> bool:
+    """Whether somebody may bring new files and change none: his FILE.gz beside another's FILE would stand for that."""
+    return settings.upload and any(access is Access.UPLOAD_ONLY for _, access in settings.upload_access)
 
 
 def credentials_of(settings: Any) -> tuple[object, ...]:

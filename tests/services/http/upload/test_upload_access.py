@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,17 @@ class AccountTests(SynchronousTestCase):
         self.assertEqual(rig.send("DELETE", "/b").status, 403)
         self.assertEqual(rig.send("MKCOL", "/d").status, 403)
         self.assertEqual((self.root / "b").read_bytes(), b"new")
+
+    def test_nothing_stands_for_another_file(self) -> None:
+        """A compressed file beside another's is not sent in its place where somebody may bring new files only."""
+        for rules, coding in (((("*", FULL),), b"gzip"), ((("bob", UPLOAD_ONLY), ("*", FULL)), None)):
+            root = Path(self.mktemp()).absolute()
+            root.mkdir()
+            rig = UploadRig(root, upload_access=rules)
+            self.assertEqual(rig.put("/a.bin", b"what alice wrote", "X-User: alice").status, 201)
+            self.assertEqual(rig.put("/a.bin.gz", gzip.compress(b"what bob wrote"), "X-User: bob").status, 201)
+            answer = rig.get("/a.bin", "X-User: alice", "Accept-Encoding: gzip")
+            self.assertEqual(answer.headers.get(b"content-encoding"), coding)
 
     def test_a_root_for_each(self) -> None:
         """Each user has a root, made when he first comes, and none sees another's."""
