@@ -156,12 +156,14 @@ class Inflow:
 
     def _failed(self, failure: Failure) -> None:
         self._busy = False
-        if not isinstance(failure.value, StoreError):
+        error = failure.value
+        if not isinstance(error, StoreError):
             log.failure("a fault in an upload", failure, event="filestore-fault")
-            failure = Failure(BrokenError("an internal fault"))
+            error = BrokenError("an internal fault")
+            failure = Failure(error)
         self._error = failure
         self._in_flight = 0
         self._drop_waiting()
         if self._tell_failed is not None:
-            self._tell_failed(failure.value)
+            self._tell_failed(error)
         self._go_on()
