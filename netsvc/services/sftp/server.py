@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-MAX_HANDLES = 100  # each may be a descriptor of the daemon, which has some thousands for all
 WARM = 4  # files that are read ahead at once, two blocks of 1 MiB each
 BACKLOG = 512 * 1024  # octets of requests that wait before the peer is granted no more window
 FLUSH = 256 * 1024  # octets of answers that are joined into one write
@@ -68,7 +67,7 @@ class SftpServer:
     :param owner: the user, whose uploads are continued, and whom listings show.
     :param in_thread: runs blocking work: (function, *arguments) -> Deferred.
     :param peer: where the connection comes from, for the log.
-    :param max_handles: files and directories that may be open at once.
+    :param max_handles: files and directories that may be open at once; each may be a descriptor of the daemon.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class SftpServer:
         owner: str,
         in_thread: Callable[..., Deferred[Any]],
         peer: str = "",
-        max_handles: int = MAX_HANDLES,
+        max_handles: int,
     ) -> None:
         self._channel = channel
         self._in_thread = in_thread

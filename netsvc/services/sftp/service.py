@@ -14,6 +14,7 @@ from netsvc.services.sftp.factory import Limits, SftpFactory
 from netsvc.services.sftp.host_keys import HostKeys
 from netsvc.services.sftp.login.key_files import KeyFiles
 from netsvc.services.sftp.login.logins import Logins
+from netsvc.services.sftp.login.users import User
 from netsvc.services.sftp.sessions import UserSession
 from netsvc.services.sftp.settings import SftpSettings
 from netsvc.services.sftp.stores import Stores
@@ -60,11 +61,15 @@ def make_service(settings: SftpSettings, runtime: IRuntime) -> IService:
         service=runtime.name,
     )
     stores = Stores(settings)
+
+    def session(user: User, host: str | None) -> UserSession:
+        return UserSession(user, host, stores, runtime.in_thread, max_open_files=settings.max_open_files)
+
     factory = SftpFactory(
         runtime,
         host_keys,
         logins,
-        lambda user, host: UserSession(user, host, stores, runtime.in_thread),
+        session,
         Limits(settings.login_timeout, settings.login_tries),
     )
     listeners = runtime.serve(settings, stream=factory)

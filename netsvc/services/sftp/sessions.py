@@ -42,19 +42,36 @@ class UserSession:
 
     :param host: the peer's address; None on a UNIX socket.
     :param in_thread: (function, arguments ...) -> Deferred of its result.
+    :param max_open_files: files and directories that each of his sessions may have open at once.
     """
 
-    def __init__(self, user: User, host: str | None, stores: Stores, in_thread: Callable[..., Deferred[Any]]) -> None:
+    def __init__(
+        self,
+        user: User,
+        host: str | None,
+        stores: Stores,
+        in_thread: Callable[..., Deferred[Any]],
+        *,
+        max_open_files: int,
+    ) -> None:
         self._user = user
         self._peer = host or "local"
         self._stores = stores
         self._in_thread = in_thread
+        self._max_open_files = max_open_files
 
     def sftp(self, channel: SessionChannel) -> Deferred[Begin]:
         """The subsystem."""
 
         def begin(store: FileStore) -> Answers:
-            return SftpServer(store, channel, owner=self._user.name, in_thread=self._in_thread, peer=self._peer)
+            return SftpServer(
+                store,
+                channel,
+                owner=self._user.name,
+                in_thread=self._in_thread,
+                peer=self._peer,
+                max_handles=self._max_open_files,
+            )
 
         return self._with_store(begin)
 

@@ -65,6 +65,10 @@ class SftpSettings(StoreSettings, ServerSettings):
         help="Close a connection on which no octet moved for so long; 0 is never. Clients can keep theirs alive.",
     )
 
+    max_open_files: int = option(
+        values.integer(1, 10000), default=100, help="Files and directories that one session may have open at once."
+    )
+
     def directory_of(self, user: User) -> Path | None:
         """Where a user's files are; None: nothing says it."""
         if user.directory is not None:

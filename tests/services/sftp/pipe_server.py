@@ -26,7 +26,7 @@ class Pipe(Protocol):
     """The channel, too."""
 
     def __init__(self, store: FileStore) -> None:
-        self._server = SftpServer(store, self, owner="someone", in_thread=deferToThread, peer="a pipe")
+        self._server = SftpServer(store, self, owner="someone", in_thread=deferToThread, peer="a pipe", max_handles=100)
         self._room = ROOM
 
     def connectionMade(self):

@@ -131,6 +131,7 @@ class Session:
         self.root = root or Path(tempfile.mkdtemp(prefix="netsvc-sftp-"))
         self.store = FileStore(self.root, terms or Terms())
         self.channel = FakeChannel(room)
+        options = {"max_handles": 100, **options}
         self.server = SftpServer(self.store, self.channel, owner=owner, in_thread=in_thread, **options)
         self.number = 0
         self.send_raw(struct.pack(">IBI", 5, INIT, 3))
