@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 from attrs import evolve
 
 from netsvc.filestore.digests import Digests
+from netsvc.filestore.publishing import state
 from netsvc.filestore.records import HIDDEN, Partial, Records, part_name
 from netsvc.filestore.room import Room
 from netsvc.filestore.twins import Twins
@@ -30,24 +31,22 @@ _JUMP = 3600.0  # seconds by which the wall clock may differ from the steady one
 _REMEMBERED = 1024  # digests of kept uploads; each some hundred octets
 
 
-def _state(found: os.stat_result) -> tuple[int, ...]:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-_known: WeakValueDictionary[Path, Commons] = WeakValueDictionary()
+_known: WeakValueDictionary[tuple[Path, int, int], Commons] = WeakValueDictionary()  # by path, device, inode
 _known_lock = threading.Lock()
 
 
 def commons_of(root: Path, wall_clock: Callable[[], float], steady_clock: Callable[[], float]) -> Commons:
-    """The one Commons of a directory, whatever it is called.
+    """The one Commons of a directory, by whatever links it is reached. Of one that took its place there is another.
 
     :raises OSError: the directory is not there.
     """
     path = root.resolve(strict=True)
+    found = path.stat()
+    key = path, found.st_dev, found.st_ino
     with _known_lock:
-        one = _known.get(path)
+        one = _known.get(key)
         if one is None:
-            one = _known[path] = Commons(path, wall_clock, steady_clock)
+            one = _known[key] = Commons(path, wall_clock, steady_clock)
         return one
 
 
@@ -100,9 +99,11 @@ class Commons:
 
         :raises OSError: it cannot be written.
         """
+        with self._lock:
+            partials = self._read()  # first: it removes what it finds half written
         self._records.write(one)  # it waits for the disk: nobody else must wait for that
         with self._lock:
-            self._read()[one.id] = one
+            partials[one.id] = one
 
     def strike(self, upload_id: str) -> None:
         """There is no such upload any more."""
@@ -113,15 +114,15 @@ class Commons:
     def remember(self, upload_id: str, running: hashlib._Hash, found: os.stat_result) -> None:
         """A kept upload's digest as far as it has come, so that whoever continues soon need not have it read again."""
         with self._lock:
-            self._running[upload_id] = (running, _state(found))
+            self._running[upload_id] = (running, state(found))
             while len(self._running) > _REMEMBERED:
                 del self._running[next(iter(self._running))]
 
     def recall(self, upload_id: str, found: os.stat_result) -> hashlib._Hash | None:
         """That digest, if nobody has touched the file since."""
         with self._lock:
-            running, state = self._running.pop(upload_id, (None, None))
-            return running if state == _state(found) else None
+            running, before = self._running.pop(upload_id, (None, None))
+            return running if before == state(found) else None
 
     def partial(self, upload_id: str) -> Partial | None:
         """What is known of an upload: of one that is written to, as far as it is.

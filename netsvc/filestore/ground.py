@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 from unicodedata import normalize
@@ -44,12 +43,17 @@ class Ground:
         self.path = root
         self.terms = terms
         self._clocks = (wall_clock, steady_clock)
+        self._commons: tuple[os.stat_result, Commons] | None = None
         self.beneath = Root(root, way_of(terms.follow))
 
-    @cached_property
+    @property
     def commons(self) -> Commons:
+        """That of the directory which is the root at this moment."""
         with translated():
-            return commons_of(self.path, *self._clocks)
+            found = os.stat(self.path)
+            if self._commons is None or not os.path.samestat(found, self._commons[0]):
+                self._commons = found, commons_of(self.path, *self._clocks)
+            return self._commons[1]
 
     def may_read(self) -> None:
         """The account may see what is there."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from netsvc.filestore.records import Partial
     from netsvc.filestore.terms import Terms
 
+_CHANGED = "the file has changed, or is gone"
+
 
 def rename_new(directory: int, old: str, to: int, new: str) -> None:
     """Rename a file, but replace nothing.
@@ -57,10 +59,11 @@ def publish(commons: Commons, terms: Terms, directory: int, part: str, upload: P
     :raises OSError: likewise.
     """
     name = upload.names[-1]
+    seen = None if upload.replaces is None else expected(commons, directory, upload.names, upload.replaces)
     with commons.publishing, commons.twins.changing(directory):
         old = standing(directory, name)
-        if upload.replaces is not None and digest_at(commons, directory, upload.names) != upload.replaces:
-            raise ChangedError("the file has changed, or is gone")
+        if seen is not None:
+            check_state(old, seen)
         if old is None:
             commons.twins.check(directory, name, case=terms.case_twins)
         elif upload.if_absent:
@@ -70,20 +73,40 @@ def publish(commons: Commons, terms: Terms, directory: int, part: str, upload: P
         else:
             os.rename(part, name, src_dir_fd=directory, dst_dir_fd=directory)
         commons.twins.added(directory, name)
-    if old is not None and old.st_nlink == 1:
+    if old is not None:
         commons.room.give_back(old.st_size)
 
 
-def digest_at(commons: Commons, directory: int, names: tuple[str, ...]) -> bytes | None:
-    """The SHA-256 of the file that has a name in an open directory; None where there is none."""
+def state(found: os.stat_result) -> tuple[int, ...]:
+    """What is another when a file is another, or was written to."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def expected(commons: Commons, directory: int, names: tuple[str, ...], digest: bytes) -> tuple[int, ...]:
+    """The state of a file in an open directory that has this SHA-256.
+
+    Perhaps all of it is read for that: hold nothing that others wait for, and let :func:`check_state` decide later.
+
+    :raises ChangedError: there is none.
+    """
     with suppress(FileNotFoundError):
         descriptor = os.open(names[-1], READ | os.O_NOFOLLOW, dir_fd=directory)
         try:
             found = os.fstat(descriptor)
-            return commons.digests.kept(descriptor, names, found) or sha256_of(descriptor)
+            if (commons.digests.kept(descriptor, names, found) or sha256_of(descriptor)) == digest:
+                return state(found)
         finally:
             os.close(descriptor)
-    return None
+    raise ChangedError(_CHANGED)
+
+
+def check_state(found: os.stat_result | None, seen: tuple[int, ...]) -> None:
+    """Whether a file is still what was seen.
+
+    :raises ChangedError: it is not.
+    """
+    if found is None or state(found) != seen:
+        raise ChangedError(_CHANGED)
 
 
 def is_there(directory: int, name: str) -> bool:

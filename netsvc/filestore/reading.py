@@ -13,6 +13,10 @@ from netsvc.filestore.ground import Ground, translated
 from netsvc.filestore.listing import Listing
 from netsvc.filestore.stored import StoredFile
 
+# Seconds within which two changes of a file may get the same time: two of them on FAT. So long another change may come
+# that nobody could see.
+TICK = 2.0
+
 
 class Reading(Ground):
     """See :class:`.store.FileStore`."""
@@ -65,6 +69,7 @@ class Reading(Ground):
             found = sha256_of(file.descriptor)
             now = os.fstat(file.descriptor)
             same = (now.st_size, now.st_mtime_ns) == (file.stat.st_size, file.stat.st_mtime_ns)
-            if same and not self.commons.digests.keep(file.descriptor, found):
+            old = abs(self.commons.wall_clock() - now.st_mtime) > TICK
+            if same and old and not self.commons.digests.keep(file.descriptor, found):
                 self.commons.digests.index(file.names, now, found)
         return found

@@ -8,12 +8,11 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from errno import EWOULDBLOCK
 from unicodedata import normalize
 
 from netsvc.filestore.access import Access
 from netsvc.filestore.digests import sha256_of
-from netsvc.filestore.errors import BusyError, ExistsError, MismatchError, NotFoundError, OffsetError
+from netsvc.filestore.errors import BusyError, ExistsError, MismatchError, NotFoundError, OffsetError, StoreError
 from netsvc.filestore.ground import translated
 from netsvc.filestore.publishing import standing
 from netsvc.filestore.reading import Reading
@@ -54,9 +53,6 @@ class Receiving(Reading):
         """
         names = self.new(names)
         if_absent = if_absent or self.terms.access is Access.UPLOAD_ONLY
-        for one in self._kept(names, owner):
-            with contextlib.suppress(BusyError):
-                self._drop(one)
         directory = self.beneath.open(names[:-1], DIRECTORY)
         try:
             with translated():
@@ -65,6 +61,9 @@ class Receiving(Reading):
                     raise ExistsError("it exists")
                 if old is None:
                     self.commons.twins.check(directory, names[-1], case=self.terms.case_twins)
+            for one in self._kept(names, owner):
+                with contextlib.suppress(BusyError):  # somebody continues it
+                    self._drop(one)
             partial = Partial(
                 id=secrets.token_hex(16),
                 names=names,
@@ -83,7 +82,11 @@ class Receiving(Reading):
         upload = Upload(
             self.commons, self.terms, directory, descriptor, partial, running=hashlib.sha256(), resumable=resumable
         )
-        return self._begun(upload, size)
+        try:
+            return self._begun(upload, size)
+        except BaseException:
+            upload.discard()
+            raise
 
     def modify(self, names: tuple[str, ...], owner: str = "") -> Upload:
         """Begin a file that replaces one, with a copy of what that has."""
@@ -123,30 +126,33 @@ class Receiving(Reading):
         if active is not None:
             active.keep("the upload was continued by another connection")
         partial = self.partial(upload_id, owner)
-        directory = self.beneath.open(partial.names[:-1], DIRECTORY)
-        try:
-            descriptor = self._open_part(directory, partial)
-        except NotFoundError:
-            self.commons.strike(upload_id)
-            os.close(directory)
-            raise
-        except BaseException:
-            os.close(directory)
-            raise
-        try:
-            partial = self.partial(upload_id, owner)  # now that no other process writes to it any more
+        with contextlib.ExitStack() as opened:
+            try:
+                directory = self.beneath.open(partial.names[:-1], DIRECTORY)
+                opened.callback(os.close, directory)
+                descriptor = self._open_part(directory, upload_id)
+                opened.callback(os.close, descriptor)
+            except NotFoundError:
+                self.commons.strike(upload_id)
+                raise
+            partial = self.partial(upload_id, owner)  # now that nobody else writes to it any more
             if offset is not None and offset != partial.offset:
                 raise OffsetError(partial.offset)
-            running = self._verified(descriptor, partial)
-        except BaseException:
-            os.close(descriptor)
-            os.close(directory)
-            raise
+            running = self._verified(directory, descriptor, partial)
+            opened.pop_all()
         upload = Upload(self.commons, self.terms, directory, descriptor, partial, running=running)
-        return self._begun(upload, partial.size)
+        try:
+            return self._begun(upload, partial.size)
+        except BaseException:
+            with contextlib.suppress(StoreError):
+                upload.keep()
+            raise
 
     def drop(self, upload_id: str, owner: str) -> None:
-        """Give an upload up, also one that is written to at this moment."""
+        """Give an upload up, also one that is written to at this moment.
+
+        :raises BusyError: another process writes to it, or somebody is about to continue it.
+        """
         partial = self.partial(upload_id, owner)
         active = self.commons.active(upload_id)
         if active is not None:
@@ -158,7 +164,7 @@ class Receiving(Reading):
         """Remove uploads whose time is over, and partial files that nobody knows; how many."""
         removed = 0
         for one in self.commons.expired(self.terms.keep_partials):
-            with contextlib.suppress(BusyError):
+            with contextlib.suppress(BusyError):  # somebody continues it
                 self._drop(one)
                 removed += 1
         return removed + sweep(self.commons)
@@ -172,22 +178,44 @@ class Receiving(Reading):
     def _make_part(self, directory: int, upload_id: str) -> int:
         with translated(), self.commons.twins.changing(directory):
             descriptor = os.open(part_name(upload_id), _PART | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(descriptor)
+                os.unlink(part_name(upload_id), dir_fd=directory)
+                raise
         return descriptor
 
-    def _open_part(self, directory: int, partial: Partial) -> int:
+    def _open_part(self, directory: int, upload_id: str) -> int:
+        """Open and lock the partial file of an upload, so that nobody else writes to it or removes it.
+
+        :raises BusyError: somebody has it locked.
+        :raises NotFoundError: it is gone.
+        """
         with translated():
-            descriptor = os.open(part_name(partial.id), _PART, dir_fd=directory)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno == EWOULDBLOCK:
-                raise BusyError("another process writes to the upload") from error
-            raise
+            descriptor = os.open(part_name(upload_id), _PART, dir_fd=directory)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                names = os.fstat(descriptor).st_nlink
+                if names > 1:  # published by a link, and then came a crash
+                    self._remove_part(directory, descriptor, upload_id)
+                if names != 1:
+                    raise NotFoundError("no such upload")
+            except BaseException as error:
+                os.close(descriptor)
+                if isinstance(error, BlockingIOError):
+                    raise BusyError("somebody else writes to the upload") from error
+                raise
         return descriptor
 
-    def _verified(self, descriptor: int, partial: Partial) -> hashlib._Hash:
+    def _remove_part(self, directory: int, descriptor: int, upload_id: str) -> None:
+        """Remove a partial file that is open and locked."""
+        length = os.fstat(descriptor).st_size
+        with translated(), self.commons.twins.changing(directory):
+            os.unlink(part_name(upload_id), dir_fd=directory)
+        self.commons.room.give_back(length)
+
+    def _verified(self, directory: int, descriptor: int, partial: Partial) -> hashlib._Hash:
         """The running digest of what is there, if that is what was there when it was last synced.
 
         :raises MismatchError: it is not; the upload is gone.
@@ -199,8 +227,8 @@ class Receiving(Reading):
                 sha256_of(descriptor, 0, partial.offset, running)
             length = os.fstat(descriptor).st_size
             if length < partial.offset or (partial.prefix and running.digest() != partial.prefix):
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-                self._drop(partial)
+                self._remove_part(directory, descriptor, partial.id)
+                self.commons.strike(partial.id)
                 raise MismatchError("what had come of the upload is damaged: it begins anew")
             os.ftruncate(descriptor, partial.offset)
         self.commons.room.give_back(length - partial.offset)
@@ -208,31 +236,21 @@ class Receiving(Reading):
 
     def _begun(self, upload: Upload, size: int | None) -> Upload:
         """An upload that has its room, and its record if it needs one."""
-        try:
-            if size is not None:
-                upload.declare(size)
-            if upload.partial().lasting:
-                upload.sync()
-        except BaseException:
-            if upload.offset:
-                upload.keep()
-            else:
-                upload.discard()
-            raise
+        if size is not None:
+            upload.declare(size)
+        if upload.partial().lasting:
+            upload.sync()
         return upload
 
     def _drop(self, partial: Partial) -> None:
         """Remove the partial file of an upload that nobody writes to, and its record.
 
-        :raises BusyError: another process does write to it.
+        :raises BusyError: somebody does write to it.
         """
-        with contextlib.suppress(NotFoundError), self.beneath.directory(partial.names[:-1]) as directory, translated():
-            descriptor = self._open_part(directory, partial)
+        with contextlib.suppress(NotFoundError), self.beneath.directory(partial.names[:-1]) as directory:
+            descriptor = self._open_part(directory, partial.id)
             try:
-                length = os.fstat(descriptor).st_size
-                with self.commons.twins.changing(directory):
-                    os.unlink(part_name(partial.id), dir_fd=directory)
+                self._remove_part(directory, descriptor, partial.id)
             finally:
                 os.close(descriptor)
-            self.commons.room.give_back(length)
         self.commons.strike(partial.id)

@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from errno import EFBIG
 from pathlib import Path
 
 from attrs import field, frozen
@@ -107,7 +108,7 @@ def load(octets: bytes) -> Partial:
             lasting=bool(found["lasting"]),
             meta={str(key): str(value) for key, value in found["meta"].items()},
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(str(error)) from error
 
 
@@ -123,11 +124,13 @@ class Records:
     def write(self, one: Partial) -> None:
         """Write one, whole or not at all, and sync it.
 
-        :raises OSError: it cannot be written.
+        :raises OSError: it cannot be written, or is longer than any that is read.
         """
         path = self._path(one.id)
         new = path.with_suffix(".new")
         octets = dump(one)
+        if len(octets) > LARGEST:
+            raise OSError(EFBIG, os.strerror(EFBIG))
         for left in reversed(range(TRIES)):
             try:
                 descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -138,12 +141,16 @@ class Records:
                 with contextlib.suppress(FileNotFoundError):
                     self._make_directory()
         try:
-            os.write(descriptor, octets)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(new, path)
-        self._sync()
+            with open(descriptor, "wb") as file:
+                file.write(octets)
+                file.flush()
+                os.fsync(descriptor)
+            os.rename(new, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(new)
+            raise
+        _sync(self._directory)
 
     def remove(self, upload_id: str) -> None:
         """Remove one; the directory goes with the last."""
@@ -170,30 +177,26 @@ class Records:
         except OSError:
             return
         for name in names:
-            path = self._directory / name
-            try:
-                if path.suffix == ".json" and path.stat().st_size <= LARGEST:
-                    found = load(path.read_bytes())
-                    if found.id == path.stem and _ID.match(found.id):
-                        yield found
-                        continue
-            except ValueError:
-                pass
-            except OSError:
+            upload_id, _, kind = name.partition(".")
+            found = self.find(upload_id) if kind == "json" else None
+            if found is not None:
+                yield found
                 continue
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                os.unlink(self._directory / name)
 
     def _path(self, upload_id: str) -> Path:
         return self._directory / f"{upload_id}.json"
 
     def _make_directory(self) -> None:
-        self._directory.parent.mkdir(mode=0o700, exist_ok=True)
-        self._directory.mkdir(mode=0o700, exist_ok=True)
+        for path in (self._directory.parent, self._directory):
+            path.mkdir(mode=0o700, exist_ok=True)
+            _sync(path.parent)
 
-    def _sync(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

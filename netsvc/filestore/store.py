@@ -9,10 +9,10 @@ import os
 import stat
 from errno import ENOTEMPTY
 
-from netsvc.filestore.errors import ChangedError, ExistsError, NotPermittedError, WrongTypeError
+from netsvc.filestore.errors import BusyError, ExistsError, NotPermittedError, WrongTypeError
 from netsvc.filestore.ground import translated
 from netsvc.filestore.names import twin_key
-from netsvc.filestore.publishing import digest_at, is_there, rename_new, standing
+from netsvc.filestore.publishing import check_state, expected, is_there, rename_new, standing
 from netsvc.filestore.receiving import Receiving
 from netsvc.filestore.records import id_of_part
 from netsvc.filestore.room import Space
@@ -41,13 +41,14 @@ class FileStore(Receiving):
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
             raise NotPermittedError("not a regular file")
         with self.beneath.directory(names[:-1]) as directory, translated():
+            seen = None if expects is None else expected(self.commons, directory, names, expects)
             with self.commons.publishing, self.commons.twins.changing(directory):
-                if expects is not None and digest_at(self.commons, directory, names) != expects:
-                    raise ChangedError("the file has changed, or is gone")
+                if seen is not None:
+                    check_state(standing(directory, names[-1]), seen)
                 os.unlink(names[-1], dir_fd=directory)
                 self.commons.twins.removed(directory, names[-1])
             os.fsync(directory)
-        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+        if stat.S_ISREG(found.st_mode):
             self.commons.room.give_back(found.st_size)
         self.commons.digests.forget(names)
 
@@ -71,7 +72,9 @@ class FileStore(Receiving):
                 same = old[:-1] == new[:-1] and twin_key(old[-1]) == twin_key(new[-1])  # only its case changes
                 if target is None and not same:
                     self.commons.twins.check(there, new[-1], case=self.terms.case_twins)
-                if stat.S_ISDIR(source.st_mode) or not replace:
+                if target is not None and target.st_nlink > 1 and os.path.samestat(source, target):
+                    os.unlink(old[-1], dir_fd=here)  # rename(2) does nothing with two names of one file
+                elif stat.S_ISDIR(source.st_mode) or not replace:
                     rename_new(here, old[-1], there, new[-1])
                 else:
                     os.rename(old[-1], new[-1], src_dir_fd=here, dst_dir_fd=there)
@@ -80,7 +83,7 @@ class FileStore(Receiving):
             os.fsync(there)
             if old[:-1] != new[:-1]:
                 os.fsync(here)
-        if target is not None and target.st_nlink == 1:
+        if target is not None:
             self.commons.room.give_back(target.st_size)
         self.commons.digests.forget(old)
 
@@ -143,11 +146,16 @@ class FileStore(Receiving):
         :raises OSError: it has something else.
         """
         with self.beneath.directory(names) as directory:
-            parts = [(one, id_of_part(one)) for one in os.listdir(directory)]
-            for _, upload_id in parts:
-                if upload_id is None or self.commons.active(upload_id) is not None:
-                    raise OSError(ENOTEMPTY, os.strerror(ENOTEMPTY))
-            for name, upload_id in parts:
-                os.unlink(name, dir_fd=directory)
-                self.commons.strike(str(upload_id))
-        self.commons.room.forget()
+            parts = [id_of_part(one) for one in os.listdir(directory)]
+            if None in parts:
+                raise OSError(ENOTEMPTY, os.strerror(ENOTEMPTY))
+            for upload_id in filter(None, parts):
+                try:
+                    descriptor = self._open_part(directory, upload_id)
+                except BusyError as error:
+                    raise OSError(ENOTEMPTY, os.strerror(ENOTEMPTY)) from error
+                try:
+                    self._remove_part(directory, descriptor, upload_id)
+                finally:
+                    os.close(descriptor)
+                self.commons.strike(upload_id)

@@ -24,7 +24,7 @@ class TwoProcesses(StoreCase):
 
     def another(self, **terms: Any) -> FileStore:
         store = self.make(**terms)
-        store.__dict__["commons"] = Commons(self.root, store._clocks[0], store._clocks[1])
+        store._commons = os.stat(self.root), Commons(self.root, store._clocks[0], store._clocks[1])
         list(store.commons.partials())  # it has looked what is there
         return store
 
