@@ -166,3 +166,6 @@ class IRuntime(Interface):
 
     def in_thread(function, *args, **kwargs):
         """Run blocking work in the daemon's thread pool; a Deferred of its result."""
+
+    def in_disk_thread(function, *args, **kwargs):
+        """As in_thread, for what may wait for the disk long, such as a sync: it holds up nothing else."""

@@ -97,3 +97,5 @@ class FakeRuntime:
 
     def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
         return maybeDeferred(function, *args, **kwargs)
+
+    in_disk_thread = in_thread

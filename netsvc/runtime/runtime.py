@@ -135,3 +135,7 @@ class SectionRuntime:
     def in_thread(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Deferred[T]:
         """Run blocking work in the reactor's thread pool."""
         return self._daemon.threads.run(function, *args, **kwargs)
+
+    def in_disk_thread(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Deferred[T]:
+        """Run work that waits for the disk in threads of its own."""
+        return self._daemon.threads.run_on_disk(function, *args, **kwargs)

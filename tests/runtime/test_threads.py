@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.runtime.threads import ThreadWork
+from netsvc.runtime.threads import DISK_THREADS, ThreadWork
+from tests.waiting import wait_until
 
 
 class Pool(Clock):
@@ -19,6 +21,7 @@ class Pool(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.work: list[tuple[Callable[..., None], Callable[[], Any]]] = []
+        self.triggers: list[tuple[Any, ...]] = []
 
     def getThreadPool(self) -> Pool:
         return self
@@ -28,6 +31,9 @@ class Pool(Clock):
 
     def callInThreadWithCallback(self, told: Callable[..., None], function: Callable[..., Any], *rest: Any) -> None:
         self.work.append((told, lambda: function(*rest)))
+
+    def addSystemEventTrigger(self, *trigger: Any) -> None:
+        self.triggers.append(trigger)
 
     def finish(self) -> None:
         told, function = self.work.pop(0)
@@ -72,3 +78,19 @@ class ThreadWorkTests(SynchronousTestCase):
         self.pool.finish()
         self.pool.advance(0)
         self.assertTrue(self.successResultOf(long))
+
+    def test_slow_disk(self) -> None:
+        """However many wait for the disk, the reactor's threads have none of it; all of it is done before the end."""
+        let_go, done = threading.Event(), []
+        self.addCleanup(let_go.set)
+        waiting = [self.work.run_on_disk(let_go.wait, 20) for _ in range(3 * DISK_THREADS)]
+        for one in waiting:
+            one.addCallback(done.append)
+        self.work.run(int)
+        self.assertEqual(len(self.pool.work), 1)
+        self.assertEqual(done, [])
+        let_go.set()
+        wait_until(lambda: len(done) == len(waiting))
+        ((phase, event, stop),) = self.pool.triggers
+        self.assertEqual((phase, event), ("during", "shutdown"))
+        stop()

@@ -255,7 +255,7 @@ class FileReceiverFactory(DrainingFactory):
         super().__init__()
         self.reactor: Any = runtime.reactor
         self.inbox = inbox
-        self.in_thread: Any = runtime.in_thread
+        self.in_thread: Any = runtime.in_disk_thread
         self._name = runtime.name
         self._outcomes = runtime.metrics.counter(
             "filetransfer_receipts", "Files that peers sent, by how it went.", ("service", "outcome")

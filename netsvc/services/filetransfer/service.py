@@ -30,7 +30,7 @@ def make_service(settings: FileTransferSettings, runtime: IRuntime) -> IService:
     receiving = MultiService()
     for part in (
         runtime.serve(settings, stream=FileReceiverFactory(inbox, runtime)),
-        Sweeper(inbox.sweep, runtime.in_thread, runtime.reactor, runtime.name),
+        Sweeper(inbox.sweep, runtime.in_disk_thread, runtime.reactor, runtime.name),
     ):
         part.setServiceParent(receiving)
     made: IService = receiving

@@ -89,5 +89,5 @@ def make_service(settings: HttpSettings, runtime: IRuntime) -> IService:
     parts: list[Any] = [runtime.serve(settings, stream=factory)]
     if any(place.settings.upload for place in sites.places):
         sweeping = partial(sweep, sites.places, maker.stores)
-        parts.append(Sweeper(sweeping, runtime.in_thread, runtime.reactor, runtime.name))
+        parts.append(Sweeper(sweeping, runtime.in_disk_thread, runtime.reactor, runtime.name))
     return HttpService(sites, parts, maker, record)

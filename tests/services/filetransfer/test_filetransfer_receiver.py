@@ -310,7 +310,7 @@ class SlowDiskTests(ReceiverCase):
             self.calls.append((lambda: function(*arguments), Deferred()))
             return self.calls[-1][1]
 
-        self.patch(self.runtime, "in_thread", in_thread)
+        self.patch(self.runtime, "in_disk_thread", in_thread)
 
     def work(self) -> None:
         """Let the thread do all that it has."""

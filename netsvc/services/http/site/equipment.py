@@ -56,7 +56,7 @@ class EquipmentMaker:
         )
         self.mounted: dict[tuple[object, ...], MountedResource] = {}
         self.stores = Stores()
-        self._uploads = Uploads(self.stores, runtime.in_thread, runtime.reactor, settings.max_body)
+        self._uploads = Uploads(self.stores, runtime.in_disk_thread, runtime.reactor, settings.max_body)
         self._authenticators: dict[tuple[object, ...], Authenticator | None] = {}
 
     def __call__(self, place: Place) -> Equipment:
