@@ -31,6 +31,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "put": ("netsvc.cli.put", "send files in the same ways"),
     "ls": ("netsvc.cli.ls", "list a directory of a server"),
     "rm": ("netsvc.cli.rm", "remove files of a server"),
+    "fetch": ("netsvc.cli.fetch", "download many files, or order a run of the daemon's downloads"),
     "cgi-check": ("netsvc.cli.cgi_check", "check a directory of CGI scripts, and run each in both ways"),
     "htpasswd": ("netsvc.cli.htpasswd", "add a user to a file of passwords for HTTP, or change one"),
     "mail": ("netsvc.cli.mail", "send mail through the queue, and look into it"),

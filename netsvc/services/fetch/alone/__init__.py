@@ -1,0 +1,1 @@
+"""Downloads without a daemon, for ``netsvc fetch URL...``: the same engine, the same rule for another try."""

@@ -1,0 +1,340 @@
+"""The downloads of one call: all at once as far as the engine lets them, each tried again by the outbox's rule."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from email.utils import formatdate
+from typing import Any, Protocol, TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.task import deferLater
+
+from netsvc.filestore.errors import StoreError
+from netsvc.filestore.store import FileStore
+from netsvc.outbox.retry import RetryPolicy
+from netsvc.services.fetch.alone.request import Request
+from netsvc.services.fetch.book import Record
+from netsvc.services.fetch.checksums import Sum, parse_sum
+from netsvc.services.fetch.download import (
+    Checksum,
+    Done,
+    Downloader,
+    DownloadError,
+    Permanent,
+    Progress,
+    Transient,
+    Validators,
+    Wanted,
+    clean_url,
+)
+from netsvc.services.fetch.listing import Feed, read_checksums
+from netsvc.services.fetch.manifest import line_of, write_manifest
+from netsvc.services.fetch.naming import free_name, name_in
+from netsvc.services.fetch.orders import key_of
+from netsvc.services.fetch.settings import Listed
+
+OWNER = "netsvc-fetch"  # whose the kept parts are
+POLICY = RetryPolicy(first=1.0, longest=30.0)
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+FAILED = 1
+
+T = TypeVar("T")
+
+
+class Display(Protocol):
+    """What shows the transfers, such as :class:`netsvc.cli.progress.Progress`."""
+
+    def add(self, name: str, total: int | None = None, *, at: int = 0) -> int: ...
+
+    def expect(self, task: int, total: int | None, *, at: int) -> None: ...
+
+    def advance(self, task: int, octets: int) -> None: ...
+
+    def done(self, task: int, **facts: Any) -> None: ...
+
+    def failed(self, task: int, reason: str, **facts: Any) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+@define
+class _File:
+    """One that is to come.
+
+    :param name: empty: as the answer says.
+    """
+
+    url: str = field(repr=False)
+    name: str
+    checksum: Sum | None
+    missing: bool = False  # in the list of checksums
+    task: int | None = None
+    at: int = -1
+    resume: str | None = None
+    done: Done | None = None
+    error: DownloadError | None = None
+
+    @property
+    def shown(self) -> str:
+        """What it is called in words."""
+        return self.name or clean_url(self.url)
+
+
+class Crew:
+    """One call's downloads.
+
+    :param on_head: told the status and the fields of each answer that a file came of, when the request wants it.
+    :param whole: whether a further transfer is shown that stands for all.
+    :param random: gives floats in [0, 1).
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        reactor: Any,
+        store: FileStore,
+        downloader: Downloader,
+        in_thread: Callable[..., Deferred[Any]],
+        display: Display,
+        on_head: Callable[[Done], None],
+        whole: bool,
+        random: Callable[[], float],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._request = request
+        self._reactor = reactor
+        self._store = store
+        self._downloader = downloader
+        self._in_thread = in_thread
+        self._display = display
+        self._on_head = on_head
+        self._whole = whole
+        self._random = random
+        self._now = now
+        self._stopped = False
+        self._pauses: set[Deferred[None]] = set()
+        self._overall: int | None = None
+        self._sizes: dict[str, int] = {}
+        self._received: dict[str, int] = {}
+
+    def stop(self) -> None:
+        """Ctrl-C: end all; what has come is kept."""
+        if not self._stopped:
+            self._stopped = True
+            for one in list(self._pauses):
+                one.cancel()
+            self._downloader.close()
+
+    async def run(self) -> int:
+        """Download; the exit status."""
+        files: list[_File] = []
+        try:
+            files = await self._files()
+        except DownloadError as error:
+            if not self._stopped:
+                self._display.say(f"netsvc fetch: the list cannot be had: {error.reason}")
+        else:
+            if self._whole and len(files) > 1:
+                self._overall = self._display.add(f"{len(files)} files")
+            await DeferredList([Deferred.fromCoroutine(self._one(one, len(files))) for one in files])
+            self._end_overall(files)
+            await self._manifest(files)
+            if not self._stopped:
+                return FAILED if any(one.done is None for one in files) else 0
+        if self._stopped:
+            self._display.say("netsvc fetch: interrupted; the same command with -c goes on from here")
+            return INTERRUPTED
+        return FAILED
+
+    # What is to come
+
+    async def _files(self) -> list[_File]:
+        request = self._request
+        wanted = {one.url: one for one in request.urls}
+        if request.feed is not None:
+            one = request.feed
+            feed = Feed(template=one.template, path=one.path, key=one.key, pages=one.pages)
+            for url in await self._insist("the feed", lambda: feed.read(self._downloader)):
+                wanted.setdefault(url, Listed(url))
+        sums = request.sums
+        if (sums_url := request.sums_url) is not None:
+            sums = await self._insist("the checksums", lambda: read_checksums(self._downloader, sums_url))
+        taken = {request.manifest} if request.manifest else set[str]()
+        return [self._file(one, sums, taken) for one in wanted.values()]
+
+    def _file(self, listed: Listed, sums: Mapping[str, Sum] | None, taken: set[str]) -> _File:
+        own = name_in(listed.url)
+        name = self._request.output or ("" if self._request.answer_names else free_name(own, taken.__contains__))
+        taken.add(name)
+        if listed.checksum:
+            return _File(listed.url, name, parse_sum(listed.checksum))
+        found = None if sums is None else sums.get(own)
+        return _File(listed.url, name, found, missing=sums is not None and found is None)
+
+    # One file
+
+    async def _one(self, file: _File, count: int) -> None:
+        try:
+            if file.missing:
+                raise Permanent("the list of checksums has no line for it")
+            await self._prepare(file)
+            file.done = await self._insist(file.shown, lambda: self._attempt(file))
+        except DownloadError as error:
+            file.error = error
+        except StoreError as error:
+            file.error = Permanent(error.reason)
+        if file.task is None:
+            size = 0 if file.done is None else file.done.size
+            file.task = self._display.add(file.shown, size or None, at=size)
+        if file.done is None:
+            reason = "interrupted" if self._stopped or file.error is None else file.error.reason
+            status = None if file.error is None else file.error.status
+            self._display.failed(file.task, reason, url=clean_url(file.url), status=status)
+            if not self._stopped:
+                self._display.say(f"netsvc fetch: {clean_url(file.url)}: {reason}")
+            return
+        done = file.done
+        self._count(file, done.size, done.size, count)
+        self._display.done(
+            file.task,
+            url=clean_url(file.url),
+            path="/".join(done.names),
+            sha256=done.sha256.hex() if done.sha256 else None,
+            status=done.status,
+            unchanged=done.from_cache,
+        )
+        if self._request.head:
+            self._on_head(done)
+
+    async def _prepare(self, file: _File) -> None:
+        """Without -c a part of an earlier call is given up."""
+        if file.name and not self._request.resume:
+            await self._in_thread(self._drop, (file.name,))
+
+    def _drop(self, names: tuple[str, ...]) -> None:
+        partial = self._store.find_partial(names, OWNER)
+        if partial is not None:
+            self._store.drop(partial.id, OWNER)
+
+    async def _attempt(self, file: _File) -> Done:
+        if self._stopped:
+            raise Transient("interrupted")
+        checksum = None
+        if file.checksum is not None:
+            one = file.checksum
+            checksum = Checksum(one.algorithm, bytes.fromhex(one.digest))  # type: ignore[arg-type]
+        validators = None
+        if file.name and self._request.resume:
+            validators = await self._in_thread(self._validators, file)
+        wanted = Wanted(
+            url=file.url,
+            names=(file.name,) if file.name else None,
+            checksum=checksum,
+            validators=validators,
+            resume=file.resume,
+        )
+        try:
+            return await self._downloader.download(wanted, lambda now: self._moved(file, now))
+        except DownloadError as error:
+            file.resume = error.resume if not file.name else None
+            raise
+
+    def _validators(self, file: _File) -> Validators | None:
+        """Of what is here complete and with its checksum: its time is the one that the origin gave it. Blocks."""
+        try:
+            names = (file.name,)
+            entry = self._store.stat(names)
+            one = file.checksum
+            if one is not None and (one.algorithm != "sha256" or one.digest != self._store.digest(names).hex()):
+                return None
+        except StoreError:
+            return None
+        return Validators(last_modified=formatdate(entry.modified_ns // 1_000_000_000, usegmt=True))
+
+    async def _insist(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try until it comes, or the time for it is over."""
+        began, tries = self._reactor.seconds(), 0
+        while True:
+            try:
+                return await attempt()
+            except Transient as error:
+                tries += 1
+                wait = max(POLICY.delay(tries, self._random), error.retry_after or 0.0)
+                left = began + self._request.retry_for - self._reactor.seconds()
+                if self._stopped or wait > left:
+                    raise
+                if not self._request.quiet:
+                    self._display.say(f"netsvc fetch: {what}: {error.reason}; again in {wait:.0f} s")
+            pause: Deferred[None] = deferLater(self._reactor, wait)
+            self._pauses.add(pause)
+            try:
+                await pause
+            except CancelledError:
+                raise Transient("interrupted") from None
+            finally:
+                self._pauses.discard(pause)
+
+    # What is shown
+
+    def _moved(self, file: _File, now: Progress) -> None:
+        if file.task is None:
+            file.task = self._display.add(file.shown, now.size, at=now.resumed_from)
+            file.at = now.resumed_from
+        elif now.received < file.at:  # another try, from the beginning
+            self._display.expect(file.task, now.size, at=now.resumed_from)
+            file.at = now.resumed_from
+        self._display.advance(file.task, now.received - file.at)
+        file.at = now.received
+        self._count(file, now.received, now.size, None)
+
+    def _count(self, file: _File, received: int, size: int | None, count: int | None) -> None:
+        """What the transfer that stands for all has to know."""
+        if self._overall is None:
+            return
+        before = self._received.get(file.url, 0)
+        self._received[file.url] = received
+        if size is not None and file.url not in self._sizes:
+            self._sizes[file.url] = size
+            if count is not None and len(self._sizes) == count:
+                self._display.expect(self._overall, sum(self._sizes.values()), at=sum(self._received.values()))
+                return
+        self._display.advance(self._overall, received - before)
+
+    def _end_overall(self, files: list[_File]) -> None:
+        if self._overall is None:
+            return
+        bad = sum(one.done is None for one in files)
+        if bad:
+            self._display.failed(self._overall, f"{bad} of {len(files)} files are not here")
+        else:
+            self._display.done(self._overall)
+
+    async def _manifest(self, files: list[_File]) -> None:
+        name = self._request.manifest
+        if name is None:
+            return
+        lines = [line_of(self._record(one)) for one in files]
+        try:
+            await self._in_thread(write_manifest, self._store, name, lines, OWNER)
+        except StoreError as error:
+            self._display.say(f"netsvc fetch: the manifest cannot be written: {error.reason}")
+
+    def _record(self, file: _File) -> Record:
+        key, url, done = key_of(file.url), clean_url(file.url), file.done
+        if done is None:
+            reason = "interrupted" if file.error is None else file.error.reason
+            return Record(key=key, url=url, name=file.name, status="failed", reason=reason)
+        return Record(
+            key=key,
+            url=url,
+            name="/".join(done.names),
+            size=done.size,
+            sha256=done.sha256.hex() if done.sha256 else "",
+            etag=done.etag,
+            last_modified=done.last_modified,
+            fetched=self._now(),
+            status="unchanged" if done.from_cache else "fetched",
+        )

@@ -1,0 +1,99 @@
+"""Runs one call of the command on a reactor of its own."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.main import installReactor
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
+from twisted.python.failure import Failure
+
+from netsvc.filestore.store import FileStore
+from netsvc.filestore.terms import Terms as StoreTerms
+from netsvc.services.fetch.alone.crew import FAILED, OWNER, Crew, Display
+from netsvc.services.fetch.alone.request import Request
+from netsvc.services.fetch.download import Done, Downloader, Terms
+
+
+def run(request: Request, display: Display, on_head: Callable[[Done], None], *, whole: bool) -> int:
+    """Download; the exit status.
+
+    :param whole: whether a further transfer is shown that stands for all.
+    """
+    loop: Any = EPollReactor()
+    installReactor(loop)  # for what asks for one by itself
+    bad = FilteringLogObserver(textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.critical)])
+    globalLogBeginner.beginLoggingTo([bad], redirectStandardIO=False, discardBuffer=True)
+
+    def in_thread(function: Callable[..., Any], *arguments: Any, **named: Any) -> Deferred[Any]:
+        return deferToThreadPool(loop, loop.getThreadPool(), function, *arguments, **named)
+
+    mask = os.umask(0o077)
+    os.umask(mask)
+    terms = StoreTerms(file_mode=0o666 & ~mask, directory_mode=0o777 & ~mask, case_twins=True)
+    store = FileStore(request.directory.resolve(), terms)
+    downloader = Downloader(loop, store, _terms(request), in_thread, owner=OWNER)
+    crew = Crew(
+        request,
+        reactor=loop,
+        store=store,
+        downloader=downloader,
+        in_thread=in_thread,
+        display=display,
+        on_head=on_head,
+        whole=whole,
+        random=random.SystemRandom().random,
+    )
+    statuses: list[int] = []
+
+    async def work() -> None:
+        statuses.append(await crew.run())
+        await downloader.close()
+
+    def fault(failure: Failure) -> None:
+        failure.printTraceback(sys.stderr)
+
+    def begin() -> None:
+        ended = Deferred.fromCoroutine(work())
+        ended.addErrback(fault)
+        ended.addBoth(lambda _: loop.stop())
+
+    def interrupted(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)  # the second Ctrl-C ends it in any case
+        loop.callFromThread(crew.stop)
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        loop.callWhenRunning(begin)
+        loop.run(installSignalHandlers=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return statuses[0] if statuses else FAILED
+
+
+def _terms(request: Request) -> Terms:
+    return Terms(
+        connect_timeout=request.timeout,
+        first_byte_timeout=request.timeout,
+        idle_timeout=request.timeout,
+        rate_limit=request.rate_limit,
+        max_size=request.max_size,
+        private_addresses=not request.public_only,
+        ca_file=request.cafile,
+        max_connections=request.jobs,
+        max_connections_per_host=min(request.per_host, request.jobs),
+    )

@@ -1,0 +1,156 @@
+"""``netsvc fetch`` as people run it: beside origins that serve, fail, stall and come back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.daemon import NETSVC
+from tests.live.fetch_origin import faulty, nginx
+from tests.waiting import wait_until
+
+PATIENCE = 60.0  # seconds until a command that hangs fails the test
+
+
+class CommandCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="netsvc-fetch-"))
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.root, self.state, self.to = (self.directory / name for name in ("root", "state", "to"))
+        for one in (self.root, self.state, self.to):
+            one.mkdir()
+
+    def fetch(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([NETSVC, "fetch", *words], capture_output=True, text=True, cwd=self.to, timeout=PATIENCE)
+
+    def files(self) -> dict[str, bytes]:
+        return {one.name: one.read_bytes() for one in self.to.iterdir() if one.name[0] != "."}
+
+
+class FetchTests(CommandCase):
+    def test_many(self) -> None:
+        """Many files come at once, octet for octet; a missing one is status 1, named, and no file."""
+        expected = {f"{number}.jpg": os.urandom(number * 500) for number in range(40)}
+        for name, octets in expected.items():
+            (self.root / name).write_bytes(octets)
+        with nginx(self.root, self.state) as origin:
+            urls = [f"{origin.url}/{name}" for name in (*expected, "none")]
+            done = self.fetch(*urls, "--manifest", "m.jsonl", "--json")
+            self.assertEqual(done.returncode, 1)
+            self.assertEqual(done.stderr, f"netsvc fetch: {origin.url}/none: the answer is 404\n")
+            found = self.files()
+            lines = [json.loads(line) for line in found.pop("m.jsonl").splitlines()]
+            self.assertEqual(found, expected)
+            ends = [json.loads(line) for line in done.stdout.splitlines()]
+            self.assertEqual(sum(one["event"] == "done" for one in ends), 40)
+            self.assertEqual([one["status"] for one in lines], ["fetched"] * 40 + ["failed"])
+            sums = {one["name"]: one["sha256"] for one in lines[:-1]}
+            self.assertEqual(sums, {name: hashlib.sha256(octets).hexdigest() for name, octets in expected.items()})
+            again = self.fetch("-c", "--json", *urls[:-1])
+            facts = [json.loads(line) for line in again.stdout.splitlines()]
+            self.assertEqual(again.returncode, 0)
+            self.assertTrue(all(one["unchanged"] for one in facts if one["event"] == "done"))
+
+    def test_feed_and_checksums(self) -> None:
+        """A feed page by page with a key, and SHA256SUMS of a URL: what differs is refused."""
+        for name in ("a.jpg", "b.jpg"):
+            (self.root / name).write_bytes(name.encode())
+        (self.root / "feed").write_text(json.dumps({"newslist": [{"picUrl": "/a.jpg"}, {"picUrl": "/b.jpg"}]}))
+        good, bad = hashlib.sha256(b"a.jpg").hexdigest(), hashlib.sha256(b"c").hexdigest()
+        (self.root / "SHA256SUMS").write_text(f"{good}  a.jpg\n{bad}  b.jpg\n")
+        (self.to / ".key").write_text("geheim\n")
+        with nginx(self.root, self.state) as origin:
+            feed = ("--feed", f"{origin.url}/feed?key={{key}}", "--key", "file:.key", "--path", "newslist[*].picUrl")
+            done = self.fetch(*feed, "--checksums", f"{origin.url}/SHA256SUMS")
+            self.assertEqual((done.returncode, self.files()), (1, {"a.jpg": b"a.jpg"}))
+            self.assertNotIn("geheim", done.stdout + done.stderr)
+            done = self.fetch(*feed, "-q")
+            self.assertEqual((done.returncode, done.stderr, len(self.files())), (0, "", 2))
+
+    def test_head_and_body(self) -> None:
+        """-i prints the head without what could move a cursor; -o saves the body."""
+
+        def origin(connection: socket.socket, head: bytes) -> None:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Odd: a\xc2\x9b31mb\r\nContent-Length: 2\r\n\r\nhi")
+
+        with faulty(origin) as port:
+            done = self.fetch("-i", "-o", "page", f"http://127.0.0.1:{port}/x/")
+        self.assertEqual((done.returncode, self.files()), (0, {"page": b"hi"}))
+        self.assertTrue(done.stdout.startswith("HTTP 200 OK\nx-odd: a"))
+        self.assertTrue(done.stdout.replace("\n", "").isprintable())
+
+    def test_trying_again(self) -> None:
+        """A 500 and then a 503 with Retry-After are tried again; a host that is down does not hold up another."""
+        asked: list[float] = []
+
+        def origin(connection: socket.socket, head: bytes) -> None:
+            asked.append(0)
+            answers = (b"500 X\r\n", b"503 X\r\nRetry-After: 1\r\n", b"200 OK\r\n")
+            connection.sendall(
+                b"HTTP/1.1 " + answers[min(len(asked), 3) - 1] + b"Content-Length: 2\r\nConnection: close\r\n\r\nhi"
+            )
+
+        with faulty(origin) as port, socket.create_server(("127.0.0.1", 0)) as deaf:
+            down = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+            words = [f"{down}/{number}" for number in range(12)]
+            done = self.fetch(*words, f"http://localhost:{port}/a", "--timeout", "4", "--retry-for", "5")
+        self.assertEqual((done.returncode, self.files(), len(asked)), (1, {"a": b"hi"}, 3))
+        self.assertIn("again in", done.stderr)
+
+    def test_public_only(self) -> None:
+        """--public-only refuses this machine."""
+        done = self.fetch("--public-only", "http://127.0.0.1:9/a")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("no address on the public Internet", done.stderr)
+
+
+class InterruptedTests(CommandCase):
+    def test_file_abuse_49_ctrl_c_in_a_resume(self) -> None:
+        """Ctrl-C in a file, and again in its resume: status 130, the part is kept, and -c goes on from there."""
+        body = os.urandom(6 << 20).replace(b"\0", b"\1")
+        spans: list[tuple[int, int]] = [(0, 2 << 20), (2 << 20, 4 << 20), (4 << 20, 6 << 20)]
+        asked: list[str] = []
+
+        def origin(connection: socket.socket, head: bytes) -> None:
+            ranges = [one[7:] for one in head.decode().split("\r\n") if one.startswith("Range: ")]
+            asked.append(ranges[0] if ranges else "")
+            begin, end = spans[len(asked) - 1]
+            first = b"206 Partial\r\n" if begin else b"200 OK\r\n"
+            span = f"Content-Range: bytes {begin}-{len(body) - 1}/{len(body)}\r\n" if begin else ""
+            more = f'ETag: "x"\r\n{span}Content-Length: {len(body) - begin}\r\n\r\n'
+            connection.sendall(b"HTTP/1.1 " + first + more.encode() + body[begin:end])
+            connection.recv(1)  # until the peer leaves
+
+        with faulty(origin) as port:
+            for number in range(3):
+                run = subprocess.Popen(
+                    [NETSVC, "fetch", "-c", f"http://127.0.0.1:{port}/large"],
+                    cwd=self.to,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+                if number < 2:
+                    wait_until(lambda end=spans[number][1]: self.part() >= end, "the part does not come")  # type: ignore[misc]
+                    run.send_signal(signal.SIGINT)
+                _, err = run.communicate(timeout=PATIENCE)
+                if number < 2:
+                    self.assertEqual(run.returncode, 130, err)
+                    self.assertIn("with -c goes on from here", err)
+                    self.assertEqual(self.files(), {})
+        self.assertEqual(run.returncode, 0, err)
+        self.assertEqual(asked, ["", f"bytes={2 << 20}-", f"bytes={4 << 20}-"])
+        self.assertEqual(self.files(), {"large": body})
+
+    def part(self) -> int:
+        """Octets that have come of the part: there is room for more, with zeros in it."""
+        parts = list(self.to.glob(".netsvc-*.part"))
+        return len(parts[0].read_bytes().rstrip(b"\0")) if parts else 0
