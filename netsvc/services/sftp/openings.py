@@ -20,7 +20,7 @@ from netsvc.services.sftp.listing import Directory, LongNames
 from netsvc.services.sftp.reads import Reader
 from netsvc.services.sftp.refusals import RefusedError
 from netsvc.services.sftp.wire import Fields
-from netsvc.services.sftp.writes import Writer
+from netsvc.services.sftp.writes import Intake, Writer
 
 if TYPE_CHECKING:
     from netsvc.filestore.stored import StoredFile
@@ -66,6 +66,7 @@ class Openings:
         self._in_thread = in_thread
         self._ready = ready
         self._long_names = LongNames(account.owner, door.wall_clock)
+        self._intake = Intake()
         self._finishing: list[Deferred[None]] = []  # uploads that are being published
         self._over = False
 
@@ -118,7 +119,9 @@ class Openings:
 
     def _opened_to_write(self, opened: Opened, request: int, flags: int, wanted: wire.Attributes) -> bytes:
         append = bool(flags & wire.APPEND)
-        writer = Writer(opened.upload, self._in_thread, self._ready, append=append, changed=opened.changed)
+        writer = Writer(
+            opened.upload, self._in_thread, self._ready, self._intake, append=append, changed=opened.changed
+        )
         writer.modified = wanted.modified
         return self._add(writer, request)
 

@@ -91,6 +91,7 @@ class SftpServer:
         self._out_size = 0
         self._room = 0  # octets, when it was last asked for
         self._warm: list[Reader] = []
+        self._written: Writer | None = None  # the last that octets came for
         self._greeted = False
         self._running = False
         self._busy = False  # with a request that must be done before the next begins
@@ -114,6 +115,7 @@ class SftpServer:
         self._over = True
         self._out.clear()
         self._warm.clear()
+        self._written = None
         self._held = None
         return self._operations.end()
 
@@ -290,6 +292,10 @@ class SftpServer:
         data = packet[SPAN_DATA : SPAN_DATA + length]
         if len(data) < length:
             raise BadMessageError("the data are longer than their packet")
+        if one is not self._written:
+            if self._written is not None:
+                self._written.leave()
+            self._written = one
         if not one.write(offset, data):
             return False
         self._out.append(wire.ok(request))

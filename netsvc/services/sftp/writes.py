@@ -27,6 +27,8 @@ log = Logger()
 
 BATCH = 512 * 1024  # octets that are worth a thread
 BOUND = 2 * 1024 * 1024  # octets that wait or are being written; beyond it a WRITE waits
+ALL = 8 * 1024 * 1024  # octets likewise, of all files of one session
+A_WRITE = 512  # octets of memory that a WRITE costs beside its own
 
 
 @define
@@ -38,12 +40,25 @@ class _Run:
     blocks: list[memoryview]
 
 
+@define
+class Intake:
+    """What all files of one session have in memory.
+
+    :ivar octets: that wait or are being written, with what they cost.
+    :ivar held_up: whether a WRITE waits until they are fewer.
+    """
+
+    octets: int = 0
+    held_up: bool = False
+
+
 class Writer:
     """One file that is written.
 
     :param upload: where it goes.
     :param in_thread: runs blocking work: (function, *arguments) -> Deferred.
     :param ready: called when a WRITE that had to wait should be tried again.
+    :param intake: of its session.
     :param append: whether WRITEs go to the end.
     :param changed: whether it differs from what is published; a copy that nobody changed is not published.
     """
@@ -53,6 +68,7 @@ class Writer:
         upload: Upload,
         in_thread: Callable[..., Deferred[Any]],
         ready: Callable[[], None],
+        intake: Intake,
         *,
         append: bool,
         changed: bool,
@@ -66,15 +82,16 @@ class Writer:
         self.changed = changed
         self._in_thread = in_thread
         self._ready = ready
+        self._intake = intake
         self._append = append
         self._at_offsets = not append
         self._runs: list[_Run] = []
-        self._waiting = 0  # octets in them
+        self._waiting = 0  # octets in them, with what they cost
         self._batches: deque[tuple[int, list[_Run]]] = deque()  # what threads take, first come first served
         self._outstanding = 0  # octets in batches that no thread has told of
         self._turn = Lock()  # threads write one batch after the other
         self._busy = False
-        self._held_up = False
+        self._left = False  # the peer writes something else now: what waits is not kept until there is more
 
     def write(self, offset: int, data: memoryview) -> bool:
         """Accept octets; False: not now, :attr:`ready` will be called.
@@ -83,21 +100,28 @@ class Writer:
         """
         if self.failure is not None:
             raise self.failure
-        if self._waiting + self._outstanding >= BOUND:
-            self._held_up = True
+        if self._waiting + self._outstanding >= BOUND or self._intake.octets >= ALL:
+            self._intake.held_up = True
+            self.leave()
             return False
+        self._left = False
         if not self._at_offsets:
             offset = self._end_for(offset)
         end = offset + len(data)
         if end > MAX_OFFSET:
             raise TooLargeError("no file can be so long")
+        whole: Any = data.obj
+        if len(data) < len(whole) // 2:
+            data = memoryview(bytes(data))  # a few octets do not keep all that they came with
         runs = self._runs
         if runs and runs[-1].end == offset:
             runs[-1].blocks.append(data)
             runs[-1].end = end
         else:
             runs.append(_Run(offset, end, [data]))
-        self._waiting += len(data)
+        cost = len(data) + A_WRITE
+        self._waiting += cost
+        self._intake.octets += cost
         self.length = max(self.length, end)
         self.changed = True
         if self._waiting >= BATCH:
@@ -135,6 +159,12 @@ class Writer:
         if self.failure is not None:
             raise self.failure
 
+    def leave(self) -> None:
+        """The peer goes on with another file: write what waits."""
+        self._left = True
+        if self._waiting:
+            self._start()
+
     def _hand_over(self) -> None:
         if self._waiting:
             self._batches.append((self._waiting, self._runs))
@@ -144,14 +174,11 @@ class Writer:
     def _start(self) -> None:
         if not self._busy:
             self._busy = True
-            self.in_turn(_nothing).addBoth(self._written)
+            self.in_turn(_nothing).addCallback(self._written)
 
-    def _written(self, result: object) -> None:
+    def _written(self, _: object) -> None:
         self._busy = False
-        if isinstance(result, Failure):
-            log.failure("a fault in sftp", result, event="sftp-fault")
-            self.failure = StoreError("an internal fault")
-        elif self._waiting >= BATCH:
+        if self._waiting >= BATCH or (self._left and self._waiting):
             self._start()
         self._go_on()
 
@@ -176,17 +203,21 @@ class Writer:
                             self.upload.writev(run.offset, run.blocks)
                 except StoreError as error:
                     self.failure = error
+                except Exception:  # noqa: BLE001 - the octets are counted, whatever becomes of them
+                    log.failure("a fault in sftp", event="sftp-fault")
+                    self.failure = StoreError("an internal fault")
         return octets
 
     def _done(self, outcome: tuple[int, Any]) -> Any:
         octets, result = outcome
         self._outstanding -= octets
+        self._intake.octets -= octets
         self._go_on()
         return result
 
     def _go_on(self) -> None:
-        if self._held_up:
-            self._held_up = False
+        if self._intake.held_up:
+            self._intake.held_up = False
             self._ready()
 
     def truncate(self, length: int) -> None:

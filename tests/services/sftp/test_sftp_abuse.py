@@ -363,6 +363,39 @@ class FormTests(SessionTestCase):
         assert session.close(granted[0]) == OK
         session.open("a")
 
+    def test_file_abuse_37_octets_of_many_files(self) -> None:
+        """While the disk is slow a session keeps 8 MiB, for however many files they are; then all are written."""
+        threads = Threads()
+        session = self.session(in_thread=threads)
+        for number in range(50):
+            session.send(OPEN, text(f"f{number}"), u32(W | CREAT), u32(0))
+            threads.work()
+        session.channel.take()
+        for turn in range(4):
+            for number in range(50):
+                session.send(6, text(u32(number)), u64(turn * 100_000), text(b"x" * 100_000))
+        accepted = len(session.channel.take())
+        assert 80 <= accepted <= 84
+        threads.work()
+        assert len(session.channel.take()) == 200 - accepted
+        for number in range(50):
+            session.send(CLOSE, text(u32(number)))
+        threads.work()
+        assert {one.stat().st_size for one in session.root.glob("f*")} == {400_000}
+
+    def test_few_octets_keep_no_buffer(self) -> None:
+        """Octets that wait to be written do not keep in memory what they came together with."""
+        session = self.session(in_thread=(threads := Threads()))
+        session.send(OPEN, text("a"), u32(W | CREAT), u32(0))
+        threads.work()
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for number in range(100):
+            request = packet(6, 2, text(u32(0)), u64(number * 2), text(b"x"))
+            session.send_raw(request + packet(LSTAT, 3, text(b"y" * 100_000)))
+        assert len(session.channel.take()) >= 200
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+
     def test_fault(self) -> None:
         """A fault of the program is logged, and answered without a word about it."""
         session = self.session()
