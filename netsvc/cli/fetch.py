@@ -49,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     add = parser.add_argument
     add("words", metavar="URL", nargs="*", help="what to download; or run, queue, show, audit, requeue, remove")
-    add("-d", "--directory", metavar="DIR", type=Path, help="where to (here)")
+    add("-d", "--directory", metavar="DIR", type=Path, help="where to (here); it is made if it is not there")
     add("-o", "--output", metavar="FILE", type=Path, help="where to, for one URL; what is there is replaced")
     add("-J", "--answer-names", action="store_true", help="call files as the answers say (RFC 6266)")
     add("-c", "--continue", dest="resume", action="store_true", help="go on where an earlier call stopped")
@@ -66,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--key", metavar="REFERENCE", help="the API's key: file:PATH, env:NAME or credential:NAME")
     add("--pages", metavar="FIRST-LAST", default="1", help="which pages are asked for (1)")
     add("--manifest", metavar="NAME", help="write a JSON line for each file into a file of that name, beside them")
-    add("--public-only", action="store_true", help="refuse addresses that are not public")
+    add("--private-addresses", action="store_true", help="take addresses that are not public, too")
     add("--cafile", metavar="FILE", type=Path, help="the authorities for https, in PEM form")
     add("--json", action="store_true", help="print JSON lines")
     add("-q", "--quiet", action="store_true", help="show nothing but errors")
@@ -115,11 +115,14 @@ def _request(arguments: argparse.Namespace) -> Request:
     if output is not None and (not output.name or output.is_dir()):
         raise UsageError(f"{output} is a directory: -d says where to")
     directory = output.parent if output is not None else arguments.directory or Path()
-    if not directory.is_dir():
-        raise UsageError(f"{directory} is no directory")
     if arguments.manifest is not None and ("/" in arguments.manifest or arguments.manifest.startswith(".")):
         raise UsageError(f"{arguments.manifest!r} is no name of a file in the directory")
     sums, sums_url = _checksums(arguments.checksums)
+    if not directory.is_dir():
+        try:
+            directory.mkdir()
+        except OSError as error:
+            raise UsageError(f"{directory}: {error.strerror}") from None
     return Request(
         urls=urls,
         feed=feed,
@@ -137,7 +140,7 @@ def _request(arguments: argparse.Namespace) -> Request:
         max_size=arguments.max_size,
         timeout=arguments.timeout,
         retry_for=arguments.retry_for,
-        public_only=arguments.public_only,
+        private_addresses=arguments.private_addresses,
         cafile=arguments.cafile,
         quiet=arguments.quiet,
     )

@@ -51,7 +51,7 @@ class UsageTests(CommandCase):
             ("http://a/b", "http://a/c", "-o", "x"),
             ("http://a/b", "-o", here),
             ("http://a/b", "-o", "x", "-d", here),
-            ("http://a/b", "-d", "/nonexistent"),
+            ("http://a/b", "-d", "/nonexistent/x"),
             ("http://a/b", "-i", "--json"),
             ("http://a/b", "--manifest", "a/b"),
             ("http://a/b", "--checksums", f"{here}/none"),

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import threading
 from pathlib import Path
@@ -19,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.terms import Terms
 from netsvc.services.fetch.wire import encode
-from tests.live.daemon import Daemon
+from tests.live.daemon import NETSVC, Daemon
 from tests.live.fetch_origin import faulty
 from tests.waiting import wait_until
 
@@ -85,10 +86,9 @@ class TutorialTests(FetchCase):
             url = f"http://127.0.0.1:{origin.port('http')}/news.json"
             lines = (f"feed = {url}?key={{key}}", "feed_path = newslist[*].picUrl", f"feed_key = file:{key}")
             with self.daemon(self.fetch(*lines, "when_told = yes")) as one:
-                run = self.ask(one, command="run")
-                self.come(one, 23)
-                tally = self.ask(one, command="tally", id=run["id"])
-                self.assertEqual((tally["files"], tally["failed"]), ({"delivered": 22}, []))
+                words = ["fetch", "run", "--wait", "--json", "--config", one.config]
+                told = json.loads(subprocess.run([NETSVC, *words], capture_output=True, check=True, timeout=60).stdout)
+                self.assertEqual((told["files"], told["failed"]), ({"delivered": 22}, []))
                 self.assertTrue(self.ask(one, command="audit")["audit"]["balanced"])
                 one.stop()
                 self.assertNotIn("geheim", one.log())

@@ -30,7 +30,13 @@ class CommandCase(SynchronousTestCase):
             one.mkdir()
 
     def fetch(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([NETSVC, "fetch", *words], capture_output=True, text=True, cwd=self.to, timeout=PATIENCE)
+        return subprocess.run(
+            [NETSVC, "fetch", "--private-addresses", *words],
+            capture_output=True,
+            text=True,
+            cwd=self.to,
+            timeout=PATIENCE,
+        )
 
     def files(self) -> dict[str, bytes]:
         return {one.name: one.read_bytes() for one in self.to.iterdir() if one.name[0] != "."}
@@ -106,11 +112,12 @@ class FetchTests(CommandCase):
         self.assertEqual((done.returncode, self.files(), len(asked)), (1, {"a": b"hi"}, 3))
         self.assertIn("again in", done.stderr)
 
-    def test_public_only(self) -> None:
-        """--public-only refuses this machine."""
-        done = self.fetch("--public-only", "http://127.0.0.1:9/a")
+    def test_private_addresses(self) -> None:
+        """Without --private-addresses this machine is refused, with a hint."""
+        done = subprocess.run([NETSVC, "fetch", "http://127.0.0.1:9/a"], capture_output=True, text=True, cwd=self.to)
         self.assertEqual(done.returncode, 1)
         self.assertIn("no address on the public Internet", done.stderr)
+        self.assertIn("--private-addresses", done.stderr)
 
 
 class InterruptedTests(CommandCase):
@@ -133,7 +140,7 @@ class InterruptedTests(CommandCase):
         with faulty(origin) as port:
             for number in range(3):
                 run = subprocess.Popen(
-                    [NETSVC, "fetch", "-c", f"http://127.0.0.1:{port}/large"],
+                    [NETSVC, "fetch", "--private-addresses", "-c", f"http://127.0.0.1:{port}/large"],
                     cwd=self.to,
                     stderr=subprocess.PIPE,
                     text=True,

@@ -29,6 +29,7 @@ from netsvc.services.fetch.download import (
     Wanted,
     clean_url,
 )
+from netsvc.services.fetch.download.connecting import NOT_PUBLIC
 from netsvc.services.fetch.listing import Feed, read_checksums
 from netsvc.services.fetch.manifest import line_of, write_manifest
 from netsvc.services.fetch.naming import free_name, name_in
@@ -117,6 +118,7 @@ class Crew:
         self._stopped = False
         self._pauses: set[Deferred[None]] = set()
         self._overall: int | None = None
+        self._expected = 0  # files
         self._sizes: dict[str, int] = {}
         self._received: dict[str, int] = {}
 
@@ -135,11 +137,11 @@ class Crew:
             files = await self._files()
         except DownloadError as error:
             if not self._stopped:
-                self._display.say(f"netsvc fetch: the list cannot be had: {error.reason}")
+                self._display.say(f"netsvc fetch: the list cannot be had: {error.reason}{_hint(error.reason)}")
         else:
             if self._whole and len(files) > 1:
-                self._overall = self._display.add(f"{len(files)} files")
-            await DeferredList([Deferred.fromCoroutine(self._one(one, len(files))) for one in files])
+                self._overall, self._expected = self._display.add(f"{len(files)} files"), len(files)
+            await DeferredList([Deferred.fromCoroutine(self._one(one)) for one in files])
             self._end_overall(files)
             await self._manifest(files)
             if not self._stopped:
@@ -176,7 +178,7 @@ class Crew:
 
     # One file
 
-    async def _one(self, file: _File, count: int) -> None:
+    async def _one(self, file: _File) -> None:
         try:
             if file.missing:
                 raise Permanent("the list of checksums has no line for it")
@@ -194,10 +196,10 @@ class Crew:
             status = None if file.error is None else file.error.status
             self._display.failed(file.task, reason, url=clean_url(file.url), status=status)
             if not self._stopped:
-                self._display.say(f"netsvc fetch: {clean_url(file.url)}: {reason}")
+                self._display.say(f"netsvc fetch: {clean_url(file.url)}: {reason}{_hint(reason)}")
             return
         done = file.done
-        self._count(file, done.size, done.size, count)
+        self._count(file, done.size, done.size)
         self._display.done(
             file.task,
             url=clean_url(file.url),
@@ -288,9 +290,9 @@ class Crew:
             file.at = now.resumed_from
         self._display.advance(file.task, now.received - file.at)
         file.at = now.received
-        self._count(file, now.received, now.size, None)
+        self._count(file, now.received, now.size)
 
-    def _count(self, file: _File, received: int, size: int | None, count: int | None) -> None:
+    def _count(self, file: _File, received: int, size: int | None) -> None:
         """What the transfer that stands for all has to know."""
         if self._overall is None:
             return
@@ -298,7 +300,7 @@ class Crew:
         self._received[file.url] = received
         if size is not None and file.url not in self._sizes:
             self._sizes[file.url] = size
-            if count is not None and len(self._sizes) == count:
+            if len(self._sizes) == self._expected:
                 self._display.expect(self._overall, sum(self._sizes.values()), at=sum(self._received.values()))
                 return
         self._display.advance(self._overall, received - before)
@@ -338,3 +340,8 @@ class Crew:
             fetched=self._now(),
             status="unchanged" if done.from_cache else "fetched",
         )
+
+
+def _hint(reason: str) -> str:
+    """What may be said to have it otherwise."""
+    return " (--private-addresses allows it)" if reason == NOT_PUBLIC else ""

@@ -92,7 +92,7 @@ def _terms(request: Request) -> Terms:
         idle_timeout=request.timeout,
         rate_limit=request.rate_limit,
         max_size=request.max_size,
-        private_addresses=not request.public_only,
+        private_addresses=request.private_addresses,
         ca_file=request.cafile,
         max_connections=request.jobs,
         max_connections_per_host=min(request.per_host, request.jobs),

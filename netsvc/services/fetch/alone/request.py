@@ -54,6 +54,6 @@ class Request:
     max_size: int | None = None
     timeout: float = 30.0
     retry_for: float = 60.0
-    public_only: bool = False
+    private_addresses: bool = False
     cafile: Path | None = None
     quiet: bool = False
