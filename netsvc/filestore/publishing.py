@@ -72,7 +72,8 @@ def publish(commons: Commons, terms: Terms, directory: int, part: str, upload: P
             rename_new(directory, part, directory, name)
         else:
             os.rename(part, name, src_dir_fd=directory, dst_dir_fd=directory)
-        commons.twins.added(directory, name)
+        if old is None:
+            commons.twins.added(directory, name)
     if old is not None:
         commons.room.give_back(old.st_size)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from attrs import frozen
 
 from netsvc.filestore.errors import NoSpaceError, QuotaError, store_error
+from netsvc.filestore.records import HIDDEN
 from netsvc.filestore.terms import Terms
 
 
@@ -27,7 +28,10 @@ class Space:
 
 
 def files_beneath(root: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Every regular file, hidden ones too, with its path; no link is followed. What vanishes meanwhile is left out."""
+    """Every regular file, partial ones too, with its path; no link is followed. What vanishes meanwhile is left out.
+
+    The store's own directory is left out, too: its records come and go without any account of room.
+    """
     pending = [str(root)]
     while pending:
         try:
@@ -38,7 +42,8 @@ def files_beneath(root: Path) -> Iterator[tuple[str, os.stat_result]]:
                     except OSError:
                         continue
                     if stat.S_ISDIR(found.st_mode):
-                        pending.append(entry.path)
+                        if entry.name != HIDDEN:
+                            pending.append(entry.path)
                     elif stat.S_ISREG(found.st_mode):
                         yield entry.path, found
         except OSError:

@@ -79,7 +79,8 @@ class FileStore(Receiving):
                 else:
                     os.rename(old[-1], new[-1], src_dir_fd=here, dst_dir_fd=there)
                 self.commons.twins.removed(here, old[-1])
-                self.commons.twins.added(there, new[-1])
+                if target is None:
+                    self.commons.twins.added(there, new[-1])
             os.fsync(there)
             if old[:-1] != new[:-1]:
                 os.fsync(here)

@@ -1,13 +1,16 @@
 """Finds names in a directory that could be taken for another: they differ in case or composition only.
 
 A directory is read once, and again when its time of change says that somebody else wrote there; what the store itself
-changes is followed.
+changes is followed. Of a name only a number is remembered, so that a million of them cost little; where numbers meet,
+the names themselves are looked at.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from array import array
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +19,14 @@ from unicodedata import normalize
 from netsvc.filestore.errors import ExistsError
 from netsvc.filestore.names import twin_key
 
-DIRECTORIES = 64  # whose names are remembered, the least lately used is dropped
-NAMES = 200_000  # in one directory that is remembered
+DIRECTORIES = 256  # whose names are remembered; the least lately used is dropped
+NAMES = 2_000_000  # that are remembered, 8 octets each
 
 
 class _Known:
-    def __init__(self, modified: int, names: dict[str, str]) -> None:
+    def __init__(self, modified: int, keys: array[int]) -> None:
         self.modified = modified
-        self.names = names
+        self.keys = keys  # in order; one that is there twice belongs to two names
 
 
 class Twins:
@@ -52,38 +55,57 @@ class Twins:
         :raises ExistsError: another name is there that could be taken for it.
         """
         with self._lock:
-            other = self._names(directory).get(twin_key(name), name)
-        if other != name and (not case or normalize("NFC", other) == normalize("NFC", name)):
-            raise ExistsError(f"{other!r} is there, which differs in case or composition only")
+            if not _at(self._keys(directory), _key(name))[1]:
+                return
+        for other in _shown(directory):
+            twins = other != name and twin_key(other) == twin_key(name)
+            if twins and (not case or normalize("NFC", other) == normalize("NFC", name)):
+                raise ExistsError(f"{other!r} is there, which differs in case or composition only")
 
     def added(self, directory: int, name: str) -> None:
-        """A name has come; within :meth:`changing`."""
-        known = self._of(directory)
-        if known is not None:
-            known.names[twin_key(name)] = name
+        """A name has come that was not there; within :meth:`changing`."""
+        keys = self._known_keys(directory)
+        if keys is not None:
+            keys.insert(_at(keys, _key(name))[0], _key(name))
 
     def removed(self, directory: int, name: str) -> None:
         """A name is gone; within :meth:`changing`."""
-        known = self._of(directory)
-        if known is not None and known.names.get(twin_key(name)) == name:
-            del known.names[twin_key(name)]
+        keys = self._known_keys(directory)
+        if keys is not None:
+            at, there = _at(keys, _key(name))
+            if there:
+                del keys[at]
 
-    def _of(self, directory: int) -> _Known | None:
+    def _known_keys(self, directory: int) -> array[int] | None:
         found = os.fstat(directory)
-        return self._known.get((found.st_dev, found.st_ino))
+        known = self._known.get((found.st_dev, found.st_ino))
+        return known.keys if known is not None else None
 
-    def _names(self, directory: int) -> dict[str, str]:
+    def _keys(self, directory: int) -> array[int]:
         found = os.fstat(directory)
         key = (found.st_dev, found.st_ino)
         known = self._known.get(key)
         if known is None or known.modified != found.st_mtime_ns:
-            with os.scandir(directory) as entries:
-                names = {twin_key(one.name): one.name for one in entries if not one.name.startswith(".")}
-            known = _Known(found.st_mtime_ns, names)
-            if len(names) > NAMES:
-                return names
-            self._known[key] = known
+            known = self._known[key] = _Known(found.st_mtime_ns, array("q", sorted(map(_key, _shown(directory)))))
         self._known.move_to_end(key)
-        while len(self._known) > DIRECTORIES:
+        while len(self._known) > DIRECTORIES or sum(len(one.keys) for one in self._known.values()) > NAMES:
             self._known.popitem(last=False)
-        return known.names
+        return known.keys
+
+
+def _shown(directory: int) -> Iterator[str]:
+    with os.scandir(directory) as entries:
+        for one in entries:
+            if not one.name.startswith("."):
+                yield one.name
+
+
+def _key(name: str) -> int:
+    """A number that names have in common which could be taken for each other, and hardly any other ones."""
+    return hash(twin_key(name))
+
+
+def _at(keys: array[int], key: int) -> tuple[int, bool]:
+    """Where a key stands or would stand, and whether it is there."""
+    at = bisect_left(keys, key)
+    return at, at < len(keys) and keys[at] == key

@@ -6,6 +6,7 @@ import hashlib
 import os
 import threading
 
+from netsvc.filestore import twins
 from netsvc.filestore.access import Access
 from netsvc.filestore.digests import ATTRIBUTE
 from netsvc.filestore.errors import (
@@ -191,6 +192,27 @@ class Publishing(StoreCase):
             self.store.create(("b",))
         (self.root / "B").unlink()
         self.put("b", b"")
+
+    def test_twins_that_may_be(self) -> None:
+        """Where one of two twins goes, the other is still known."""
+        both = self.make(case_twins=True)
+        for name in ("a", "A"):
+            upload = both.create((name,))
+            upload.commit()
+        both.remove(("A",))
+        with self.assertRaises(ExistsError):
+            self.store.create(("A",))
+
+    def test_numbers_meet(self) -> None:
+        """Names that have the same number by chance are no twins."""
+        self.patch(twins, "_key", len)
+        for name in ("abc", "xyz", "abd"):
+            self.put(name, b"")
+        with self.assertRaises(ExistsError):
+            self.store.create(("ABC",))
+        self.store.remove(("xyz",))
+        self.put("XYZ", b"")
+        self.assertEqual(self.shown(), ["XYZ", "abc", "abd"])
 
     def test_rename_of_case(self) -> None:
         """A file may be renamed to what differs in case only."""
