@@ -77,6 +77,25 @@ class Commons:
         self._active: dict[str, Upload] = {}
         self._running: dict[str, tuple[hashlib._Hash, tuple[int, ...]]] = {}
         self._clocks = (wall_clock(), steady_clock())
+        self._anchored = (0, 0)
+
+    def anchor(self) -> None:
+        """Make the name of the root itself durable, which may be as new as what is put into it. Once for each root.
+
+        :raises OSError: the disk failed.
+        """
+        found = os.stat(self.root)
+        if self._anchored == (found.st_dev, found.st_ino):
+            return
+        try:
+            above = os.open(self.root.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:  # then it was not this process that made it
+            return
+        try:
+            os.fsync(above)
+        finally:
+            os.close(above)
+        self._anchored = found.st_dev, found.st_ino
 
     def begin(self, upload: Upload) -> None:
         """An upload is written to from now on."""

@@ -56,6 +56,7 @@ class Receiving(Reading):
         directory = self.beneath.open(names[:-1], DIRECTORY)
         try:
             with translated():
+                self.commons.anchor()
                 old = standing(directory, names[-1])
                 if old is not None and if_absent:
                     raise ExistsError("it exists")

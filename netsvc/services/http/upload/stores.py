@@ -25,10 +25,15 @@ class Stores:
     def __init__(self) -> None:
         self._stores: dict[tuple[Path, Terms], FileStore] = {}
 
-    def store(self, root: Path, terms: Terms) -> FileStore:
-        """The store of a root. A user's root is made when he first comes, if the directory above it is there."""
+    def store(self, root: Path, terms: Terms, *, make: bool = False) -> FileStore:
+        """The store of a root.
+
+        :param make: whether the root is made where it is not, if the directory above it is there: that of a user, when
+            he first comes, and when somebody has removed it since. Other roots are not: a disk may be missing there.
+        """
+        if make and not root.is_dir():
+            root.mkdir(exist_ok=True)
         found = self._stores.get((root, terms))
         if found is None:
-            root.mkdir(exist_ok=True)
             found = self._stores[root, terms] = FileStore(root, terms)
         return found

@@ -146,7 +146,8 @@ class Uploads:
 
     def _store(self, place: Place, user: str) -> FileStore:
         try:
-            return self._stores.store(place.root_of(user), terms_of(place.settings, access_of(place.settings, user)))
+            terms = terms_of(place.settings, access_of(place.settings, user))
+            return self._stores.store(place.root_of(user), terms, make=place.fixed_root != place.docroot)
         except BadNameError:
             raise RefusedError(403, "nobody has signed in whose name a directory may have") from None
         except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,37 @@ class AccountTests(SynchronousTestCase):
             self.assertEqual(rig.put("/a", b"x", f"X-User: {user}").status, 403, user)
             self.assertEqual(rig.get("/a", f"X-User: {user}").status, 403, user)
         self.assertEqual(sorted(one.name for one in self.root.iterdir()), ["alice", "bob"])
+
+    def test_a_root_that_is_removed(self) -> None:
+        """A user whose root is gone has a new one when he comes again; a root that is everybody's is not made up."""
+        rig = UploadRig(self.root / "%u")
+        self.assertEqual(rig.put("/a", b"0123456789", "X-User: alice").status, 201)
+        shutil.rmtree(self.root / "alice")
+        self.assertEqual(rig.get("/a", "X-User: alice").status, 404)
+        self.assertEqual(rig.put("/b", b"0123456789", "X-User: alice").status, 201)
+        self.assertEqual((self.root / "alice" / "b").read_bytes(), b"0123456789")
+        everybodys = self.root / "everybodys"
+        everybodys.mkdir()
+        rig = UploadRig(everybodys)
+        self.assertEqual(rig.put("/a", b"1").status, 201)
+        shutil.rmtree(everybodys)
+        self.assertNotEqual(rig.put("/a", b"1").status, 201)
+        self.assertFalse(everybodys.exists())
+
+    def test_a_new_root_is_durable(self) -> None:
+        """The name of a user's new root is on the disk before the first file in it is acknowledged."""
+        synced: list[str] = []
+        fsync = os.fsync
+
+        def note(descriptor: int) -> None:
+            synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            fsync(descriptor)
+
+        self.patch(os, "fsync", note)
+        rig = UploadRig(self.root / "%u")
+        for path in ("/a", "/b"):
+            self.assertEqual(rig.put(path, b"x", "X-User: alice").status, 201)
+        self.assertEqual(synced.count(str(self.root.resolve())), 1)
 
     def test_quota(self) -> None:
         """What would not fit is refused before it is sent: 507, and 413 what is longer than any file may be."""
