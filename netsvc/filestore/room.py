@@ -62,6 +62,7 @@ class Room:
         self._lock = threading.Lock()
         self._used: int | None = None  # octets of all files; counted when a quota is first asked about
         self._promised = 0  # octets that were granted and are not written yet
+        self._changes = 0
         self._unallocated = 0  # those of them that the disk has not set aside, so that statvfs counts them as free
 
     def claim(self, octets: int, terms: Terms) -> None:
@@ -81,6 +82,7 @@ class Room:
                 raise store_error(error) from error
             if found.f_bavail * found.f_frsize - self._unallocated - octets < terms.keep_free:
                 raise NoSpaceError("no space left")
+            self._changes += 1
             self._promised += octets
             self._unallocated += octets
             if self._used is not None:
@@ -104,13 +106,25 @@ class Room:
     def give_back(self, octets: int) -> None:
         """Octets of files were removed. Each name of a file counts."""
         with self._lock:
+            self._changes += 1
             if self._used is not None:
                 self._used = max(0, self._used - octets)
 
-    def forget(self) -> None:
-        """Count anew when it is next asked: others may have written past the store."""
+    @property
+    def changes(self) -> int:
+        """How often anything was claimed or given back."""
+        return self._changes
+
+    def counted(self, octets: int, changes: int) -> None:
+        """All files were counted, since others may write past the store, while nobody had to wait for that.
+
+        It holds if nobody wrote meanwhile through the store. Where the quota seems used up, soon nobody does.
+
+        :param changes: their number when the counting began.
+        """
         with self._lock:
-            self._used = None
+            if self._used is not None and self._changes == changes and not self._promised:
+                self._used = octets
 
     def space(self, terms: Terms) -> Space:
         """What is free for the account.

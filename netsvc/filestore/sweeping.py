@@ -1,4 +1,7 @@
-"""Removes partial files that nobody knows: a crash left them behind before they had a record."""
+"""Removes partial files that nobody knows: a crash left them behind before they had a record.
+
+All files are looked at for that, so they are counted at the same time.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,19 @@ YOUNG = 60.0  # seconds: a partial file is made, then locked; no sweeper comes b
 
 def sweep(commons: Commons) -> int:
     """Remove them; how many there were. Those that another process writes to are locked, and stay."""
-    commons.room.forget()
-    removed = 0
+    changes = commons.room.changes
+    octets = removed = 0
     now = commons.wall_clock()
     for path, found in files_beneath(commons.root):
+        octets += found.st_size
         upload_id = id_of_part(os.path.basename(path))
         if upload_id is None or commons.partial(upload_id) is not None or abs(now - found.st_mtime) < YOUNG:
             continue
-        octets = _removed(path)
-        if octets is not None:
-            commons.room.give_back(octets)
+        freed = _removed(path)
+        if freed is not None:
+            commons.room.give_back(freed)
             removed += 1
+    commons.room.counted(octets, changes)
     return removed
 
 

@@ -92,6 +92,20 @@ class Quotas(StoreCase):
         self.assertLessEqual(total, 1000)
         self.assertEqual(self.left(), 1000 - total)
 
+    def test_past_the_store(self) -> None:
+        """What others write and remove is counted by the next sweep in which nobody uploads."""
+        self.assertEqual(self.left(), 1000)
+        (self.root / "by-another").write_bytes(bytes(300))
+        upload = self.store.create(("f",), size=100)
+        self.store.sweep()
+        self.assertEqual(self.left(), 900)
+        upload.discard()
+        self.store.sweep()
+        self.assertEqual(self.left(), 700)
+        (self.root / "by-another").unlink()
+        self.store.sweep()
+        self.assertEqual(self.left(), 1000)
+
     def test_copy(self) -> None:
         """A copy that is to be changed needs room of its own until it is published."""
         self.put("f", bytes(600))
