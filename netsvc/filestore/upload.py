@@ -88,6 +88,7 @@ class Upload:
         self._synced = (partial.offset, commons.steady_clock())
         self._closed_because = ""
         self._resumable = resumable
+        self._held: int | None = None  # octets behind it are not vouched for
         self._begun = partial.offset  # octets that the kernel was told to write
         commons.begin(self)
 
@@ -209,11 +210,20 @@ class Upload:
             else:
                 self._grown(length)  # zeros that nobody wrote are no octets that have come
 
+    def hold(self) -> None:
+        """What comes from now on is not kept, nor written down to be continued, before somebody vouches for it."""
+        self._held = self._pieces.whole
+
+    def vouch(self) -> None:
+        """What has come since then is what it should be."""
+        self._held = None
+
     def sync(self) -> None:
         """Make what has come durable, and write down where it stands."""
         with self._writing():
             self._make_durable()
-            if self._hashed == self._pieces.whole:  # else its digest would be computed anew each time
+            # Else its digest would be computed anew each time, or it would be continued unvouched for.
+            if self._hashed == self._pieces.whole and self._held is None:
                 self._record()
 
     def commit(self, *, size: int | None = None, digest: bytes | None = None, modified: float | None = None) -> Entry:
@@ -258,7 +268,7 @@ class Upload:
                 return
             with self._writing():
                 try:
-                    self.truncate(self._pieces.whole)
+                    self.truncate(self._pieces.whole if self._held is None else self._held)
                     self._make_durable()
                     self._record()
                     self._commons.remember(self.id, self._hash.copy(), os.fstat(self._descriptor))
@@ -399,7 +409,7 @@ class Upload:
             raise BrokenError(f"the disk failed ({error.strerror})") from error
 
     def _due(self) -> bool:
-        if not self._resumable or self._hashed != self._pieces.whole:
+        if not self._resumable or self._held is not None or self._hashed != self._pieces.whole:
             return False
         octets, at = self._synced
         return self._pieces.whole - octets >= SYNC_OCTETS or (

@@ -6,11 +6,12 @@ import hashlib
 import os
 import shutil
 
+from netsvc.filestore.commons import Commons
 from netsvc.filestore.errors import MismatchError, NotFoundError, OffsetError, StaleError
 from netsvc.filestore.records import Records, load
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.sweeping import YOUNG
-from netsvc.filestore.upload import SYNC_SECONDS
+from netsvc.filestore.upload import SYNC_SECONDS, Upload
 from tests.filestore.kit import StoreCase
 
 
@@ -118,6 +119,32 @@ class Resuming(StoreCase):
         for wrong in ("", "../x", "0" * 32):
             with self.assertRaises(NotFoundError):
                 self.store.resume(wrong, "me")
+
+    def test_held(self) -> None:
+        """What nobody has vouched for is not kept: not when it is cut off, nor evicted, nor after a crash."""
+        first = self.store.create(("f",), owner="me", lasting=True)
+        first.write(0, b"one")
+        first.keep()
+        for lose in (Upload.keep, Upload.sync, lambda _: None):
+            upload = self.store.resume(first.id, "me", 3)
+            upload.hold()
+            self.later(3600)
+            upload.write(3, b"bad")
+            lose(upload)
+            self.assertEqual(self.make_anew().partial(first.id, "me").offset, 3)
+        upload = self.store.resume(first.id, "me", 3)
+        upload.hold()
+        upload.write(3, b"two")
+        upload.vouch()
+        upload.keep()
+        self.store.resume(first.id, "me", 6).commit()
+        self.assertEqual(self.octets("f"), b"onetwo")
+
+    def make_anew(self) -> FileStore:
+        """A store as a process has it that began this moment."""
+        store = self.make()
+        store._commons = os.stat(self.root), Commons(self.root)
+        return store
 
     def test_file_abuse_03_half_open(self) -> None:
         """Who continues an upload takes it from a connection that is perhaps dead: that one writes no more."""

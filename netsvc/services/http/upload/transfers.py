@@ -147,9 +147,7 @@ class _Transfer:
     ) -> None:
         self.result: Deferred[Arrived] = Deferred()
         self._exchange = exchange
-        self._in_thread = door.in_thread
         self._upload = upload
-        self._begin = upload.offset
         self._complete = complete
         self._checksum = checksum
         self._hash = None if checksum is None else hashlib.new(checksum.algorithm, usedforsecurity=False)
@@ -166,6 +164,8 @@ class _Transfer:
         )
 
     def start(self) -> None:
+        if self._checksum is not None:
+            self._upload.hold()
         self.result.addBoth(self._tell)
         self._body.start()
 
@@ -187,7 +187,9 @@ class _Transfer:
         self._whole_or_lost = True
         if self._checksum is not None and self._hash is not None and self._hash.digest() != self._checksum.digest:
             self._keep(inflow, ChecksumError())
-        elif self._complete(inflow.offset):
+            return
+        self._upload.vouch()
+        if self._complete(inflow.offset):
             offset = inflow.offset
             finished: Deferred[Any] = inflow.finish()
             finished.addCallback(lambda entry: Arrived(offset=offset, entry=entry))
@@ -207,18 +209,9 @@ class _Transfer:
     def _keep(self, inflow: Inflow, error: PeerLostError | ChecksumError | StoreError) -> None:
         """Keep what came, but for octets that a checksum was to speak for, and has not."""
         self._whole_or_lost = True
-        kept: Deferred[Any]
-        if self._checksum is None:
-            kept = inflow.keep()
-        else:
-            kept = inflow.sync().addBoth(lambda _: self._in_thread(self._rewind))
+        kept: Deferred[Any] = inflow.keep()
 
         def ended(result: Any) -> Failure:
             return result if isinstance(result, Failure) and isinstance(error, ChecksumError) else Failure(error)
 
         kept.addBoth(ended).addErrback(self.result.errback)
-
-    def _rewind(self) -> None:
-        """Blocks."""
-        self._upload.truncate(self._begin)
-        self._upload.keep()

@@ -179,6 +179,16 @@ class WholeWayTests(DraftCase):
         self.assertEqual(len(self.interim(peer)), 3)
         self.assertEqual(self.published(), BODY)
 
+    def test_no_progress_before_a_digest_fits(self) -> None:
+        """What Content-Digest may still take back is not called safe, and is not kept when it is cut off."""
+        digest = f"Content-Digest: sha-256=:{b64encode(hashlib.sha256(BODY).digest()).decode()}:"
+        peer = self.begin(len(BODY), BODY[:3000], version(), WHOLE, digest)
+        peer.wait(6)
+        (told,) = self.interim(peer)
+        self.assertNotIn("upload-offset", told)
+        peer.leave()
+        self.assertEqual(self.offset(told["location"]), 0)
+
     def test_100_continue(self) -> None:
         """The answer of this draft does not stand for the other that the peer waits for."""
         peer = self.begin(3, b"", version(), WHOLE, "Expect: 100-continue")

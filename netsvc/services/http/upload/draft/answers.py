@@ -153,7 +153,8 @@ class Draft:
 
         progress = LoopingCall(tell)
         progress.clock = door.clock
-        progress.start(PROGRESS, now=False)
+        if checksum is None:  # else nothing is safe before all of the part has come
+            progress.start(PROGRESS, now=False)
         arriving = self._transfers.receive(exchange, door, upload, complete=lambda _: part.complete, checksum=checksum)
         return arriving.addBoth(over)
 
