@@ -11,6 +11,14 @@ from typing import Any
 
 from netsvc.cli.fetch_operate import COMMANDS, operate
 from netsvc.cli.fetch_socket import add_where
+from netsvc.cli.files.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_NOT_ALLOWED,
+    EXIT_NOT_THERE,
+    EXIT_NOT_VERIFIED,
+    EXIT_USAGE,
+)
 from netsvc.cli.progress import Bars, progress_for
 from netsvc.config import values
 from netsvc.config.options import Context
@@ -22,20 +30,29 @@ from netsvc.services.fetch.feed import FIELDS, fields_of
 from netsvc.services.fetch.path import PathError, parse_path
 from netsvc.services.fetch.settings import Listed, check_url, parse_listed, parse_pages
 
-EXIT_USAGE = 2
 MOST_AT_ONCE = 256
+STATUSES = {
+    "failed": EXIT_FAILED,
+    "missing": EXIT_NOT_THERE,
+    "forbidden": EXIT_NOT_ALLOWED,
+    "unverified": EXIT_NOT_VERIFIED,
+    "interrupted": EXIT_INTERRUPTED,
+}
 
 EPILOG = """\
-A URL may have its checksum behind it: "https://example.com/a.iso sha256:HEX". A file is
-there whole and verified, or not at all. What fails for now is tried again, after random
-delays that double, and as Retry-After says, for --retry-for seconds.
+A URL may have its checksum behind it: "https://example.com/a.iso sha256:HEX"; so may a
+line of --from. A file is there whole and verified, or not at all. It is called as its URL
+ends; where two end alike, the second is name-2. What fails for now is tried again, after
+random delays that double, and as Retry-After says, --tries times in --retry-for seconds.
 
 netsvc fetch run [NAME] [--wait]       order a run of [fetch] or [fetch:NAME]
 netsvc fetch queue [--all], show ID, audit, requeue ID, remove ID       look into its queue
 
-exit status: 0 all files are here; 1 some are not; 2 bad usage; 130 after Ctrl-C: what
-has come is kept, and the same command with -c goes on from there. Of run and its kin:
-0, 1 with --wait if some failed, or a status of sysexits(3).
+exit status: 0 all files are here; 1 some are not; 2 bad usage; 3 there is no such file;
+4 not allowed; 5 the octets are not those that were promised. Of several that end in
+different ways it is 1. 130 after Ctrl-C: what has come is kept, and the same command with
+-c goes on from there. Of run and its kin: 0, 1 with --wait if some failed, or a status of
+sysexits(3).
 """
 
 
@@ -49,16 +66,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     add = parser.add_argument
     add("words", metavar="URL", nargs="*", help="what to download; or run, queue, show, audit, requeue, remove")
+    add("--from", dest="source", metavar="FILE", help="URLs, one a line, # begins a comment; - is standard input")
     add("-d", "--directory", metavar="DIR", type=Path, help="where to (here); it is made if it is not there")
     add("-o", "--output", metavar="FILE", type=Path, help="where to, for one URL; what is there is replaced")
     add("-J", "--answer-names", action="store_true", help="call files as the answers say (RFC 6266)")
     add("-c", "--continue", dest="resume", action="store_true", help="go on where an earlier call stopped")
+    add("--mirror", action="store_true", help="ask for what is here only if it changed; so does -c")
     add("-i", "--head", action="store_true", help="print the head of each answer")
-    add("-j", "--jobs", type=_count, default=8, metavar="N", help="so many at once (8)")
-    add("--per-host", type=_count, default=4, metavar="N", help="so many at once from one host (4)")
+    add("-j", "--jobs", type=_count, default=16, metavar="N", help="so many at once (16)")
+    add("--per-host", type=_count, default=8, metavar="N", help="so many at once from one host (8)")
     add("--limit-rate", type=_rate, metavar="SIZE/s", help="of all together, such as 1MiB/s")
     add("--max-size", type=_size, metavar="SIZE", help="of a file, such as 1GiB")
     add("--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="without a sign of life (30)")
+    add("--tries", type=_count, default=8, metavar="N", help="how often a file is asked for at most (8)")
     add("--retry-for", type=_seconds, default=60.0, metavar="SECONDS", help="how long a file is tried again (60)")
     add("--checksums", metavar="FILE|URL", help="a list such as SHA256SUMS; what it has no line for is not taken")
     add("--feed", metavar="URL", help="a JSON API that names more; {key} and {page} stand for --key and --pages")
@@ -67,7 +87,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--pages", metavar="FIRST-LAST", default="1", help="which pages are asked for (1)")
     add("--manifest", metavar="NAME", help="write a JSON line for each file into a file of that name, beside them")
     add("--private-addresses", action="store_true", help="take addresses that are not public, too")
-    add("--cafile", metavar="FILE", type=Path, help="the authorities for https, in PEM form")
+    add("--cafile", "--ca-file", metavar="FILE", type=Path, help="the authorities for https, in PEM form")
     add("--json", action="store_true", help="print JSON lines")
     add("-q", "--quiet", action="store_true", help="show nothing but errors")
     add("--wait", action="store_true", help="with run: until every file is here or has failed")
@@ -89,8 +109,10 @@ def run(arguments: argparse.Namespace) -> int:
     # The engine is Twisted, which is slow to import and not this command's until here.
     program: Any = import_module("netsvc.services.fetch.alone.program")
     with progress_for(stream, arguments.json, arguments.quiet) as progress:
-        status: int = program.run(request, progress, _print_head, whole=isinstance(progress, Bars))
-    return status
+        ends: set[str] = program.run(request, progress, _print_head, whole=isinstance(progress, Bars))
+    if "interrupted" in ends:
+        return EXIT_INTERRUPTED
+    return STATUSES[ends.pop()] if len(ends) == 1 else EXIT_FAILED if ends else 0
 
 
 def _print_head(done: Any) -> None:
@@ -105,10 +127,10 @@ def _print_head(done: Any) -> None:
 def _request(arguments: argparse.Namespace) -> Request:
     if arguments.head and arguments.json:
         raise UsageError("--head and --json both print to standard output")
-    urls = tuple(map(_listed, arguments.words))
+    urls = tuple(map(_listed, arguments.words)) + _read_list(arguments.source)
     feed = _feed(arguments)
     if not urls and feed is None:
-        raise UsageError("there is no URL")
+        raise UsageError("there is no URL" if arguments.source is None else f"{arguments.source}: there is no URL")
     output: Path | None = arguments.output
     if output is not None and (len(urls) != 1 or feed is not None or arguments.directory is not None):
         raise UsageError("-o is for one URL; of several, -d says where to")
@@ -132,6 +154,7 @@ def _request(arguments: argparse.Namespace) -> Request:
         sums=sums,
         sums_url=sums_url,
         resume=arguments.resume,
+        mirror=arguments.mirror or arguments.resume,
         head=arguments.head,
         manifest=arguments.manifest,
         jobs=arguments.jobs,
@@ -139,11 +162,33 @@ def _request(arguments: argparse.Namespace) -> Request:
         rate_limit=arguments.limit_rate,
         max_size=arguments.max_size,
         timeout=arguments.timeout,
+        tries=arguments.tries,
         retry_for=arguments.retry_for,
         private_addresses=arguments.private_addresses,
         cafile=arguments.cafile,
         quiet=arguments.quiet,
     )
+
+
+def _read_list(source: str | None) -> tuple[Listed, ...]:
+    """The lines of a file, or of standard input."""
+    if source is None:
+        return ()
+    try:
+        text = (sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()).decode()
+    except OSError as error:
+        raise UsageError(f"{source}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{source} is not UTF-8") from None
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        words = line.partition(" #")[0].strip()
+        if words and not words.startswith("#"):
+            try:
+                found.append(parse_listed(words))
+            except BadValue as bad:
+                raise UsageError(f"{source}, line {number}: {bad.message}") from None
+    return tuple(found)
 
 
 def _listed(word: str) -> Listed:

@@ -41,6 +41,8 @@ class UsageTests(CommandCase):
     def test_refused(self) -> None:
         """What makes no sense is status 2 and one line, which has no password of a URL."""
         (self.directory / "sums").write_text("x")
+        (self.directory / "empty").write_text("# nothing\n")
+        (self.directory / "list").write_text("http://a/b\nftp://a/geheim\n")
         here = os.fspath(self.directory)
         feed = ("--feed", "http://a/{page}", "--path", "a[*]")
         for words in (
@@ -48,6 +50,9 @@ class UsageTests(CommandCase):
             ("ftp://u:geheim@a/b?geheim",),
             ("http://a/b sha256:12",),
             ("",),
+            ("--from", f"{here}/none"),
+            ("--from", f"{here}/empty"),
+            ("--from", f"{here}/list"),
             ("http://a/b", "http://a/c", "-o", "x"),
             ("http://a/b", "-o", here),
             ("http://a/b", "-o", "x", "-d", here),
@@ -70,7 +75,7 @@ class UsageTests(CommandCase):
             self.assertEqual((status, out, len(err.splitlines())), (2, "", 1), (words, err))
             self.assertTrue(err.startswith("netsvc fetch: "))
             self.assertNotIn("?geheim", err)
-        for words in (("-j", "0"), ("--limit-rate", "x"), ("--timeout", "-1"), ("--retry-for", "x")):
+        for words in (("-j", "0"), ("--limit-rate", "x"), ("--timeout", "-1"), ("--retry-for", "x"), ("--tries", "0")):
             self.assertEqual(self.run_command("http://a/b", *words)[0], 2)
 
     def test_starts_without_twisted(self) -> None:

@@ -51,7 +51,7 @@ class FetchTests(CommandCase):
         with nginx(self.root, self.state) as origin:
             urls = [f"{origin.url}/{name}" for name in (*expected, "none")]
             done = self.fetch(*urls, "--manifest", "m.jsonl", "--json")
-            self.assertEqual(done.returncode, 1)
+            self.assertEqual(done.returncode, 3)
             self.assertEqual(done.stderr, f"netsvc fetch: {origin.url}/none: the answer is 404\n")
             found = self.files()
             lines = [json.loads(line) for line in found.pop("m.jsonl").splitlines()]
@@ -66,6 +66,40 @@ class FetchTests(CommandCase):
             self.assertEqual(again.returncode, 0)
             self.assertTrue(all(one["unchanged"] for one in facts if one["event"] == "done"))
 
+    def test_a_list(self) -> None:
+        """Lists from a file and from standard input, with comments and checksums; two that end alike are two files."""
+        (self.root / "1").mkdir()
+        for name in ("a", "1/a"):
+            (self.root / name).write_bytes(name.encode())
+        good = hashlib.sha256(b"a").hexdigest()
+        with nginx(self.root, self.state) as origin:
+            lines = f"# some\n\n{origin.url}/a sha256:{good} # good\n  {origin.url}/1/a\r\n"
+            (self.directory / "list").write_text(lines)
+            done = self.fetch("--from", str(self.directory / "list"), "-q")
+            self.assertEqual((done.returncode, done.stderr, self.files()), (0, "", {"a": b"a", "a-2": b"1/a"}))
+            command = [NETSVC, "fetch", "--private-addresses", "--from", "-"]
+            wrong = lines.replace(good, "0" * 64)
+            done = subprocess.run(command, input=wrong, capture_output=True, text=True, cwd=self.to, timeout=PATIENCE)
+        self.assertEqual(done.returncode, 5, done.stderr)
+        self.assertIn("/a: what came is not what was promised", done.stderr)
+        self.assertEqual(self.files(), {"a": b"a", "a-2": b"1/a"})
+
+    def test_file_abuse_49_a_kill_in_a_file(self) -> None:
+        """After kill -9 in the middle of a file -c goes on where it was last written down; the file is right."""
+        body = os.urandom(16 << 20)
+        (self.root / "a").write_bytes(body)
+        slow = f"location /first/ {{ alias {self.root}/; limit_rate_after 7m; limit_rate 400k; }}"
+        with nginx(self.root, self.state, slow) as origin:
+            command = [NETSVC, "fetch", "--private-addresses", "-c", f"{origin.url}/first/a"]
+            run = subprocess.Popen(command, cwd=self.to, stderr=subprocess.DEVNULL)
+            wait_until(lambda: list((self.to / ".netsvc").glob("uploads/*")), "nothing is written down")
+            run.kill()
+            run.wait(PATIENCE)
+            self.assertEqual(self.files(), {})
+            done = self.fetch("-c", "--json", f"{origin.url}/first/a")
+        self.assertEqual((done.returncode, self.files()), (0, {"a": body}))
+        self.assertGreater(json.loads(done.stdout.splitlines()[0])["octets"], 1 << 20)
+
     def test_feed_and_checksums(self) -> None:
         """A feed page by page with a key, and SHA256SUMS of a URL: what differs is refused."""
         for name in ("a.jpg", "b.jpg"):
@@ -77,7 +111,7 @@ class FetchTests(CommandCase):
         with nginx(self.root, self.state) as origin:
             feed = ("--feed", f"{origin.url}/feed?key={{key}}", "--key", "file:.key", "--path", "newslist[*].picUrl")
             done = self.fetch(*feed, "--checksums", f"{origin.url}/SHA256SUMS")
-            self.assertEqual((done.returncode, self.files()), (1, {"a.jpg": b"a.jpg"}))
+            self.assertEqual((done.returncode, self.files()), (5, {"a.jpg": b"a.jpg"}))
             self.assertNotIn("geheim", done.stdout + done.stderr)
             done = self.fetch(*feed, "-q")
             self.assertEqual((done.returncode, done.stderr, len(self.files())), (0, "", 2))
@@ -115,7 +149,7 @@ class FetchTests(CommandCase):
     def test_private_addresses(self) -> None:
         """Without --private-addresses this machine is refused, with a hint."""
         done = subprocess.run([NETSVC, "fetch", "http://127.0.0.1:9/a"], capture_output=True, text=True, cwd=self.to)
-        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.returncode, 4)
         self.assertIn("no address on the public Internet", done.stderr)
         self.assertIn("--private-addresses", done.stderr)
 

@@ -7,15 +7,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from attrs import frozen
 
-from netsvc.cli.files.errors import EXIT_FAILED, StoppedError, TransferError
+from netsvc.cli.files.errors import EXIT_FAILED, EXIT_INTERRUPTED, StoppedError, TransferError
 from netsvc.cli.files.local import reason_of
 from netsvc.cli.files.meter import Meter, Stop
 from netsvc.cli.files.pace import Pace
 from netsvc.cli.files.ways import Facts
 from netsvc.cli.progress import Progress
 from netsvc.filestore.errors import StoreError
-
-EXIT_INTERRUPTED = 130
 
 
 @frozen

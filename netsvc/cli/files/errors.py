@@ -7,6 +7,7 @@ EXIT_USAGE = 2
 EXIT_NOT_THERE = 3
 EXIT_NOT_ALLOWED = 4
 EXIT_NOT_VERIFIED = 5
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 STATUSES = """\
 exit status: 0 all is done; 1 something failed; 2 bad usage; 3 there is no such file;

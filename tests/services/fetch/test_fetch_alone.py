@@ -48,7 +48,7 @@ class Shown:
 
 
 class CrewTests(Downloads):
-    def run_crew(self, *urls: str, **more: Any) -> Deferred[int]:
+    def run_crew(self, *urls: str, **more: Any) -> Deferred[set[str]]:
         whole = more.pop("whole", False)
         request = Request(urls=tuple(map(Listed, urls)), **more)
         self.served = 0
@@ -82,7 +82,7 @@ class CrewTests(Downloads):
             self.assertEqual(len(self.net.tcpClients), self.served)
             self.net.advance(0.01)
         self.next_wire().answer(reply(b"", "503 Sorry", "Connection: close"))
-        self.assertEqual(self.successResultOf(status), 1)
+        self.assertEqual(self.successResultOf(status), {"failed"})
         self.assertEqual(self.shown.said[0], "netsvc fetch: x: the answer is 503; again in 1 s")
         self.assertEqual(self.shown.said[-1], "netsvc fetch: http://a.example/x: the answer is 503")
         self.assertEqual(self.shown.ended, {0: "the answer is 503"})
@@ -91,7 +91,47 @@ class CrewTests(Downloads):
         """A peer that wants to be left alone for longer than the command waits ends it at once."""
         status = self.run_crew("http://a.example/x", retry_for=60.0)
         self.next_wire().answer(reply(b"", "429 Sorry", "Retry-After: 61"))
-        self.assertEqual(self.successResultOf(status), 1)
+        self.assertEqual(self.successResultOf(status), {"failed"})
+
+    def test_tries(self) -> None:
+        """A file is asked for so often and no more."""
+        status = self.run_crew("http://a.example/x", tries=2)
+        for wait in (1, 0):
+            self.next_wire().answer(reply(b"", "503 Sorry", "Connection: close"))
+            self.net.advance(wait)
+        self.assertEqual((self.successResultOf(status), self.served), ({"failed"}, 2))
+
+    def test_a_host_that_wants_to_be_left_alone(self) -> None:
+        """Retry-After of a 429 holds for the other files of the host, too, which were not asked for yet."""
+        status = self.run_crew(*(f"http://a.example/{number}" for number in range(3)), jobs=1, per_host=1)
+        self.next_wire().answer(reply(b"", "429 Sorry", "Retry-After: 9", "Connection: close"))
+        self.next_wire().answer(reply(b"1", "200 OK", "Connection: close"))  # that waited for its connection already
+        self.net.advance(0)
+        self.net.advance(8.9)
+        self.assertEqual(len(self.net.tcpClients), 2)
+        self.assertIn("netsvc fetch: 2: a.example asked to be left alone; again in 9 s", self.shown.said)
+        self.net.advance(0.1)
+        self.next_wire().answer(reply(b"0", "200 OK", "Connection: close"))
+        self.net.advance(0)
+        self.next_wire().answer(reply(b"2", "200 OK", "Connection: close"))
+        self.net.advance(0)
+        self.assertEqual((self.successResultOf(status), len(self.files())), (set(), 3))
+
+    def test_ends(self) -> None:
+        """In which ways it failed: no such file, not allowed, anything else."""
+        for line, end in (("404 No", "missing"), ("403 No", "forbidden"), ("400 No", "failed")):
+            self.net.tcpClients.clear()
+            status = self.run_crew("http://a.example/x")
+            self.next_wire().answer(reply(b"", line))
+            self.assertEqual(self.successResultOf(status), {end})
+
+    def test_thousands_that_fail_at_once(self) -> None:
+        """A list of what no request is made for ends, however long it is."""
+        status = self.run_crew(*(f"http://~/{number}" for number in range(3000)))
+        while self.net.getDelayedCalls():
+            self.net.advance(0)
+        self.assertEqual(self.successResultOf(status), {"failed"})
+        self.assertEqual(set(self.shown.ended.values()), {"the host of the URL is no name"})
 
     def test_stop(self) -> None:
         """Ctrl-C ends a transfer and a wait; the status is 130, and what came is kept."""
@@ -101,12 +141,13 @@ class CrewTests(Downloads):
         first.answer(reply(b"x" * 300_000, "200 OK", 'ETag: "x"', length=400_000))
         self.crew.stop()
         self.crew.stop()
-        self.assertEqual(self.successResultOf(status), 130)
+        self.assertEqual(self.successResultOf(status), {"interrupted"})
         self.assertEqual(self.shown.ended, {0: "interrupted", 1: "interrupted"})
         self.assertEqual(self.shown.said[-1], "netsvc fetch: interrupted; the same command with -c goes on from here")
         partial = self.store.find_partial(("x",), OWNER)
         assert partial is not None
         self.assertEqual(partial.offset, 300_000)
+        self.net.advance(0)
         self.assertEqual(self.net.getDelayedCalls(), [])
 
     def test_with_and_without_c(self) -> None:
@@ -136,7 +177,7 @@ class CrewTests(Downloads):
         self.next_wire().answer(reply(b"x" * 1000))
         self.assertIsNone(self.shown.totals[0])
         self.next_wire().answer(reply(b"y" * 500))
-        self.assertEqual(self.successResultOf(status), 0)
+        self.assertEqual(self.successResultOf(status), set())
         self.assertEqual((self.shown.names[0], self.shown.totals[0], self.shown.at[0]), ("2 files", 1500, 1500))
         self.assertEqual({task: self.shown.at[task] for task in (1, 2)}, {1: 1000, 2: 500})
 
@@ -145,12 +186,12 @@ class CrewTests(Downloads):
         status = self.run_crew("http://a.example/1/x.jpg", "http://b.example/2/x.jpg", manifest="m")
         self.next_wire().answer(reply(b"one"))
         self.next_wire().answer(reply(b"two"))
-        self.assertEqual(self.successResultOf(status), 0)
+        self.assertEqual(self.successResultOf(status), set())
         self.assertEqual(self.files().keys(), {"x.jpg", "x-2.jpg", "m"})
         self.net.tcpClients.clear()
         status = self.run_crew("http://a.example/", answer_names=True, head=True)
         self.next_wire().answer(reply(b"three", "200 OK", 'Content-Disposition: attachment; filename="../n"'))
-        self.assertEqual(self.successResultOf(status), 0)
+        self.assertEqual(self.successResultOf(status), set())
         self.assertIn("n", self.files())
         self.assertEqual(self.heads[0].status, 200)
 
@@ -159,7 +200,7 @@ class CrewTests(Downloads):
         sums = parse_list(b"0" * 64 + b"  x\n")
         status = self.run_crew("http://a.example/x", "http://a.example/y", sums=sums, retry_for=0.0)
         self.next_wire().answer(reply(b"x"))
-        self.assertEqual((self.successResultOf(status), self.files()), (1, {}))
+        self.assertEqual((self.successResultOf(status), self.files()), ({"unverified"}, {}))
         self.assertIn("the list of checksums has no line for it", self.shown.ended.values())
 
     def test_feed_that_fails(self) -> None:
@@ -167,5 +208,5 @@ class CrewTests(Downloads):
         feed = FeedRequest(template="http://a.example/feed", path=parse_path("a[*]"))
         status = self.run_crew(feed=feed)
         self.next_wire().answer(reply(b"{}"))
-        self.assertEqual(self.successResultOf(status), 1)
+        self.assertEqual(self.successResultOf(status), {"failed"})
         self.assertIn("the list cannot be had: the feed is another than expected", self.shown.said[0])

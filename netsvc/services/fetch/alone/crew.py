@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
 from twisted.internet.task import deferLater
 
-from netsvc.filestore.errors import StoreError
+from netsvc.filestore.errors import MismatchError, StoreError
 from netsvc.filestore.store import FileStore
 from netsvc.outbox.retry import RetryPolicy
 from netsvc.services.fetch.alone.request import Request
@@ -34,12 +34,16 @@ from netsvc.services.fetch.listing import Feed, read_checksums
 from netsvc.services.fetch.manifest import line_of, write_manifest
 from netsvc.services.fetch.naming import free_name, name_in
 from netsvc.services.fetch.orders import key_of
+from netsvc.services.fetch.runs import host_of
 from netsvc.services.fetch.settings import Listed
 
 OWNER = "netsvc-fetch"  # whose the kept parts are
 POLICY = RetryPolicy(first=1.0, longest=30.0)
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-FAILED = 1
+LEFT_ALONE = frozenset({429, 503})  # answers that speak for the whole host, RFC 6585 4, RFC 9110 15.6.4
+
+#: How a call can end that does not have all its files.
+End = Literal["failed", "missing", "forbidden", "unverified", "interrupted"]
+_ENDS: Mapping[int | None, End] = {404: "missing", 410: "missing", 401: "forbidden", 403: "forbidden", 407: "forbidden"}
 
 T = TypeVar("T")
 
@@ -116,7 +120,9 @@ class Crew:
         self._random = random
         self._now = now
         self._stopped = False
-        self._pauses: set[Deferred[None]] = set()
+        self._pauses: set[Deferred[Any]] = set()
+        self._turns: dict[str, DeferredSemaphore] = {}  # by host
+        self._free_at: dict[str, float] = {}  # by host: when it may be asked again
         self._overall: int | None = None
         self._expected = 0  # files
         self._sizes: dict[str, int] = {}
@@ -130,8 +136,8 @@ class Crew:
                 one.cancel()
             self._downloader.close()
 
-    async def run(self) -> int:
-        """Download; the exit status."""
+    async def run(self) -> set[End]:
+        """Download; in which ways it failed."""
         files: list[_File] = []
         try:
             files = await self._files()
@@ -145,11 +151,11 @@ class Crew:
             self._end_overall(files)
             await self._manifest(files)
             if not self._stopped:
-                return FAILED if any(one.done is None for one in files) else 0
+                return {end_of(one.error) for one in files if one.error is not None}
         if self._stopped:
             self._display.say("netsvc fetch: interrupted; the same command with -c goes on from here")
-            return INTERRUPTED
-        return FAILED
+            return {"interrupted"}
+        return {"failed"}
 
     # What is to come
 
@@ -159,11 +165,13 @@ class Crew:
         if request.feed is not None:
             one = request.feed
             feed = Feed(template=one.template, path=one.path, key=one.key, pages=one.pages)
-            for url in await self._insist("the feed", lambda: feed.read(self._downloader)):
+            for url in await self._insist("the feed", host_of(one.template), lambda: feed.read(self._downloader)):
                 wanted.setdefault(url, Listed(url))
         sums = request.sums
         if (sums_url := request.sums_url) is not None:
-            sums = await self._insist("the checksums", lambda: read_checksums(self._downloader, sums_url))
+            sums = await self._insist(
+                "the checksums", host_of(sums_url), lambda: read_checksums(self._downloader, sums_url)
+            )
         taken = {request.manifest} if request.manifest else set[str]()
         return [self._file(one, sums, taken) for one in wanted.values()]
 
@@ -181,9 +189,9 @@ class Crew:
     async def _one(self, file: _File) -> None:
         try:
             if file.missing:
-                raise Permanent("the list of checksums has no line for it")
+                raise Permanent("the list of checksums has no line for it") from MismatchError("nothing is promised")
             await self._prepare(file)
-            file.done = await self._insist(file.shown, lambda: self._attempt(file))
+            file.done = await self._insist(file.shown, host_of(file.url), lambda: self._attempt(file))
         except DownloadError as error:
             file.error = error
         except StoreError as error:
@@ -229,7 +237,7 @@ class Crew:
             one = file.checksum
             checksum = Checksum(one.algorithm, bytes.fromhex(one.digest))  # type: ignore[arg-type]
         validators = None
-        if file.name and self._request.resume:
+        if file.name and self._request.mirror:
             validators = await self._in_thread(self._validators, file)
         wanted = Wanted(
             url=file.url,
@@ -256,28 +264,52 @@ class Crew:
             return None
         return Validators(last_modified=formatdate(entry.modified_ns // 1_000_000_000, usegmt=True))
 
-    async def _insist(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try until it comes, or the time for it is over."""
+    async def _insist(self, what: str, host: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try until it comes, or the time or the tries for it are over."""
         began, tries = self._reactor.seconds(), 0
         while True:
             try:
-                return await attempt()
+                return await self._in_turn(host, attempt)
             except Transient as error:
                 tries += 1
-                wait = max(POLICY.delay(tries, self._random), error.retry_after or 0.0)
-                left = began + self._request.retry_for - self._reactor.seconds()
-                if self._stopped or wait > left:
+                now = self._reactor.seconds()
+                if error.retry_after and error.status in LEFT_ALONE:
+                    self._free_at[host] = max(self._free_at.get(host, 0.0), now + error.retry_after)
+                wait = max(
+                    POLICY.delay(tries, self._random), error.retry_after or 0.0, self._free_at.get(host, 0.0) - now
+                )
+                left = began + self._request.retry_for - now
+                if self._stopped or wait > left or tries >= self._request.tries:
                     raise
                 if not self._request.quiet:
                     self._display.say(f"netsvc fetch: {what}: {error.reason}; again in {wait:.0f} s")
-            pause: Deferred[None] = deferLater(self._reactor, wait)
-            self._pauses.add(pause)
-            try:
-                await pause
-            except CancelledError:
-                raise Transient("interrupted") from None
-            finally:
-                self._pauses.discard(pause)
+            await self._pause(deferLater(self._reactor, wait))
+
+    async def _in_turn(self, host: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Make an attempt when it is its turn: some more at once than connections, since files are written meanwhile.
+
+        A host that asked to be left alone is not asked for its other files, either.
+        """
+        if host not in self._turns:
+            self._turns[host] = DeferredSemaphore(2 * self._request.per_host)
+        turn = self._turns[host]
+        await self._pause(turn.acquire())
+        try:
+            if self._free_at.get(host, 0.0) > self._reactor.seconds():
+                raise Transient(f"{host} asked to be left alone")
+            return await attempt()
+        finally:
+            self._reactor.callLater(0, turn.release)  # not here: a thousand that fail at once would be one in another
+
+    async def _pause(self, pause: Deferred[Any]) -> None:
+        """Wait, but no longer than until Ctrl-C."""
+        self._pauses.add(pause)
+        try:
+            await pause
+        except CancelledError:
+            raise Transient("interrupted") from None
+        finally:
+            self._pauses.discard(pause)
 
     # What is shown
 
@@ -345,3 +377,10 @@ class Crew:
 def _hint(reason: str) -> str:
     """What may be said to have it otherwise."""
     return " (--private-addresses allows it)" if reason == NOT_PUBLIC else ""
+
+
+def end_of(error: DownloadError) -> End:
+    """What an error is, of the ways to end."""
+    if isinstance(error.__cause__, MismatchError):
+        return "unverified"
+    return "forbidden" if error.reason == NOT_PUBLIC else _ENDS.get(error.status, "failed")

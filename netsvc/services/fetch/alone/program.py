@@ -24,13 +24,13 @@ from twisted.python.failure import Failure
 
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.terms import Terms as StoreTerms
-from netsvc.services.fetch.alone.crew import FAILED, OWNER, Crew, Display
+from netsvc.services.fetch.alone.crew import OWNER, Crew, Display, End
 from netsvc.services.fetch.alone.request import Request
 from netsvc.services.fetch.download import Done, Downloader, Terms
 
 
-def run(request: Request, display: Display, on_head: Callable[[Done], None], *, whole: bool) -> int:
-    """Download; the exit status.
+def run(request: Request, display: Display, on_head: Callable[[Done], None], *, whole: bool) -> set[End]:
+    """Download; in which ways it failed.
 
     :param whole: whether a further transfer is shown that stands for all.
     """
@@ -58,10 +58,10 @@ def run(request: Request, display: Display, on_head: Callable[[Done], None], *, 
         whole=whole,
         random=random.SystemRandom().random,
     )
-    statuses: list[int] = []
+    ends: list[set[End]] = []
 
     async def work() -> None:
-        statuses.append(await crew.run())
+        ends.append(await crew.run())
         await downloader.close()
 
     def fault(failure: Failure) -> None:
@@ -82,7 +82,7 @@ def run(request: Request, display: Display, on_head: Callable[[Done], None], *, 
         loop.run(installSignalHandlers=False)
     finally:
         signal.signal(signal.SIGINT, before)
-    return statuses[0] if statuses else FAILED
+    return ends[0] if ends else {"failed"}
 
 
 def _terms(request: Request) -> Terms:

@@ -31,9 +31,11 @@ class Request:
     :param output: what the one file is called; None: as its URL ends, or with `answer_names` as the answer says.
     :param sums: checksums by name, or None; what has none is not taken then.
     :param sums_url: where they are to be had.
-    :param resume: go on with parts, and ask for what is here only if it changed.
+    :param resume: go on with parts of earlier calls.
+    :param mirror: ask for what is here only if it changed.
     :param head: give the heads of the answers to `on_head`.
     :param manifest: the name of one, or None.
+    :param tries: how often a file is asked for at most.
     :param retry_for: seconds that a file is tried again.
     :param quiet: say nothing of other tries.
     """
@@ -46,6 +48,7 @@ class Request:
     sums: Mapping[str, Sum] | None = None
     sums_url: str | None = None
     resume: bool = False
+    mirror: bool = False
     head: bool = False
     manifest: str | None = None
     jobs: int = 8
@@ -53,6 +56,7 @@ class Request:
     rate_limit: int | None = None
     max_size: int | None = None
     timeout: float = 30.0
+    tries: int = 8
     retry_for: float = 60.0
     private_addresses: bool = False
     cafile: Path | None = None
