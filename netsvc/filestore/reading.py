@@ -67,9 +67,14 @@ class Reading(Ground):
             return kept
         with translated():
             found = sha256_of(file.descriptor)
+        self.keep_digest(file, found)
+        return found
+
+    def keep_digest(self, file: StoredFile, found: bytes) -> None:
+        """Keep the SHA-256 of an open file, if it is sure to be still what was read."""
+        with translated():
             now = os.fstat(file.descriptor)
             same = (now.st_size, now.st_mtime_ns) == (file.stat.st_size, file.stat.st_mtime_ns)
             old = abs(self.commons.wall_clock() - now.st_mtime) > TICK
             if same and old and not self.commons.digests.keep(file.descriptor, found):
                 self.commons.digests.index(file.names, now, found)
-        return found

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from twisted.application.service import IService, MultiService
+from twisted.internet.defer import DeferredSemaphore
 
 from netsvc.filestore.sweeper import Sweeper
 from netsvc.interfaces import IRuntime
@@ -18,6 +19,7 @@ from netsvc.services.sftp.login.users import User
 from netsvc.services.sftp.sessions import UserSession
 from netsvc.services.sftp.settings import SftpSettings
 from netsvc.services.sftp.stores import Stores
+from netsvc.services.sftp.sums import AT_ONCE
 
 HOST_KEYS = "sftp-host-keys"  # in the state directory
 
@@ -62,8 +64,10 @@ def make_service(settings: SftpSettings, runtime: IRuntime) -> IService:
     )
     stores = Stores(settings)
 
+    turns = DeferredSemaphore(AT_ONCE)
+
     def session(user: User, host: str | None) -> UserSession:
-        return UserSession(user, host, stores, runtime.in_thread, max_open_files=settings.max_open_files)
+        return UserSession(user, host, stores, runtime.in_thread, max_open_files=settings.max_open_files, turns=turns)
 
     factory = SftpFactory(
         runtime,

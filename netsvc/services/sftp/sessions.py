@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -42,6 +42,7 @@ class UserSession:
 
     :param host: the peer's address; None on a UNIX socket.
     :param in_thread: (function, arguments ...) -> Deferred of its result.
+    :param turns: of commands; shared by all sessions.
     :param max_open_files: files and directories that each of his sessions may have open at once.
     """
 
@@ -53,12 +54,14 @@ class UserSession:
         in_thread: Callable[..., Deferred[Any]],
         *,
         max_open_files: int,
+        turns: DeferredSemaphore,
     ) -> None:
         self._user = user
         self._peer = host or "local"
         self._stores = stores
         self._in_thread = in_thread
         self._max_open_files = max_open_files
+        self._turns = turns
 
     def sftp(self, channel: SessionChannel) -> Deferred[Begin]:
         """The subsystem."""
@@ -77,7 +80,7 @@ class UserSession:
 
     def command(self, channel: SessionChannel, line: bytes) -> Deferred[Begin]:
         """A command; one that is not known says so itself."""
-        return self._with_store(lambda store: Answering(Command(store, channel, line, self._in_thread)))
+        return self._with_store(lambda store: Answering(Command(store, channel, line, self._in_thread, self._turns)))
 
     def _with_store(self, begin: Callable[[FileStore], Answers]) -> Deferred[Begin]:
         opening: Deferred[FileStore] = self._in_thread(self._stores.open, self._user)

@@ -2,16 +2,18 @@
 
 A line is split into words as a shell does it, with its quotes and backslashes; nothing else of it means anything.
 Without a file, the sum is that of no octets: rclone asks for it first, to find out whether there is such a command.
+
+Files may be long, and threads are few: a command reads a piece in a thread, then others have their turn.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -33,6 +35,8 @@ _SHELL_PROBE = "echo ${ShellId}%ComSpec%"  # rclone finds out which shell there 
 _SHELL_ANSWER = b"%ComSpec%\n"
 
 _BLOCK = 1 << 20  # octets
+PIECE = 64  # blocks that are read in one turn
+AT_ONCE = 2  # threads that all commands of a service may have
 
 FAILED = 1  # exit status: a file could not be read, as GNU's programs give it
 NO_SUCH_COMMAND = 127  # as a shell gives it
@@ -43,69 +47,91 @@ class Command:
 
     :param line: what the peer wants to be run.
     :param in_thread: runs blocking work: (function, *arguments) -> Deferred.
+    :param turns: are shared with all commands of the service.
     """
 
     def __init__(
-        self, store: FileStore, channel: Channel, line: bytes, in_thread: Callable[..., Deferred[Any]]
+        self,
+        store: FileStore,
+        channel: Channel,
+        line: bytes,
+        in_thread: Callable[..., Deferred[Any]],
+        turns: DeferredSemaphore,
     ) -> None:
         self._store = store
         self._channel = channel
         self._line = line
         self._in_thread = in_thread
+        self._turns = turns
         self._closed = False
+        self._blocks: Generator[bool, None, None] = self._run()
+        self._output: list[bytes] = []
+        self._status = 0
 
     def start(self) -> None:
         """Answer on the channel, and end it with the command's exit status."""
-        self._in_thread(self._run).addCallback(self._answer).addErrback(self._fault)
+        self._turns.run(self._in_thread, self._turn).addCallback(self._go_on).addErrback(self._fault)
 
     def closed(self) -> None:
         """The connection is gone: read no further."""
         self._closed = True
 
-    def _answer(self, answer: tuple[bytes, int]) -> None:
+    def _turn(self) -> bool:
+        """In a thread: go on for a while; whether there is more to do."""
         if self._closed:
-            return
-        output, status = answer
-        if output:
-            self._channel.write(output)
-        self._channel.end(status)
+            self._blocks.close()
+        return all(next(self._blocks, False) for _ in range(PIECE))
+
+    def _go_on(self, more: bool) -> None:
+        if more:
+            self.start()
+        elif not self._closed:
+            if self._output:
+                self._channel.write(b"".join(self._output))
+            self._channel.end(self._status)
 
     def _fault(self, failure: Failure) -> None:
         log.failure("a fault in sftp", failure, event="sftp-fault")
         if not self._closed:
             self._channel.end(FAILED)
 
-    def _run(self) -> tuple[bytes, int]:
-        """In a thread: the output and the exit status."""
+    def _run(self) -> Generator[bool, None, None]:
+        """In threads: work out the output and the exit status; True after each block, and after each file."""
         words = _words(self._line)
         if words is None:
-            return _SHELL_ANSWER, 0
+            self._output.append(_SHELL_ANSWER)
+            return
         if not words or words[0] not in _SUMS:
-            return b"", NO_SUCH_COMMAND
+            self._status = NO_SUCH_COMMAND
+            return
         algorithm = _SUMS[words[0]]
         files = [word for word in words[1:] if word not in _PASSED_OVER]
         if not files or files == ["-"]:
-            return f"{hashlib.new(algorithm, usedforsecurity=False).hexdigest()}  -\n".encode(), 0
-        lines: list[bytes] = []
-        status = 0
+            self._output.append(f"{hashlib.new(algorithm, usedforsecurity=False).hexdigest()}  -\n".encode())
+            return
+        if len(files) > MAX_FILES:
+            self._status = FAILED
         for file in files[:MAX_FILES]:
             try:
-                lines.append(_line(self._sum(algorithm, file), file))
+                self._output.append(_line((yield from self._sum(algorithm, file)), file))
             except StoreError:
-                status = FAILED
-        return b"".join(lines), FAILED if len(files) > MAX_FILES else status
+                self._status = FAILED
+            yield True
 
-    def _sum(self, algorithm: str, path: str) -> str:
-        names = names_of(path.encode("utf-8", "surrogateescape"))
-        if algorithm == "sha256":
-            return self._store.digest(names).hex()
-        file = self._store.open(names)
+    def _sum(self, algorithm: str, path: str) -> Generator[bool, None, str]:
+        file = self._store.open(names_of(path.encode("utf-8", "surrogateescape")))
         try:
+            kept = file.digest() if algorithm == "sha256" else None
+            if kept is not None:
+                return kept.hex()
             running = hashlib.new(algorithm, usedforsecurity=False)
             offset = 0
-            while not self._closed and (block := file.read(offset, _BLOCK)):
+            while block := file.read(offset, _BLOCK):
                 running.update(block)
                 offset += len(block)
+                yield True
+            if algorithm == "sha256":
+                self._store.keep_digest(file, running.digest())
             return running.hexdigest()
         finally:
             file.close()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import DeferredSemaphore, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.filestore.access import Access
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.terms import Terms
-from netsvc.services.sftp.sums import MAX_FILES, MAX_LINE, Command
+from netsvc.services.sftp.sums import AT_ONCE, MAX_FILES, MAX_LINE, Command
 from tests.services.sftp.session import FakeChannel, Threads
 
 DATA = b"some octets\n"
@@ -27,7 +28,7 @@ class CommandTests(SynchronousTestCase):
 
     def run_line(self, line: bytes, access: Access = Access.FULL) -> tuple[bytes, int | None]:
         channel = FakeChannel()
-        Command(FileStore(self.root, Terms(access=access)), channel, line, maybeDeferred).start()
+        Command(FileStore(self.root, Terms(access=access)), channel, line, maybeDeferred, DeferredSemaphore(1)).start()
         return channel.output, channel.ended
 
     def test_sums(self) -> None:
@@ -80,8 +81,38 @@ class CommandTests(SynchronousTestCase):
     def test_gone(self) -> None:
         """When the connection is gone, nothing is answered."""
         threads, channel = Threads(), FakeChannel()
-        command = Command(FileStore(self.root, Terms()), channel, b"md5sum a", threads)
+        command = Command(FileStore(self.root, Terms()), channel, b"md5sum a", threads, DeferredSemaphore(1))
         command.start()
         command.closed()
         threads.work()
         assert (channel.output, channel.ended) == (b"", None)
+
+    def test_turns(self) -> None:
+        """Sums of long files leave threads for others: few are worked out at once, and each for a while at a time."""
+        with (self.root / "long").open("wb") as file:
+            file.truncate(200 << 20)
+        threads, turns, store = Threads(), DeferredSemaphore(AT_ONCE), FileStore(self.root, Terms())
+        channels = [FakeChannel() for _ in range(20)]
+        for channel in channels:
+            line = b"sha256sum long" if channel is channels[0] else b"md5sum a"
+            Command(store, channel, line, threads, turns).start()
+        while not all(channel.ended == 0 for channel in channels[1:]):
+            assert len(threads.waiting) <= AT_ONCE
+            threads.work(1)
+        assert channels[0].ended is None
+        threads.work()
+        assert channels[0].ended == 0
+
+    def test_gone_in_a_long_file(self) -> None:
+        """When the peer has gone, the rest is not read, and the file is closed."""
+        with (self.root / "long").open("wb") as file:
+            file.truncate(1 << 40)
+        threads, channel = Threads(), FakeChannel()
+        command = Command(FileStore(self.root, Terms()), channel, b"sha256sum long", threads, DeferredSemaphore(1))
+        command.start()
+        threads.work(1)
+        command.closed()
+        threads.work()
+        assert (channel.output, channel.ended) == (b"", None)
+        open_ones = [os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()]
+        assert os.fspath(self.root / "long") not in open_ones
