@@ -110,6 +110,9 @@ class FakeExchange:
     def send_continue(self) -> None:
         raise AssertionError("the core does this")
 
+    def inform(self, status: int, headers: Pairs, reason: str | None) -> None:
+        raise AssertionError("no script has interim answers")
+
     def begin(self, status: int, headers: Pairs, length: int | None = None, reason: str | None = None) -> None:
         assert self.status is None
         assert not self.end
