@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Names = tuple[str, ...]
 
 _COPY = 1 << 20  # octets at a time
+COPY_PIECE = 32 << 20  # octets that one thread copies before others have their turn
 
 
 def names_of(path: bytes) -> Names:
@@ -146,14 +147,15 @@ class Door:
             upload.discard()  # where it was published, there is nothing to discard
 
 
-def copy_octets(source: Upload | StoredFile, offset: int, length: int, target: Upload, at: int) -> None:
-    """Copy from one open file to another; a length of 0 means up to the end."""
-    left = length or wire.MAX_OFFSET
-    while left and offset <= wire.MAX_OFFSET - _COPY:
-        block = source.read(offset, min(left, _COPY))
+def copy_piece(source: Upload | StoredFile, offset: int, length: int, target: Upload, at: int) -> int:
+    """Copy some octets from one open file to another; how many: 0 where the source ends."""
+    copied = 0
+    while copied < min(length, COPY_PIECE) and offset + copied <= wire.MAX_OFFSET - _COPY:
+        block = source.read(offset + copied, min(length - copied, _COPY))
         if not block:
-            return
-        if at > wire.MAX_OFFSET - len(block):
+            break
+        if at + copied > wire.MAX_OFFSET - len(block):
             raise TooLargeError("no file can be so long")
-        target.write(at, block)
-        offset, at, left = offset + len(block), at + len(block), left - len(block)
+        target.write(at + copied, block)
+        copied += len(block)
+    return copied

@@ -49,6 +49,7 @@ class Openings:
     :param in_thread: runs blocking work: (function, *arguments) -> Deferred.
     :param ready: called when a READ or a WRITE that had to wait should be tried again.
     :param max_handles: so many may be open at once.
+    :ivar over: whether the session has ended.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Openings:
         self._long_names = LongNames(account.owner, door.wall_clock)
         self._intake = Intake()
         self._finishing: list[Deferred[None]] = []  # uploads that are being published
-        self._over = False
+        self.over = False
 
     def get(self, handle: bytes) -> Open:
         """What a handle stands for.
@@ -82,7 +83,7 @@ class Openings:
 
     def end(self) -> Deferred[Any]:
         """The session is over: close all; uploads stay for whoever continues them. Fires when that is done."""
-        self._over = True
+        self.over = True
         return DeferredList([*self._finishing, *(self._abandon(one) for one in self.handles.clear())])
 
     def _awaited(self, finishing: Deferred[Any]) -> Deferred[Any]:
@@ -133,7 +134,7 @@ class Openings:
         return opened.addCallback(lambda listing: self._add(Directory(names, listing, self._long_names), request))
 
     def _add(self, one: Open, request: int) -> bytes:
-        if self._over:
+        if self.over:
             self._abandon(one)
             return b""
         return wire.handle(request, self.handles.add(one))

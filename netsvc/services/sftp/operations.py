@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, inlineCallbacks
 
 from netsvc.filestore.entry import Entry
 from netsvc.filestore.errors import NotPermittedError
 from netsvc.services.sftp import wire
-from netsvc.services.sftp.door import Door, Names, copy_octets, names_of, real_path
+from netsvc.services.sftp.door import Door, Names, copy_piece, names_of, real_path
 from netsvc.services.sftp.listing import Directory, attributes
 from netsvc.services.sftp.openings import Account, Answer, Open, Openings
 from netsvc.services.sftp.reads import Reader
@@ -259,18 +259,34 @@ class Operations:
         target, at = self._get(fields), fields.u64()
         if not isinstance(target, Writer) or isinstance(source, Directory) or source is target:
             raise RefusedError("one file must be open for reading, and another one for writing")
+        return self._copy(source, offset, length or wire.MAX_OFFSET, target, at).addCallback(lambda _: wire.ok(request))
+
+    @inlineCallbacks
+    def _copy(self, source: Reader | Writer, offset: int, length: int, target: Writer, at: int) -> Any:
+        """One piece after the other, so that a long file leaves threads for others."""
         what = source.upload if isinstance(source, Writer) else source.file
 
-        def copy() -> None:
+        def piece(offset: int, length: int, at: int) -> int:
             target.check()
             target.changed = True
             try:
-                copy_octets(what, offset, length, target.upload, at)
+                return copy_piece(what, offset, length, target.upload, at)
             finally:
                 target.length = max(target.length, target.upload.length)
 
-        before = source.in_turn(source.check) if isinstance(source, Writer) else succeed(None)
-        return before.addCallback(lambda _: target.in_turn(copy)).addCallback(lambda _: wire.ok(request))
+        if isinstance(source, Writer):
+            yield source.in_turn(source.check)
+        else:
+            source.lend()
+        try:
+            while length and not self._openings.over:
+                copied = yield target.in_turn(piece, offset, length, at)
+                if not copied:
+                    break
+                offset, length, at = offset + copied, length - copied, at + copied
+        finally:
+            if isinstance(source, Reader):
+                source.give_back()
 
 
 def _refuse_owner(wanted: wire.Attributes) -> None:

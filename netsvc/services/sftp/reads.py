@@ -43,6 +43,7 @@ class Reader:
         self._failure: Failure | None = None
         self._age = 0  # counts how often all was forgotten: what was read for an older one is not wanted
         self._closing = False
+        self._lent = 0
 
     def read(self, offset: int, length: int) -> memoryview | bytes | None:
         """The octets there; fewer, or none, where the file ends; None: not yet, :attr:`ready` will be called.
@@ -97,7 +98,7 @@ class Reader:
     def _filled(self, result: bytes | Failure, offset: int, length: int, age: int) -> None:
         self._filling = False
         if self._closing:
-            self._in_thread(self.file.close)
+            self._close_if_unused()
             return
         if isinstance(result, Failure):
             self._failure = result
@@ -118,7 +119,20 @@ class Reader:
         """Close the file, when no thread reads it."""
         self._closing = True
         self._blocks.clear()
-        if not self._filling:
+        self._close_if_unused()
+
+    def lend(self) -> None:
+        """Others read the file in a thread: it is not closed until they have given it back."""
+        self._lent += 1
+
+    def give_back(self) -> None:
+        """They read it no more."""
+        self._lent -= 1
+        if self._closing:
+            self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if not self._filling and not self._lent:
             self._in_thread(self.file.close)
 
 

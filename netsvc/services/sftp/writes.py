@@ -89,7 +89,7 @@ class Writer:
         self._waiting = 0  # octets in them, with what they cost
         self._batches: deque[tuple[int, list[_Run]]] = deque()  # what threads take, first come first served
         self._outstanding = 0  # octets in batches that no thread has told of
-        self._turn = Lock()  # threads write one batch after the other
+        self._turn = Lock()  # one thread after the other does something with the file
         self._busy = False
         self._left = False  # the peer writes something else now: what waits is not kept until there is more
 
@@ -183,29 +183,29 @@ class Writer:
         self._go_on()
 
     def _after(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[int, Any]:
-        """In a thread."""
-        written = self._drain()
-        try:
-            return written, function(*arguments)
-        except Exception:  # noqa: BLE001 - it is the Deferred's
-            return written, Failure()
+        """In a thread: nothing closes the file while something else is done with it."""
+        with self._turn:
+            written = self._drain()
+            try:
+                return written, function(*arguments)
+            except Exception:  # noqa: BLE001 - it is the Deferred's
+                return written, Failure()
 
     def _drain(self) -> int:
         """In a thread: write what was handed over. Octets that need not be counted as waiting any more."""
         octets = 0
-        with self._turn:
-            while self._batches:
-                length, runs = self._batches.popleft()
-                octets += length
-                try:
-                    for run in runs:
-                        if self.failure is None:
-                            self.upload.writev(run.offset, run.blocks)
-                except StoreError as error:
-                    self.failure = error
-                except Exception:  # noqa: BLE001 - the octets are counted, whatever becomes of them
-                    log.failure("a fault in sftp", event="sftp-fault")
-                    self.failure = StoreError("an internal fault")
+        while self._batches:
+            length, runs = self._batches.popleft()
+            octets += length
+            try:
+                for run in runs:
+                    if self.failure is None:
+                        self.upload.writev(run.offset, run.blocks)
+            except StoreError as error:
+                self.failure = error
+            except Exception:  # noqa: BLE001 - the octets are counted, whatever becomes of them
+                log.failure("a fault in sftp", event="sftp-fault")
+                self.failure = StoreError("an internal fault")
         return octets
 
     def _done(self, outcome: tuple[int, Any]) -> Any:

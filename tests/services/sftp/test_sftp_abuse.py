@@ -383,6 +383,26 @@ class FormTests(SessionTestCase):
         threads.work()
         assert {one.stat().st_size for one in session.root.glob("f*")} == {400_000}
 
+    def test_long_copies_take_turns(self) -> None:
+        """A copy of a long file is many pieces of work, and ends with the session; its source is closed then."""
+        threads = Threads()
+        session = self.session(in_thread=threads)
+        with (session.root / "long").open("wb") as file:
+            file.truncate(100 << 30)
+        session.send(OPEN, text("long"), u32(R), u32(0))
+        threads.work()
+        session.send(OPEN, text("a"), u32(W | CREAT), u32(0))
+        threads.work()
+        session.send(200, text("copy-data"), text(u32(0)), u64(0), u64(0), text(u32(1)), u64(0))
+        threads.work(2)
+        assert len(threads.waiting) == 1
+        ended = session.server.closed()
+        threads.work()
+        assert ended.called
+        assert session.store.find_partial(("a",), "ada").offset <= 128 << 20
+        open_ones = [os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()]
+        assert os.fspath(session.root / "long") not in open_ones
+
     def test_few_octets_keep_no_buffer(self) -> None:
         """Octets that wait to be written do not keep in memory what they came together with."""
         session = self.session(in_thread=(threads := Threads()))
