@@ -22,7 +22,7 @@ from netsvc.services.http.site.sites import Found, Place
 from netsvc.services.http.upload.door import Door
 from netsvc.services.http.upload.names import delete, make_directory
 from netsvc.services.http.upload.offers import offers_of
-from netsvc.services.http.upload.origin import check_origin
+from netsvc.services.http.upload.origin import check_host, check_origin
 from netsvc.services.http.upload.problems import RefusedError, refuse
 from netsvc.services.http.upload.protocols import PROTOCOLS
 from netsvc.services.http.upload.put import put
@@ -76,6 +76,8 @@ class Uploads:
         try:
             if head.method not in ("GET", "HEAD", "OPTIONS"):
                 check_origin(head)
+                if place.settings.auth_file is None:
+                    check_host(head, (place.host, *place.settings.names))
             access = access_of(place.settings, exchange.user)
             store = self._store(place, exchange.user)
             protocol = next((one for one in PROTOCOLS if one.takes(head)), None)

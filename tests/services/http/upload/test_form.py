@@ -10,7 +10,7 @@ from netsvc.filestore.access import Access
 from netsvc.filestore.terms import Terms
 from netsvc.services.http.exchange import RequestHead
 from netsvc.services.http.upload import uploads
-from netsvc.services.http.upload.origin import check_origin
+from netsvc.services.http.upload.origin import check_host, check_origin
 from netsvc.services.http.upload.problems import RefusedError
 from tests.filestore.kit import open_descriptors
 from tests.services.http.http_rig import Answer
@@ -236,3 +236,40 @@ class OriginTests(Case):
         self.assertTrue(passes("example.com", (b"sec-fetch-site", b"none")))
         self.assertFalse(passes("e.com", (b"sec-fetch-site", b"same-origin"), (b"sec-fetch-site", b"cross-site")))
         self.assertFalse(passes("e.com", (b"origin", b"http://e.com"), (b"origin", b"http://evil.example")))
+
+    def test_rebound_names(self) -> None:
+        """Where nobody is asked for a password, a browser's page must be of an address, localhost, or a known name."""
+
+        def passes(host: str, *headers: tuple[bytes, bytes]) -> bool:
+            head = RequestHead(
+                method="PUT", target=b"/", path=b"/", query=b"", version=(1, 1), headers=headers, host=host
+            )
+            try:
+                check_host(head, ("", "files.example.org", "*.example.net"))
+            except RefusedError as error:
+                self.assertEqual(error.status, 403)
+                return False
+            return True
+
+        browser = (b"sec-fetch-site", b"same-origin")
+        for host in ("127.0.0.1:8000", "[::1]:8000", "192.0.2.1", "localhost:8000", "LOCALHOST", "a.localhost"):
+            self.assertTrue(passes(host, browser), host)
+        for host in ("files.example.org:8000", "a.example.net", "files.example.org."):
+            self.assertTrue(passes(host, browser), host)
+        for host in (
+            "evil.example",
+            "localhost.evil.example",
+            "1.2.3.4.evil.org",
+            "",
+            "example.net",
+            "a.b.example.or",
+        ):
+            self.assertFalse(passes(host, browser), host)
+            self.assertFalse(passes(host, (b"origin", b"http://" + host.encode())), host)
+            self.assertTrue(passes(host), host)
+
+    def test_rebound_at_the_door(self) -> None:
+        """The door asks so: a page of a name that now leads here may not put a file."""
+        rig = UploadRig(self.root, names=())
+        self.assertEqual(rig.send("PUT", "/in/a", b"x", "Sec-Fetch-Site: same-origin").status, 403)
+        self.assertEqual(rig.send("PUT", "/in/a", b"x").status, 201)

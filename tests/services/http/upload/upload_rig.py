@@ -48,7 +48,13 @@ class UploadRig(Rig):
     """
 
     def __init__(self, root: Path | str, run_script: Any = None, **options: Any) -> None:
-        chosen = {"upload": True, "upload_delete": True, "upload_directories": True, **options}
+        chosen = {
+            "upload": True,
+            "upload_delete": True,
+            "upload_directories": True,
+            "names": ("example.com",),
+            **options,
+        }
         super().__init__(root, route=self._route, **chosen)
         self.threads = Threads()
         self._run_script = run_script
