@@ -114,9 +114,9 @@ def make_service(settings: FetchSettings, runtime: IRuntime) -> IService:
 
     directory = directory_path(settings, runtime.state_directory, runtime.name)
     files = FileStore(directory, settings.terms())
-    book = Book(records_path(runtime.state_directory, runtime.name), runtime.in_thread, changed)
-    manifest = Manifest(files, settings.manifest, runtime.name, book.records, runtime.reactor, runtime.in_thread)
-    downloader = Downloader(runtime.reactor, files, _terms(settings), runtime.in_thread)
+    book = Book(records_path(runtime.state_directory, runtime.name), runtime.in_disk_thread, changed)
+    manifest = Manifest(files, settings.manifest, runtime.name, book.records, runtime.reactor, runtime.in_disk_thread)
+    downloader = Downloader(runtime.reactor, files, _terms(settings), runtime.in_disk_thread)
     plan = _plan(settings)
     courier = Courier(
         queue=runtime.name,
@@ -124,7 +124,7 @@ def make_service(settings: FetchSettings, runtime: IRuntime) -> IService:
         downloader=downloader,
         files=files,
         book=book,
-        in_thread=runtime.in_thread,
+        in_thread=runtime.in_disk_thread,
         outbox=lambda: runner.store,
     )
     runner = _runner(settings, runtime, courier)

@@ -67,7 +67,7 @@ def make_service(settings: SftpSettings, runtime: IRuntime) -> IService:
     turns = DeferredSemaphore(AT_ONCE)
 
     def session(user: User, host: str | None) -> UserSession:
-        return UserSession(user, host, stores, runtime.in_thread, max_open_files=settings.max_open_files, turns=turns)
+        return UserSession(user, host, stores, runtime.in_disk_thread, max_open_files=settings.max_open_files, turns=turns)
 
     factory = SftpFactory(
         runtime,
@@ -77,6 +77,6 @@ def make_service(settings: SftpSettings, runtime: IRuntime) -> IService:
         Limits(settings.login_timeout, settings.login_tries),
     )
     listeners = runtime.serve(settings, stream=factory)
-    sweeper = Sweeper(stores.sweep, runtime.in_thread, runtime.reactor, runtime.name)
+    sweeper = Sweeper(stores.sweep, runtime.in_disk_thread, runtime.reactor, runtime.name)
     made: IService = SftpService(listeners, sweeper, host_keys, logins)
     return made

@@ -49,7 +49,7 @@ def check_host(head: RequestHead, names: Collection[str]) -> None:
     host = host_of(head.host)
     if host == "localhost" or host.endswith(".localhost") or _is_address(host):
         return
-    if not any(host == one or (one.startswith("*.") and host.endswith(one[1:])) for one in names):
+    if not host or not any(host == one or (one.startswith("*.") and host.endswith(one[1:])) for one in names):
         raise RefusedError(403, f"{host} is no name of this site: its configuration may say so (names)")
 
 
