@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from http import HTTPStatus
 from importlib import import_module
@@ -106,6 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(printable(f"netsvc fetch: {error}"), file=sys.stderr)
         return EXIT_USAGE
     stream = sys.stdout if arguments.json else sys.stderr
+    gc.disable()  # until all is imported and runs: nothing of that is garbage
     # The engine is Twisted, which is slow to import and not this command's until here.
     program: Any = import_module("netsvc.services.fetch.alone.program")
     with progress_for(stream, arguments.json, arguments.quiet) as progress:

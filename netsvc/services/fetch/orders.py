@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
@@ -67,3 +68,11 @@ def decode(content: bytes) -> RunOrder | FileOrder:
 def key_of(url: str) -> str:
     """A URL's name in records, which tells nothing of it."""
     return hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def host_of(url: str) -> str:
+    """Where a URL leads, as the outbox's word for it."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

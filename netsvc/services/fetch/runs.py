@@ -7,7 +7,6 @@ only by a mirror, or when its checksum is to be another now.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from urllib.parse import urlsplit
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
@@ -19,7 +18,7 @@ from netsvc.services.fetch.checksums import Sum
 from netsvc.services.fetch.download import clean_url
 from netsvc.services.fetch.listing import Feed, Reader, read_checksums
 from netsvc.services.fetch.naming import free_name, name_in
-from netsvc.services.fetch.orders import FILE, MISSING, FileOrder, key_of
+from netsvc.services.fetch.orders import FILE, MISSING, FileOrder, host_of, key_of
 from netsvc.services.fetch.settings import Listed
 
 PAGE = 1000  # items of the queue that are read at once
@@ -47,14 +46,6 @@ class Plan:
         if self.feed is not None:
             return self.feed.host
         return host_of(self.checksums) if self.checksums else ""
-
-
-def host_of(url: str) -> str:
-    """Where a URL leads, as the outbox's word for it."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
 
 
 @frozen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from email.utils import formatdate
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -33,8 +34,7 @@ from netsvc.services.fetch.download.connecting import NOT_PUBLIC
 from netsvc.services.fetch.listing import Feed, read_checksums
 from netsvc.services.fetch.manifest import line_of, write_manifest
 from netsvc.services.fetch.naming import free_name, name_in
-from netsvc.services.fetch.orders import key_of
-from netsvc.services.fetch.runs import host_of
+from netsvc.services.fetch.orders import host_of, key_of
 from netsvc.services.fetch.settings import Listed
 
 OWNER = "netsvc-fetch"  # whose the kept parts are
@@ -75,6 +75,7 @@ class _File:
     name: str
     checksum: Sum | None
     missing: bool = False  # in the list of checksums
+    fresh: bool = False  # nothing is kept of it
     task: int | None = None
     at: int = -1
     resume: str | None = None
@@ -147,6 +148,8 @@ class Crew:
         else:
             if self._whole and len(files) > 1:
                 self._overall, self._expected = self._display.add(f"{len(files)} files"), len(files)
+            if not self._request.resume:
+                await self._in_thread(self._drop, files)
             await DeferredList([Deferred.fromCoroutine(self._one(one)) for one in files])
             self._end_overall(files)
             await self._manifest(files)
@@ -179,10 +182,13 @@ class Crew:
         own = name_in(listed.url)
         name = self._request.output or ("" if self._request.answer_names else free_name(own, taken.__contains__))
         taken.add(name)
+        found: Sum | None
         if listed.checksum:
-            return _File(listed.url, name, parse_sum(listed.checksum))
-        found = None if sums is None else sums.get(own)
-        return _File(listed.url, name, found, missing=sums is not None and found is None)
+            found, missing = parse_sum(listed.checksum), False
+        else:
+            found = None if sums is None else sums.get(own)
+            missing = sums is not None and found is None
+        return _File(listed.url, name, found, missing=missing, fresh=not (self._request.resume or self._request.mirror))
 
     # One file
 
@@ -190,7 +196,6 @@ class Crew:
         try:
             if file.missing:
                 raise Permanent("the list of checksums has no line for it") from MismatchError("nothing is promised")
-            await self._prepare(file)
             file.done = await self._insist(file.shown, host_of(file.url), lambda: self._attempt(file))
         except DownloadError as error:
             file.error = error
@@ -219,15 +224,13 @@ class Crew:
         if self._request.head:
             self._on_head(done)
 
-    async def _prepare(self, file: _File) -> None:
-        """Without -c a part of an earlier call is given up."""
-        if file.name and not self._request.resume:
-            await self._in_thread(self._drop, (file.name,))
-
-    def _drop(self, names: tuple[str, ...]) -> None:
-        partial = self._store.find_partial(names, OWNER)
-        if partial is not None:
-            self._store.drop(partial.id, OWNER)
+    def _drop(self, files: list[_File]) -> None:
+        """Give up the parts of an earlier call, but for one that another process writes to now. Blocks."""
+        for one in files:
+            with suppress(StoreError):
+                partial = self._store.find_partial((one.name,), OWNER) if one.name else None
+                if partial is not None:
+                    self._store.drop(partial.id, OWNER)
 
     async def _attempt(self, file: _File) -> Done:
         if self._stopped:
@@ -245,7 +248,9 @@ class Crew:
             checksum=checksum,
             validators=validators,
             resume=file.resume,
+            fresh=file.fresh,
         )
+        file.fresh = False
         try:
             return await self._downloader.download(wanted, lambda now: self._moved(file, now))
         except DownloadError as error:

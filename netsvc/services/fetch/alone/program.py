@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -24,6 +25,7 @@ from twisted.python.failure import Failure
 
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.terms import Terms as StoreTerms
+from netsvc.net.heap import give_back
 from netsvc.services.fetch.alone.crew import OWNER, Crew, Display, End
 from netsvc.services.fetch.alone.request import Request
 from netsvc.services.fetch.download import Done, Downloader, Terms
@@ -34,6 +36,7 @@ def run(request: Request, display: Display, on_head: Callable[[Done], None], *, 
 
     :param whole: whether a further transfer is shown that stands for all.
     """
+    give_back()
     loop: Any = EPollReactor()
     installReactor(loop)  # for what asks for one by itself
     bad = FilteringLogObserver(textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.critical)])
@@ -68,6 +71,8 @@ def run(request: Request, display: Display, on_head: Callable[[Done], None], *, 
         failure.printTraceback(sys.stderr)
 
     def begin() -> None:
+        gc.freeze()  # what is there now stays: collections need not look at it, not even the last
+        gc.enable()
         ended = Deferred.fromCoroutine(work())
         ended.addErrback(fault)
         ended.addBoth(lambda _: loop.stop())

@@ -78,7 +78,7 @@ class Attempt:
         """
         try:
             url = parse_url(self._wanted.url)
-            if self._wanted.names is not None or self._wanted.resume is not None:
+            if not self._wanted.fresh and (self._wanted.names is not None or self._wanted.resume is not None):
                 await self._tools.in_thread(self._look, url)
             return await self._get(url)
         except UrlError as error:

@@ -85,6 +85,7 @@ class Wanted:
     :param checksum: what it must be, or None.
     :param validators: of the file that is there, or None to download it whatever is there. With `names` only.
     :param resume: id of a partial upload; None: with `names`, one that is kept for them, without any, none.
+    :param fresh: nothing is kept of it, and there are no `validators`: that is not looked for, which saves time.
     """
 
     url: str = field(repr=False)
@@ -94,6 +95,7 @@ class Wanted:
     checksum: Checksum | None = None
     validators: Validators | None = None
     resume: str | None = None
+    fresh: bool = False
 
 
 @frozen
