@@ -34,15 +34,11 @@ def manual_lines(kinds: Mapping[str, IServiceKind]) -> Iterator[str]:
     yield from _chapter(f"[{SECTION}]: the daemon itself", "", options(DaemonSettings))
     shared = options(ServerSettings)
     yield from _chapter("Every service that listens", "These stand in each section below that says so.", shared)
-    common = {one.key for one in shared}
+    common = {heading for heading, _ in groups(ServerSettings)}
     for word, kind in kinds.items():
         settings: type[Any] = kind.load_settings()
         listens = issubclass(settings, ServerSettings)
-        own = [
-            (heading, rows)
-            for heading, rows in groups(settings)
-            if not listens or not {one.key for one in rows} & common
-        ]
+        own = [(heading, rows) for heading, rows in groups(settings) if heading not in common]
         scoped = scope_options(settings)
         source = f" ({kind.source})" if kind.source else ""
         also = " Takes the options of every service that listens as well." if listens else ""

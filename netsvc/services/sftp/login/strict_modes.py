@@ -15,10 +15,12 @@ def fault_of_place(path: Path) -> str | None:
     :raises OSError: it is not there, or cannot be looked at.
     """
     real = Path(os.path.realpath(path))
+    owners = {0, os.geteuid()}
     for place in (real, *real.parents):
         status = os.stat(place)
-        if status.st_uid not in {0, os.geteuid()} and place == real:
-            return f"its owner is the user {status.st_uid}"
+        if status.st_uid not in owners:
+            what = "its owner" if place == real else f"the owner of {place}"
+            return f"{what} is the user {status.st_uid}"
         sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
         if status.st_mode & _OTHERS and not sticky:
             what = "it" if place == real else str(place)

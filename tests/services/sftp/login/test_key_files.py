@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from twisted.logger import globalLogPublisher
@@ -63,6 +64,17 @@ class KeyFilesTests(SynchronousTestCase):
         self.assertFalse(self.found())
         self.place.chmod(0o1777)  # as /tmp: nobody can put another file there under that name
         self.assertTrue(self.found())
+
+    def test_a_directory_of_somebody_else(self) -> None:
+        """Who owns the directory can put another file there under the same name: it is not believed."""
+        real = os.stat
+
+        def seen(path: Any, **how: Any) -> os.stat_result:
+            found = real(path, **how)
+            return os.stat_result((*found[:4], 12345, *found[5:])) if path == self.place else found
+
+        self.patch(os, "stat", seen)
+        self.assertEqual(fault_of_place(self.path), f"the owner of {self.place} is the user 12345")
 
     def test_not_a_file(self) -> None:
         """A FIFO or a directory in its place holds nobody up."""
