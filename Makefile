@@ -35,7 +35,7 @@ test: $(READY_TEST) peers
 
 # The inner loop: no live tests, no coverage.
 quick: $(READY_TEST)
-	$(BIN)/python -m pytest -q -x --ignore=tests/live
+	$(BIN)/python -m pytest -q -x -n auto --dist loadfile --ignore=tests/live
 
 lint: $(READY_TEST)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
