@@ -67,7 +67,9 @@ def make_service(settings: SftpSettings, runtime: IRuntime) -> IService:
     turns = DeferredSemaphore(AT_ONCE)
 
     def session(user: User, host: str | None) -> UserSession:
-        return UserSession(user, host, stores, runtime.in_disk_thread, max_open_files=settings.max_open_files, turns=turns)
+        return UserSession(
+            user, host, stores, runtime.in_disk_thread, max_open_files=settings.max_open_files, turns=turns
+        )
 
     factory = SftpFactory(
         runtime,
