@@ -110,8 +110,11 @@ def run(arguments: argparse.Namespace) -> int:
     gc.disable()  # until all is imported and runs: nothing of that is garbage
     # The engine is Twisted, which is slow to import and not this command's until here.
     program: Any = import_module("netsvc.services.fetch.alone.program")
+    heads: list[Any] = []
     with progress_for(stream, arguments.json, arguments.quiet) as progress:
-        ends: set[str] = program.run(request, progress, _print_head, whole=isinstance(progress, Bars))
+        ends: set[str] = program.run(request, progress, heads.append, whole=isinstance(progress, Bars))
+    for one in heads:  # not before: while there are bars what is printed goes where they are
+        _print_head(one)
     if "interrupted" in ends:
         return EXIT_INTERRUPTED
     return STATUSES[ends.pop()] if len(ends) == 1 else EXIT_FAILED if ends else 0

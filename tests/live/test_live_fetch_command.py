@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -52,7 +53,10 @@ class FetchTests(CommandCase):
             urls = [f"{origin.url}/{name}" for name in (*expected, "none")]
             done = self.fetch(*urls, "--manifest", "m.jsonl", "--json")
             self.assertEqual(done.returncode, 3)
-            self.assertEqual(done.stderr, f"netsvc fetch: {origin.url}/none: the answer is 404\n")
+            self.assertEqual(
+                done.stderr.splitlines(),
+                [f"netsvc fetch: {origin.url}/none: the answer is 404", "netsvc fetch: 1 of 41 files are not here"],
+            )
             found = self.files()
             lines = [json.loads(line) for line in found.pop("m.jsonl").splitlines()]
             self.assertEqual(found, expected)
@@ -127,6 +131,26 @@ class FetchTests(CommandCase):
         self.assertEqual((done.returncode, self.files()), (0, {"page": b"hi"}))
         self.assertTrue(done.stdout.startswith("HTTP 200 OK\nx-odd: a"))
         self.assertTrue(done.stdout.replace("\n", "").isprintable())
+
+    def test_on_a_terminal(self) -> None:
+        """With bars on the terminal, heads go to standard output, and a line stays of each file and of all."""
+        for name in ("a", "b"):
+            (self.root / name).write_bytes(b"12345")
+        master, slave = os.openpty()
+        with nginx(self.root, self.state) as origin, open(master, "rb", buffering=0) as terminal:
+            command = [NETSVC, "fetch", "--private-addresses", "-i", f"{origin.url}/a", f"{origin.url}/b"]
+            environ = {**os.environ, "TERM": "xterm"}
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=slave, cwd=self.to, env=environ, timeout=PATIENCE
+            )
+            os.close(slave)
+            shown = b""
+            with contextlib.suppress(OSError):  # EIO: its end
+                while data := terminal.read(65536):
+                    shown += data
+        self.assertEqual((done.returncode, done.stdout.count(b"HTTP 200 OK\n")), (0, 2))
+        for name in (b"a", b"b", b"2 files"):
+            self.assertRegex(shown, name + rb": \d+ B in 0:00, [^,\n]*\r\n")
 
     def test_trying_again(self) -> None:
         """A 500 and then a 503 with Retry-After are tried again; a host that is down does not hold up another."""

@@ -181,6 +181,15 @@ class CrewTests(Downloads):
         self.assertEqual((self.shown.names[0], self.shown.totals[0], self.shown.at[0]), ("2 files", 1500, 1500))
         self.assertEqual({task: self.shown.at[task] for task in (1, 2)}, {1: 1000, 2: 500})
 
+    def test_whole_without_one(self) -> None:
+        """What fails before its size is known is not waited for; the size of all the others is."""
+        status = self.run_crew("http://a.example/x", "http://b.example/y", "http://c.example/z", whole=True)
+        for answer in (reply(b"x" * 1000), reply(b"", "404 No"), reply(b"z" * 500)):
+            self.next_wire().answer(answer)
+        self.assertEqual(self.successResultOf(status), {"missing"})
+        self.assertEqual((self.shown.names[0], self.shown.totals[0], self.shown.at[0]), ("3 files", 1500, 1500))
+        self.assertEqual(self.shown.said[-1], "netsvc fetch: 1 of 3 files are not here")
+
     def test_names(self) -> None:
         """Two URLs that end alike are two files; -o names the one; -J takes the answer's name."""
         status = self.run_crew("http://a.example/1/x.jpg", "http://b.example/2/x.jpg", manifest="m")

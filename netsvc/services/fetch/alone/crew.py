@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from email.utils import formatdate
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
@@ -15,6 +15,7 @@ from twisted.internet.task import deferLater
 from netsvc.filestore.errors import MismatchError, StoreError
 from netsvc.filestore.store import FileStore
 from netsvc.outbox.retry import RetryPolicy
+from netsvc.services.fetch.alone.ends import End, end_of, hint_of
 from netsvc.services.fetch.alone.request import Request
 from netsvc.services.fetch.book import Record
 from netsvc.services.fetch.checksums import Sum, parse_sum
@@ -30,7 +31,6 @@ from netsvc.services.fetch.download import (
     Wanted,
     clean_url,
 )
-from netsvc.services.fetch.download.connecting import NOT_PUBLIC
 from netsvc.services.fetch.listing import Feed, read_checksums
 from netsvc.services.fetch.manifest import line_of, write_manifest
 from netsvc.services.fetch.naming import free_name, name_in
@@ -40,10 +40,6 @@ from netsvc.services.fetch.settings import Listed
 OWNER = "netsvc-fetch"  # whose the kept parts are
 POLICY = RetryPolicy(first=1.0, longest=30.0)
 LEFT_ALONE = frozenset({429, 503})  # answers that speak for the whole host, RFC 6585 4, RFC 9110 15.6.4
-
-#: How a call can end that does not have all its files.
-End = Literal["failed", "missing", "forbidden", "unverified", "interrupted"]
-_ENDS: Mapping[int | None, End] = {404: "missing", 410: "missing", 401: "forbidden", 403: "forbidden", 407: "forbidden"}
 
 T = TypeVar("T")
 
@@ -144,7 +140,7 @@ class Crew:
             files = await self._files()
         except DownloadError as error:
             if not self._stopped:
-                self._display.say(f"netsvc fetch: the list cannot be had: {error.reason}{_hint(error.reason)}")
+                self._display.say(f"netsvc fetch: the list cannot be had: {error.reason}{hint_of(error.reason)}")
         else:
             if self._whole and len(files) > 1:
                 self._overall, self._expected = self._display.add(f"{len(files)} files"), len(files)
@@ -153,6 +149,9 @@ class Crew:
             await DeferredList([Deferred.fromCoroutine(self._one(one)) for one in files])
             self._end_overall(files)
             await self._manifest(files)
+            bad = sum(one.done is None for one in files)
+            if bad and len(files) > 1 and not (self._stopped or self._request.quiet):
+                self._display.say(f"netsvc fetch: {bad} of {len(files)} files are not here")
             if not self._stopped:
                 return {end_of(one.error) for one in files if one.error is not None}
         if self._stopped:
@@ -209,7 +208,10 @@ class Crew:
             status = None if file.error is None else file.error.status
             self._display.failed(file.task, reason, url=clean_url(file.url), status=status)
             if not self._stopped:
-                self._display.say(f"netsvc fetch: {clean_url(file.url)}: {reason}{_hint(reason)}")
+                self._display.say(f"netsvc fetch: {clean_url(file.url)}: {reason}{hint_of(reason)}")
+                if file.url not in self._sizes:  # its size is not waited for any more
+                    self._expected -= 1
+                    self._expect_overall()
             return
         done = file.done
         self._count(file, done.size, done.size)
@@ -333,14 +335,16 @@ class Crew:
         """What the transfer that stands for all has to know."""
         if self._overall is None:
             return
-        before = self._received.get(file.url, 0)
+        self._display.advance(self._overall, received - self._received.get(file.url, 0))
         self._received[file.url] = received
         if size is not None and file.url not in self._sizes:
             self._sizes[file.url] = size
-            if len(self._sizes) == self._expected:
-                self._display.expect(self._overall, sum(self._sizes.values()), at=sum(self._received.values()))
-                return
-        self._display.advance(self._overall, received - before)
+            self._expect_overall()
+
+    def _expect_overall(self) -> None:
+        """Tell the size of all together, if all that are still to come have one."""
+        if self._overall is not None and len(self._sizes) == self._expected:
+            self._display.expect(self._overall, sum(self._sizes.values()), at=sum(self._received.values()))
 
     def _end_overall(self, files: list[_File]) -> None:
         if self._overall is None:
@@ -377,15 +381,3 @@ class Crew:
             fetched=self._now(),
             status="unchanged" if done.from_cache else "fetched",
         )
-
-
-def _hint(reason: str) -> str:
-    """What may be said to have it otherwise."""
-    return " (--private-addresses allows it)" if reason == NOT_PUBLIC else ""
-
-
-def end_of(error: DownloadError) -> End:
-    """What an error is, of the ways to end."""
-    if isinstance(error.__cause__, MismatchError):
-        return "unverified"
-    return "forbidden" if error.reason == NOT_PUBLIC else _ENDS.get(error.status, "failed")
