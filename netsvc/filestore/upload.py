@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from netsvc.filestore import kernel
+from netsvc.filestore.claim import Claim
 from netsvc.filestore.digests import sha256_of
 from netsvc.filestore.entry import Entry
 from netsvc.filestore.errors import (
     BrokenError,
     BusyError,
     MismatchError,
-    NoSpaceError,
-    QuotaError,
     StaleError,
     TooLargeError,
     store_error,
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from netsvc.filestore.commons import Commons
     from netsvc.filestore.terms import Terms
 
-STEP = 1 << 20  # octets of room that are claimed at once where the size is not known
 SYNC_OCTETS = 64 << 20  # after so many the file is synced and its record written, so that a crash costs no more
 SYNC_SECONDS = 5.0  # or after such a time
 BEGUN = 8 << 20  # octets after which the kernel is told to write them: less disturbs it, more leaves the end to wait
@@ -80,11 +78,9 @@ class Upload:
         self._lock = threading.RLock()
         self._open = True
         self._pieces = Pieces(partial.offset)
-        self._length = partial.offset
+        self._room = Claim(commons.room, terms, partial.offset)
         self._hash = running
         self._hashed = partial.offset
-        self._claimed = 0  # octets of room that this upload has and has not filled
-        self._loose = 0  # those of them that the disk has not set aside
         self._synced = (partial.offset, commons.steady_clock())
         self._closed_because = ""
         self._resumable = resumable
@@ -110,7 +106,7 @@ class Upload:
     @property
     def length(self) -> int:
         """Octets up to the last that has come."""
-        return self._length
+        return self._room.length
 
     @property
     def size(self) -> int | None:
@@ -134,15 +130,15 @@ class Upload:
         with self._writing():
             if self._terms.max_file_size is not None and size > self._terms.max_file_size:
                 raise TooLargeError(f"no file may be longer than {self._terms.max_file_size} octets")
-            if size < self._length:
-                raise MismatchError(f"{self._length} octets have come already")
-            before = self._claimed
-            self._claim(size)
+            if size < self._room.length:
+                raise MismatchError(f"{self._room.length} octets have come already")
+            before = self._room.ahead
+            self._room.reach(size, sized=True)
             try:
-                if self._loose and kernel.allocate(self._descriptor, size):
-                    self._settle(self._loose)
+                if self._room.ahead and kernel.allocate(self._descriptor, size):
+                    self._room.set_aside()
             except OSError:
-                self._release_room(self._claimed - before)
+                self._room.release(self._room.ahead - before)
                 raise
             self._partial = evolve(self._partial, size=size)
 
@@ -157,14 +153,13 @@ class Upload:
         """Write octets in several blocks, which follow one another."""
         with self._writing():
             stop = offset + sum(map(len, blocks))
-            self._fits(stop)
             self._claim(stop)
             self._pieces.check(offset)
             follows = offset == self._hashed
             if offset < self._hashed:  # before it is tried: it may fail half-way
                 self._hash, self._hashed = hashlib.sha256(), 0
             self._put(offset, blocks)
-            self._grown(stop)
+            self._room.grown(stop)
             self._pieces.add(offset, stop)
             if follows:
                 self._digest(blocks)
@@ -178,7 +173,6 @@ class Upload:
         """
         with self._writing():
             self._resumable = False
-            self._fits(length)
             self._claim(length)
             done = 0
             while done < length:
@@ -186,29 +180,26 @@ class Upload:
                 if not octets:
                     raise MismatchError("the file became shorter while it was copied")
                 done += octets
-            self._grown(length)
+            self._room.grown(length)
             self._pieces.add(0, length)
 
     def read(self, offset: int, length: int) -> bytes:
         """Read back what was written."""
         with self._writing():
-            return os.pread(self._descriptor, length, offset) if offset < self._length else b""
+            return os.pread(self._descriptor, length, offset) if offset < self._room.length else b""
 
     def truncate(self, length: int) -> None:
         """Cut it, or lengthen it with zeros."""
         with self._writing():
-            self._fits(length)
             self._claim(length)
             os.ftruncate(self._descriptor, length)
-            if length <= self._length:
-                self._settle(self._loose - self._claimed)  # the disk no longer has set aside what comes behind
-                self._commons.room.give_back(self._length - length)
-                self._length = length
+            if length <= self._room.length:
+                self._room.cut(length)
                 if length < self._hashed:
                     self._hash, self._hashed = hashlib.sha256(), 0
                 self._pieces.cut(length)
             else:
-                self._grown(length)  # zeros that nobody wrote are no octets that have come
+                self._room.grown(length)  # zeros that nobody wrote are no octets that have come
 
     def hold(self) -> None:
         """What comes from now on is not kept, nor written down to be continued, before somebody vouches for it."""
@@ -244,7 +235,7 @@ class Upload:
             self._make_durable(whole=True)
             publish(self._commons, self._terms, self._directory, part_name(self.id), self._partial)
             stat = os.fstat(self._descriptor)
-            self._release_room(self._claimed)
+            self._room.release(self._room.ahead)
             try:
                 os.fsync(self._directory)
             finally:
@@ -278,7 +269,7 @@ class Upload:
                     raise
                 finally:
                     if self._open:
-                        self._release_room(self._claimed)
+                        self._room.release(self._room.ahead)
                         self._close(reason)
 
     def discard(self) -> None:
@@ -288,8 +279,7 @@ class Upload:
                 return
             with contextlib.suppress(OSError), self._commons.twins.changing(self._directory):
                 os.unlink(part_name(self.id), dir_fd=self._directory)
-            self._release_room(self._claimed)
-            self._commons.room.give_back(self._length)
+            self._room.remove()
             self._close("the upload was given up")
             with contextlib.suppress(OSError):
                 self._commons.strike(self.id)
@@ -317,37 +307,8 @@ class Upload:
             raise TooLargeError(f"no file may be longer than {self._terms.max_file_size} octets")
 
     def _claim(self, stop: int) -> None:
-        """Claim room up to there; where the size is not known, in steps that grow with the file."""
-        missing = stop - self._length - self._claimed
-        if missing <= 0:
-            return
-        ahead = max(missing, min(STEP, self._length)) if self._partial.size is None else missing
-        try:
-            self._commons.room.claim(ahead, self._terms)
-        except (QuotaError, NoSpaceError):
-            if ahead == missing:
-                raise
-            ahead = missing
-            self._commons.room.claim(ahead, self._terms)
-        self._claimed += ahead
-        self._loose += ahead
-
-    def _grown(self, stop: int) -> None:
-        more = stop - self._length
-        if more > 0:
-            self._commons.room.written(more)
-            self._claimed -= more
-            self._settle(max(0, self._loose - self._claimed))
-            self._length = stop
-
-    def _release_room(self, octets: int) -> None:
-        self._commons.room.release(octets)
-        self._claimed -= octets
-        self._settle(max(0, self._loose - self._claimed))
-
-    def _settle(self, octets: int) -> None:
-        self._commons.room.settled(octets)
-        self._loose -= octets
+        self._fits(stop)
+        self._room.reach(stop, sized=self._partial.size is not None)
 
     def _put(self, offset: int, blocks: Sequence[Octets]) -> None:
         views = [memoryview(one) for one in blocks if len(one)]
@@ -384,12 +345,12 @@ class Upload:
         :raises MismatchError: it is not what was promised.
         """
         for declared in (self._partial.size, size):
-            if declared is not None and self._length != declared:
+            if declared is not None and self._room.length != declared:
                 self.discard()
-                raise MismatchError(f"{self._length} octets came, {declared} were declared")
-        if os.fstat(self._descriptor).st_size > self._length:  # of a write that failed half-way
-            os.ftruncate(self._descriptor, self._length)
-        self._digest_to(self._length)
+                raise MismatchError(f"{self._room.length} octets came, {declared} were declared")
+        if os.fstat(self._descriptor).st_size > self._room.length:  # of a write that failed half-way
+            os.ftruncate(self._descriptor, self._room.length)
+        self._digest_to(self._room.length)
         found = self._hash.digest()
         for wanted in (self._partial.digest, digest):
             if wanted is not None and wanted != found:

@@ -55,7 +55,7 @@ class Doors(RuleBasedStateMachine):
 
     def set_aside(self, path: Path) -> int:
         upload = next((one for one in self.commons._active.values() if one.id in path.name), None)
-        return upload.size or 0 if upload is not None and not upload._loose else 0
+        return upload.size or 0 if upload is not None and not upload._room._loose else 0
 
     def teardown(self) -> None:
         if not hasattr(self, "root"):
