@@ -19,6 +19,8 @@ from netsvc.outbox.postgres_database import PostgresDatabase
 from netsvc.outbox.postgres_schema import connect, set_up
 from tests.waiting import wait_until
 
+STOP_BOUND = 30.0  # seconds
+
 _schemas = itertools.count()
 _shared: list[Cluster] = []
 
@@ -50,26 +52,33 @@ class Cluster:
     def conninfo(self) -> str:
         return f"host={self.directory} dbname=postgres user=netsvc"
 
-    def start(self, how: str = "start", *words: str) -> None:
-        options = f"-c listen_addresses='' -c unix_socket_directories='{self.directory}' -c fsync=off"
-        self._control(how, *words, "-o", options, "-l", str(self.directory / "log"))
+    def start(self) -> None:
+        # Not by pg_ctl, which leaves the server an orphan: where this process runs scripts, it inherits orphans and
+        # takes them for what scripts have left behind.
+        options = {"listen_addresses": "", "unix_socket_directories": str(self.directory), "fsync": "off"}
+        settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        command = [*self._as, str(self._bin / "postgres"), "-D", str(self.directory / "data"), *settings]
+        with open(self.directory / "log", "ab") as log:
+            self._server = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
+            )
+        ready = [self._bin / "pg_isready", "-q", "-h", self.directory]
+        wait_until(lambda: subprocess.run(ready).returncode == 0, "PostgreSQL is not ready")
 
     def restart(self, mode: str = "immediate") -> None:
-        self.start("restart", "-m", mode)
+        self.stop(mode)
+        self.start()
 
     def stop(self, mode: str = "immediate") -> None:
-        self._control("stop", "-m", mode)
+        self._call([self._bin / "pg_ctl", "-D", self.directory / "data", "-w", "-s", "stop", "-m", mode])
+        self._server.wait(STOP_BOUND)
 
     def remove(self) -> None:
-        if (self.directory / "data" / "postmaster.pid").exists():
+        if self._server.poll() is None:
             self.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _control(self, *what: str) -> None:
-        self._call([self._bin / "pg_ctl", "-D", self.directory / "data", "-w", "-s", *what])
-
     def _call(self, command: list[Any]) -> None:
-        # What it starts keeps the descriptors: a pipe would never end.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run([*self._as, *command], stdout=output, stderr=output, cwd="/")
             output.seek(0)
