@@ -4,7 +4,7 @@ from netsvc.kind import ServiceKind
 
 KIND = ServiceKind(
     word="http",
-    summary="Serves files and runs CGI scripts over HTTP/1 and HTTP/2.",
+    summary="Serves and takes files, and runs CGI scripts, over HTTP/1 and HTTP/2.",
     source="RFC 9110, RFC 9112, RFC 9113, RFC 3875",
     settings="netsvc.services.http.settings:HttpSettings",
     make_service="netsvc.services.http.service:make_service",
