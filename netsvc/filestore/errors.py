@@ -45,7 +45,7 @@ class TooLargeError(StoreError):
 
 
 class QuotaError(StoreError):
-    """The account's room is used up."""
+    """What the account may have is used up: its room, or its number of unfinished uploads."""
 
 
 class NoSpaceError(StoreError):

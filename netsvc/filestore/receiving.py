@@ -12,7 +12,15 @@ from unicodedata import normalize
 
 from netsvc.filestore.access import Access
 from netsvc.filestore.digests import sha256_of
-from netsvc.filestore.errors import BusyError, ExistsError, MismatchError, NotFoundError, OffsetError, StoreError
+from netsvc.filestore.errors import (
+    BusyError,
+    ExistsError,
+    MismatchError,
+    NotFoundError,
+    OffsetError,
+    QuotaError,
+    StoreError,
+)
 from netsvc.filestore.ground import translated
 from netsvc.filestore.publishing import standing
 from netsvc.filestore.reading import Reading
@@ -47,7 +55,8 @@ class Receiving(Reading):
         :param digest: SHA-256 that it must have.
         :param if_absent: whether it may replace nothing.
         :param replaces: SHA-256 that the file must have which it replaces.
-        :param lasting: whether it must be known after a crash from its beginning on.
+        :param lasting: whether it must be known after a crash from its beginning on. Of those an owner may have
+            so many, since they cost a file and a record each before any quota counts an octet.
         :param resumable: whether it may be continued when its connection is lost: that costs a sync now and then.
         :param meta: what the door wants to know when it is continued.
         """
@@ -84,6 +93,7 @@ class Receiving(Reading):
             self.commons, self.terms, directory, descriptor, partial, running=hashlib.sha256(), resumable=resumable
         )
         try:
+            self._check_unfinished(partial)
             return self._begun(upload, size)
         except BaseException:
             upload.discard()
@@ -175,6 +185,17 @@ class Receiving(Reading):
         for one in self.commons.partials():
             if (one.names, one.owner, one.lasting) == (names, owner, False) and self.commons.active(one.id) is None:
                 yield one
+
+    def _check_unfinished(self, new: Partial) -> None:
+        """Whether one more upload may be there; it is there already, so that of many at once none is overlooked.
+
+        :raises QuotaError: its owner has as many as he may have.
+        """
+        most = self.terms.unfinished
+        if most is None or not new.lasting:
+            return
+        if sum(one.lasting and one.owner == new.owner for one in self.commons.partials()) > most:
+            raise QuotaError(f"{most} uploads are unfinished, and no more are kept: finish some, or delete them")
 
     def _make_part(self, directory: int, upload_id: str) -> int:
         with translated(), self.commons.twins.changing(directory):

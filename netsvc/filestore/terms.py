@@ -17,6 +17,7 @@ class Terms:
     :param keep_free: octets that stay free on the disk.
     :param max_file_size: octets; None for any.
     :param keep_partials: seconds that an upload which was cut off waits for its rest.
+    :param unfinished: lasting uploads that one owner may have begun and not finished; None for any number.
     :param windows_names: whether names that Windows has not are refused.
     :param case_twins: whether two names in one directory may differ in case only.
     :param follow: ``inside`` follows symbolic links that stay beneath the root, ``no`` follows none.
@@ -29,6 +30,7 @@ class Terms:
     keep_free: int = 0
     max_file_size: int | None = None
     keep_partials: float = WEEK
+    unfinished: int | None = None
     windows_names: bool = False
     case_twins: bool = False
     follow: str = "inside"

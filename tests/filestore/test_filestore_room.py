@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import threading
 from typing import Any
 
@@ -179,3 +181,54 @@ class Sizes(StoreCase):
         found = self.store.open(("sparse",))
         self.assertEqual((found.size, found.read((1 << 40) - 4, 99)), (1 << 40, bytes(4)))
         found.close()
+
+
+class Unfinished(StoreCase):
+    """How many uploads one owner may have that are known from their beginning on."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = self.make(unfinished=2)
+
+    def begin(self, name: str, owner: str = "alice") -> None:
+        self.store.create((name,), owner=owner, lasting=True).keep()
+
+    def test_limit(self) -> None:
+        """More are refused and leave nothing behind; other owners and uploads without an address are not counted."""
+        self.begin("a")
+        self.begin("b")
+        with self.assertRaisesRegex(QuotaError, "2 uploads are unfinished"):
+            self.begin("c")
+        self.assertEqual((len(self.parts()), len(list(self.store.commons.partials()))), (2, 2))
+        self.begin("c", owner="bob")
+        self.put("d", b"whole", owner="alice")
+
+    def test_restart(self) -> None:
+        """Those of before a restart count, until their time is over."""
+        self.begin("a")
+        self.begin("b")
+        del self.store  # with it goes what this process knows of the root
+        gc.collect()
+        self.store = self.make(unfinished=2)
+        with self.assertRaises(QuotaError):
+            self.begin("c")
+        self.later(self.store.terms.keep_partials + 1)
+        self.assertEqual(self.store.sweep(), 2)
+        self.begin("c")
+
+    def test_many_at_once(self) -> None:
+        """However many begin at once, never more than so many are there."""
+        begun: list[str] = []
+
+        def begin(name: str) -> None:
+            with contextlib.suppress(QuotaError):
+                self.begin(name)
+                begun.append(name)
+
+        threads = [threading.Thread(target=begin, args=(f"n{at}",)) for at in range(12)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        self.assertLessEqual(len(begun), 2)
+        self.assertEqual(len(self.parts()), len(begun))

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from netsvc.config import values
 from netsvc.config.listen import TcpAddress, UnixAddress
@@ -14,6 +14,7 @@ from netsvc.config.options import option
 from netsvc.errors import BadValue
 from netsvc.filestore.access import Access
 from netsvc.filestore.settings import StoreSettings
+from netsvc.filestore.terms import Terms
 from netsvc.services.http.auth.settings import user_name
 from netsvc.services.http.site.values import lines
 
@@ -51,6 +52,15 @@ class UploadSettings(StoreSettings):
         default=(("*", Access.FULL),),
         help="What users may do: full, read-only or upload-only (new names, and nothing else); * is every other user.",
     )
+    upload_unfinished: int = option(
+        values.integer(1, 100_000),
+        default=1000,
+        help="Resumable uploads (tus, the IETF's draft) that one user may have unfinished beneath one root.",
+    )
+
+    def terms(self, access: Access = Access.FULL, follow: str = "inside") -> Terms:
+        """As StoreSettings."""
+        return evolve(super().terms(access, follow), unfinished=self.upload_unfinished)
 
 
 def access_of(settings: Any, user: str) -> Access:

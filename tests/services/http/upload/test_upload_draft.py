@@ -383,6 +383,16 @@ class RefusedTests(DraftCase):
         self.assertEqual(self.append(url, 0, b"abcdef", PART).status, 413)
         self.assertEqual(self.offset(url), 0)
 
+    def test_so_many_unfinished(self) -> None:
+        """One user may have begun so many uploads; the next is refused before its body, until one of his ends."""
+        self.rig = UploadRig(self.root, upload_unfinished=1)
+        url = self.begun()
+        peer = self.begin(3, b"", version(), WHOLE, "Expect: 100-continue", path="/b")
+        self.assertEqual((peer.statuses, self.interim(peer)), ([507], []))
+        self.assertEqual(len(left_over(self.root)), 1)
+        self.assertEqual(self.append(url, 0, b"abc", WHOLE).status, 201)
+        self.assertEqual(self.rig.put("/b", b"abc", version(), WHOLE).status, 201)
+
     def test_a_finished_upload(self) -> None:
         """Nothing is added to an upload that is finished."""
         url = self.begun()

@@ -439,6 +439,25 @@ class RoomTests(TusCase):
         self.assertEqual(self.patch(url, 5000, BODY[5000:6000], "Upload-Length: 6000").status, 204)
         self.assertEqual(self.published(), BODY[:6000])
 
+    def test_so_many_unfinished(self) -> None:
+        """One user may have begun so many uploads; the next is refused and leaves nothing, until one of his ends."""
+        self.rig = UploadRig(self.root, upload_unfinished=2)
+        first, second = self.begun("X-User: alice"), self.begun("X-User: alice")
+        answer = self.create("X-User: alice", "Accept: application/json")
+        self.assertEqual(answer.status, 507)
+        self.assertIn("2 uploads are unfinished", json.loads(answer.body)["detail"])
+        self.assertEqual(len(left_over(self.root)), 2)
+        self.begun("X-User: bob")
+        self.assertEqual(self.rig.put("/plain", BODY, "X-User: alice").status, 201)
+        self.assertEqual(self.patch(first, 0, BODY[:9], "X-User: alice").status, 204)  # what is begun goes on
+        self.assertEqual(self.create("X-User: alice").status, 507)
+        self.assertEqual(self.patch(first, 9, BODY[9:], "X-User: alice").status, 204)
+        third = self.begun("X-User: alice")
+        self.assertEqual(self.create("X-User: alice").status, 507)
+        for url in (second, third):
+            self.assertEqual(self.rig.send("DELETE", url, b"", TUS, "X-User: alice").status, 204)
+        self.begun("X-User: alice")
+
 
 class SlowDiskTests(TusCase):
     def test_gone_while_it_is_begun(self) -> None:
