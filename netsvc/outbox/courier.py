@@ -155,7 +155,7 @@ class Courier:
             self._reports.in_flight(len(self.flights))
         if octets is None:
             return Ended(closed, at_once=False)
-        return Ended(closed, at_once=await self._settle(lease, outcomes, octets))
+        return Ended(closed, at_once=await self._settle(lease, outcomes, octets, cut=flight.cut))
 
     async def _content(self, lease: Lease) -> bytes | DamagedError | None:
         """The octets; None when they could not be read for now."""
@@ -192,10 +192,10 @@ class Courier:
             flight.delivery.clear()
         return [unknown(one.address, reason) for one in lease.targets], None
 
-    async def _settle(self, lease: Lease, outcomes: Iterable[Outcome], content: bytes) -> bool:
-        """Record an attempt; whether that went well at once."""
+    async def _settle(self, lease: Lease, outcomes: Iterable[Outcome], content: bytes, *, cut: bool = False) -> bool:
+        """Record an attempt, which we have cut perhaps; whether that went well at once."""
         now = self._hands.now()
-        settlement = self._hands.custody.settle(lease, outcomes, now=now, random=self._hands.random)
+        settlement = self._hands.custody.settle(lease, outcomes, now=now, random=self._hands.random, ours=cut)
         settlement, following = follow(self._hands.settled, lease, settlement, content, now)
         written: list[tuple[Accepted, ...]] = []
 

@@ -35,7 +35,13 @@ class Custody:
     redact: bool = False
 
     def settle(
-        self, lease: Lease, outcomes: Iterable[Outcome], *, now: float, random: Callable[[], float]
+        self,
+        lease: Lease,
+        outcomes: Iterable[Outcome],
+        *,
+        now: float,
+        random: Callable[[], float],
+        ours: bool = False,
     ) -> Settlement:
         """Decide what an attempt came to.
 
@@ -44,6 +50,7 @@ class Custody:
 
         :param now: wall clock, seconds.
         :param random: gives floats in [0, 1), for the jitter.
+        :param ours: we ended the attempt, no peer did: there is nothing to wait for before the next one.
         """
         by_target = {one.target: one for one in outcomes}
         waited = lived(lease.item.waited, scheduled_at=lease.item.scheduled_at, next_at=lease.item.next_at, now=now)
@@ -57,7 +64,7 @@ class Custody:
         waiting = [outcome for outcome, state in settled if state == "waiting"]
         next_at = None
         if waiting:
-            due = now + self.retry.delay(lease.item.attempts + 1, random)
+            due = now if ours else now + self.retry.delay(lease.item.attempts + 1, random)
             next_at = max(due, self._asked_for(lease, waiting, waited=waited, now=now))
         return Settlement(outcomes=tuple(settled), next_at=next_at, waited=waited)
 
@@ -74,10 +81,7 @@ class Custody:
         cause.
         """
         lost = [unknown(target.address, "the daemon ended during the attempt") for target in lease.targets]
-        settlement = self.settle(lease, lost, now=now, random=random)
-        if settlement.next_at is not None and lease.item.recoveries < EAGER_RECOVERIES:
-            return attrs.evolve(settlement, next_at=now)
-        return settlement
+        return self.settle(lease, lost, now=now, random=random, ours=lease.item.recoveries < EAGER_RECOVERIES)
 
     def _state(self, outcome: Outcome, waited: float, give_up: float | None) -> TargetState:
         if outcome.result == "delivered":

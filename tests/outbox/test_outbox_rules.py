@@ -161,6 +161,13 @@ class CustodyRules(SynchronousTestCase):
             [("b@x", "delivered", "delivered"), ("c@x", "ambiguous", "waiting")],
         )
 
+    def test_our_end(self) -> None:
+        """An attempt that we ended is made again at once, but not before a peer wants to be asked."""
+        for asked_for, expected in ((None, START), (START + 40, START + 40)):
+            outcomes = [Outcome(target="b@example.com", result="retry", not_before=asked_for)]
+            settlement = Custody().settle(lease(), outcomes, now=START, random=lambda: 0.5, ours=True)
+            self.assertEqual(settlement.next_at, expected)
+
     def test_recovered_at_once(self) -> None:
         """An attempt that died with the daemon is made again at once."""
         settlement = Custody().recover(lease(), now=START, random=lambda: 0.5)

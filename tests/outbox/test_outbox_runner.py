@@ -419,7 +419,7 @@ class Drain(RunnerCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_cut(self) -> None:
-        """An attempt that outlasts the drain is cut and recorded as unknown."""
+        """An attempt that outlasts the drain is cut, recorded as unknown, and due at once at the next start."""
         self.runner.startService()
         queue_id = self.accept()
         stopped = self.runner.stopService()
@@ -427,6 +427,7 @@ class Drain(RunnerCase):
         self.successResultOf(stopped)
         (attempt,) = self.store.database.show(queue_id)[1]
         self.assertEqual((attempt.result, attempt.text), ("ambiguous", "the daemon stopped during the attempt"))
+        self.assertEqual(self.store.database.show(queue_id)[0].item.next_at, self.offset + self.clock.seconds())
         self.assertEqual(len(self.seen("outbox-drain-cut")), 1)
 
     def test_store_fails_to_the_end(self) -> None:
