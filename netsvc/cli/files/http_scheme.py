@@ -168,7 +168,10 @@ def _compare(location: Location, wishes: Wishes, meter: Meter, digest: bytes) ->
 
 
 def ls(location: Location, wishes: Wishes) -> Iterator[Listed]:
-    """The list of a directory of a server that has one as JSON (this daemon, or nginx with autoindex_format json)."""
+    """The list of a directory of a server that has one as JSON (this daemon, or nginx with autoindex_format json).
+
+    :raises TransferError: there is none; or, behind its names, it is not whole.
+    """
     with asked("GET", location, wishes, headers={"Accept": "application/json"}) as (_, answer):
         expect(answer, 200)
         kind = answer.headers.get_content_type()
@@ -184,6 +187,8 @@ def ls(location: Location, wishes: Wishes) -> Iterator[Listed]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise TransferError("the JSON is no list of a directory") from None
     yield from listed
+    if isinstance(found, dict) and found.get("truncated") is True:
+        raise TransferError(f"the server lists no more than these {len(listed)} names, and has more")
 
 
 def _listed(one: dict[str, Any]) -> Listed:

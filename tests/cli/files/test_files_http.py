@@ -315,6 +315,14 @@ class OthersTests(FilesCase):
             ran = run("ls", f"http://127.0.0.1:{self.server(says(head, text))}/")
             self.assertEqual((ran.status, ran.out), (1, ""))
 
+    def test_ls_of_a_part(self) -> None:
+        """A list that is not whole is shown, and that there is more: status 1."""
+        some = {"path": "/", "truncated": True, "entries": [{"name": "a", "type": "file", "size": 1, "mtime": None}]}
+        head = "HTTP/1.1 200 OK\nContent-Type: application/json\n"
+        ran = run("ls", f"http://127.0.0.1:{self.server(says(head, json.dumps(some).encode()))}/")
+        self.assertEqual((ran.status, ran.out.split()[-1]), (1, "a"))
+        self.assertIn("no more than these 1 names, and has more", ran.err)
+
     def test_rm(self) -> None:
         """DELETE removes; each URL has its own outcome."""
         heads: list[bytes] = []
