@@ -51,7 +51,7 @@ netsvc fetch queue [--all], show ID, audit, requeue ID, remove ID       look int
 
 exit status: 0 all files are here; 1 some are not; 2 bad usage; 3 there is no such file;
 4 not allowed; 5 the octets are not those that were promised. Of several that end in
-different ways it is 1. 130 after Ctrl-C: what has come is kept, and the same command with
+different ways it is 1. 130 after Ctrl-C or SIGTERM: what has come is kept, and the same command with
 -c goes on from there. Of run and its kin: 0, 1 with --wait if some failed, or a status of
 sysexits(3).
 """

@@ -180,7 +180,7 @@ class FetchTests(CommandCase):
 
 class InterruptedTests(CommandCase):
     def test_file_abuse_49_ctrl_c_in_a_resume(self) -> None:
-        """Ctrl-C in a file, and again in its resume: status 130, the part is kept, and -c goes on from there."""
+        """Ctrl-C in a file, and SIGTERM in its resume: status 130, the part is kept, and -c goes on from there."""
         body = os.urandom(6 << 20).replace(b"\0", b"\1")
         spans: list[tuple[int, int]] = [(0, 2 << 20), (2 << 20, 4 << 20), (4 << 20, 6 << 20)]
         asked: list[str] = []
@@ -205,7 +205,7 @@ class InterruptedTests(CommandCase):
                 )
                 if number < 2:
                     wait_until(lambda end=spans[number][1]: self.part() >= end, "the part does not come")  # type: ignore[misc]
-                    run.send_signal(signal.SIGINT)
+                    run.send_signal((signal.SIGINT, signal.SIGTERM)[number])
                 _, err = run.communicate(timeout=PATIENCE)
                 if number < 2:
                     self.assertEqual(run.returncode, 130, err)

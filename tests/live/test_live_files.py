@@ -322,7 +322,7 @@ class SftpTests(SynchronousTestCase):
         return ran.stdout + ran.stderr
 
     def both_ways(self, ssh: str, url: str, root: Path) -> None:
-        """Send, list, fetch, go on and remove, with digests, in a directory that is there."""
+        """Send, list, fetch, go on behind SIGTERM and remove, with digests, in a directory that is there."""
         data = os.urandom(3 * MIB + 1)
         file, back = self.directory / "ä b.bin", self.directory / "back"
         file.write_bytes(data)
@@ -338,7 +338,7 @@ class SftpTests(SynchronousTestCase):
         command = [str(one) for one in (NETSVC, "get", "--ssh", ssh, "--limit-rate", "2MiB/s", "-o", back, name)]
         child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         wait_until(lambda: any(one.stat().st_size > 100_000 for one in self.directory.glob(".netsvc-*.part")))
-        child.send_signal(signal.SIGINT)
+        child.send_signal(signal.SIGTERM)
         child.communicate(timeout=BOUND)
         self.assertEqual((child.returncode, back.exists()), (130, False))
         told = json.loads(self.netsvc("get", "--ssh", ssh, "-c", "-q", "--json", "-o", back, name))

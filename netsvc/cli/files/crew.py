@@ -1,7 +1,11 @@
-"""Runs transfers, some at a time, each in a thread; shows them, tells their errors, and stops them at Ctrl-C."""
+"""Runs transfers, some at a time, each in a thread; shows them, tells their errors, and stops them at Ctrl-C.
+
+SIGTERM is taken as Ctrl-C is: what has come is kept.
+"""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
@@ -58,6 +62,7 @@ def run(jobs: Sequence[Job], *, command: str, at_once: int, pace: Pace, progress
 
     with progress, ThreadPoolExecutor(at_once) as pool:
         futures: set[Future[int]] = set()
+        terminated = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             for job in jobs:
                 futures.add(pool.submit(one, job))
@@ -71,5 +76,7 @@ def run(jobs: Sequence[Job], *, command: str, at_once: int, pace: Pace, progress
             wait(futures)
             progress.say(f"{command}: interrupted; what has come is kept where it can be, and -c goes on from there")
             return EXIT_INTERRUPTED
+        finally:
+            signal.signal(signal.SIGTERM, terminated)
     bad = {status for status in statuses if status}
     return bad.pop() if len(bad) == 1 else EXIT_FAILED if bad else 0

@@ -13,7 +13,7 @@ STATUSES = """\
 exit status: 0 all is done; 1 something failed; 2 bad usage; 3 there is no such file;
 4 not allowed, or nobody could sign in; 5 the octets are not those that were promised, or
 --verify could not be done. Of several transfers that end in different ways it is 1.
-130 after Ctrl-C: what has come is kept, and -c goes on from there.
+130 after Ctrl-C or SIGTERM: what has come is kept, and -c goes on from there.
 """
 
 

@@ -78,16 +78,17 @@ def run(request: Request, display: Display, on_head: Callable[[Done], None], *, 
         ended.addErrback(fault)
         ended.addBoth(lambda _: loop.stop())
 
-    def interrupted(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)  # the second Ctrl-C ends it in any case
+    def interrupted(number: int, _: object) -> None:
+        signal.signal(number, before[number])  # the second one ends it in any case
         loop.callFromThread(crew.stop)
 
-    before = signal.signal(signal.SIGINT, interrupted)
+    before: dict[int, Any] = {one: signal.signal(one, interrupted) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
         loop.callWhenRunning(begin)
         loop.run(installSignalHandlers=False)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return ends[0] if ends else {"failed"}
 
 
