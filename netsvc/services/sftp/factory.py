@@ -10,8 +10,10 @@ from twisted.conch.ssh.keys import Key
 from twisted.internet.protocol import Factory
 
 from netsvc.interfaces import IRuntime
+from netsvc.net.addresses import canonical, prefix
 from netsvc.services.sftp.host_keys import HostKeys
 from netsvc.services.sftp.login.logins import Logins, Verdict
+from netsvc.services.sftp.login.places import LoginPlaces
 from netsvc.services.sftp.login.users import User
 from netsvc.services.sftp.ssh.connection import Connection, Session
 from netsvc.services.sftp.ssh.transport import Transport
@@ -22,15 +24,17 @@ REKEY_AFTER = 1 << 30  # octets in both directions, RFC 4253 9
 
 @frozen
 class Limits:
-    """Of one connection.
+    """Of connections.
 
     :param login_timeout: seconds from the connection to the end of the login.
-    :param login_tries: failed ones.
+    :param login_tries: failed ones of one connection.
+    :param max_logins: connections at once that nobody has logged in on.
     :param rekey_after: octets.
     """
 
     login_timeout: float
     login_tries: int
+    max_logins: int
     rekey_after: int = REKEY_AFTER
 
 
@@ -58,6 +62,11 @@ class SftpFactory(Factory):
         self._logins = logins
         self._session = session
         self._open: set[Transport] = set()
+        self._places = LoginPlaces(limits.max_logins)
+        too_many = runtime.metrics.counter(
+            "sftp_logins_over_limit", "Connections that were refused by max_logins.", ("service",)
+        )
+        self._too_many = too_many.bind(service=runtime.name)
         octets = runtime.metrics.counter("sftp_octets", "Octets of SSH connections.", ("service", "direction"))
         self._octets_in = octets.bind(service=runtime.name, direction="in")
         self._octets_out = octets.bind(service=runtime.name, direction="out")
@@ -88,6 +97,20 @@ class SftpFactory(Factory):
         """What somebody gets who was let in."""
         assert verdict.user is not None  # noqa: S101
         return Connection(transport, self._session(verdict.user, transport.host))
+
+    def take_login_place(self, host: str | None) -> bool:
+        """Whether one more may try to log in.
+
+        :param host: the peer's address; None on a UNIX socket.
+        """
+        taken = self._places.take(prefix(canonical(host)))
+        if not taken:
+            self._too_many.inc()
+        return taken
+
+    def give_back_login_place(self, host: str | None) -> None:
+        """One who might has logged in, or is gone."""
+        self._places.give_back(prefix(canonical(host)))
 
     def opened(self, transport: Transport) -> None:
         """A connection has begun."""

@@ -76,7 +76,7 @@ def make_service(settings: SftpSettings, runtime: IRuntime) -> IService:
         host_keys,
         logins,
         session,
-        Limits(settings.login_timeout, settings.login_tries),
+        Limits(settings.login_timeout, settings.login_tries, settings.max_logins),
     )
     listeners = runtime.serve(settings, stream=factory)
     sweeper = Sweeper(stores.sweep, runtime.in_disk_thread, runtime.reactor, runtime.name)

@@ -54,6 +54,12 @@ class SftpSettings(StoreSettings, ServerSettings):
     login_tries: int = option(
         values.integer(1, 100), default=6, help="Failed tries to log in after which the connection is closed."
     )
+    max_logins: int = option(
+        values.integer(2, 10_000),
+        default=32,
+        help="Connections at the same time on which nobody has logged in yet, half of them from one source; more are "
+        "refused.",
+    )
     login_failures: Rate | None = option(
         values.rate(),
         default=Rate(20, 60.0),

@@ -40,6 +40,7 @@ MOST_OWED = 1 << 20  # octets of answers that wait, because a peer asks and does
 WHILE_HOLDING = frozenset({Message.DISCONNECT, Message.UNIMPLEMENTED, *range(20, 50)})  # RFC 4253 7.1
 BATCH = 256 << 10  # octets of data that are written at once, though more may come of what has arrived
 ROUND_A_PACKET = 64  # octets that a small answer costs beside its own
+FAREWELL = 10.0  # seconds that a peer has to take our last words; else a login's deadline is what a slow reader likes
 
 
 @implementer(IPushProducer)
@@ -69,7 +70,8 @@ class Transport(SSHServerTransport):
         self._batching = False
         self._full = False  # the peer reads slower than we write
         self._ended = False
-        self._deadline: IDelayedCall | None = None
+        self._deadline: IDelayedCall | None = None  # of the login; then of the farewell
+        self._has_place = False  # among those who may log in
         # The key exchange.
         self._holding = False  # from our KEXINIT to our NEWKEYS
         self._held: deque[tuple[int, bytes]] = deque()
@@ -91,12 +93,17 @@ class Transport(SSHServerTransport):
         self.transport.registerProducer(self, True)
         factory.opened(self)
         self.transport.write(VERSION + b"\r\n")
+        self._has_place = factory.take_login_place(self.host)
+        if not self._has_place:
+            self.disconnect(Reason.TOO_MANY_CONNECTIONS, "too many logins at once")
+            return
         self.sendKexInit()
         self._flush()
 
     def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: ARG002 - Twisted's
         self._ended = True
         self._no_deadline()
+        self._leave_place()
         self.factory.closed(self)
         if self._userauth is not None:
             self._userauth.connection_lost()
@@ -119,7 +126,8 @@ class Transport(SSHServerTransport):
 
     def resumeProducing(self) -> None:
         self._full = False
-        self._owed = 0
+        if not self._holding:
+            self._owed = 0
         self._room_grew()
 
     def stopProducing(self) -> None:
@@ -177,6 +185,12 @@ class Transport(SSHServerTransport):
             self._deadline.cancel()
         self._deadline = None
 
+    def _leave_place(self) -> None:
+        """Somebody else may log in now."""
+        if self._has_place:
+            self._has_place = False
+            self.factory.give_back_login_place(self.host)
+
     def disconnect(self, reason: Reason, text: str) -> None:
         """End the connection, and tell the peer and the log why."""
         if self._ended:
@@ -191,6 +205,13 @@ class Transport(SSHServerTransport):
         self._ended = True
         self._writer.add(bytes((Message.DISCONNECT,)), uint32(reason) + string(text.encode()) + string(b""))
         self._flush()
+        self._leave()
+
+    def _leave(self) -> None:
+        """End the connection. What was written is still sent, to a peer who takes it soon."""
+        self._ended = True
+        self._no_deadline()
+        self._deadline = self.factory.reactor.callLater(FAREWELL, self.transport.abortConnection)
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
@@ -249,9 +270,7 @@ class Transport(SSHServerTransport):
     def _dispatch(self, number: int, payload: bytes) -> None:
         """Do what a message says, if it may come now."""
         if number == Message.DISCONNECT:
-            self._ended = True
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
+            self._leave()
             return
         if number <= Message.DEBUG:
             if self._strict and not self._secured:
@@ -293,6 +312,9 @@ class Transport(SSHServerTransport):
         """The peer begins a key exchange, or answers our beginning."""
         if self._chosen is not None:
             raise DisconnectError(Reason.PROTOCOL_ERROR, "a key exchange in a key exchange")
+        if self.sessionID is not None and self._connection is None:
+            # Nobody needs one so early, and each costs us more than a peer: one connection would do for DHEat.
+            raise DisconnectError(Reason.PROTOCOL_ERROR, "another key exchange before the login")
         chosen = algorithms.choose(packet, self.factory.host_key_algorithms)
         self.otherKexInitPayload = bytes((Message.KEXINIT,)) + packet
         if self.sessionID is None:
@@ -377,6 +399,7 @@ class Transport(SSHServerTransport):
     def logged_in(self, user: str, connection: Connection) -> None:
         """Somebody has logged in: now channels may be opened."""
         self._no_deadline()
+        self._leave_place()
         self.user = user
         self._reader.most = packets.MOST
         self.sendPacket(Message.USERAUTH_SUCCESS, b"")

@@ -115,7 +115,9 @@ class FakeSession:
 class Site:
     """A service: bob has a key and a password, in a directory of the test."""
 
-    def __init__(self, place: Path, *, rekey_after: int = 1 << 30, failures: Rate | None = None) -> None:
+    def __init__(
+        self, place: Path, *, rekey_after: int = 1 << 30, failures: Rate | None = None, max_logins: int = 1000
+    ) -> None:
         self.runtime = FakeRuntime()
         self.clock = self.runtime.reactor
         self.now = NOW
@@ -136,7 +138,7 @@ class Site:
             service="sftp",
         )
         self.logins.open()
-        limits = Limits(login_timeout=60.0, login_tries=6, rekey_after=rekey_after)
+        limits = Limits(login_timeout=60.0, login_tries=6, max_logins=max_logins, rekey_after=rekey_after)
         self.factory = SftpFactory(self.runtime, host_keys(), self.logins, lambda _, __: FakeSession(self.made), limits)
 
 
@@ -151,6 +153,7 @@ class Client:
         self,
         site: Site,
         *,
+        peer: IPv4Address = PEER,
         cipher: bytes = b"aes128-gcm@openssh.com",
         mac: bytes = b"hmac-sha2-256-etm@openssh.com",
         compression: bytes = b"none",
@@ -184,8 +187,8 @@ class Client:
         self.writer = PacketWriter()
         self.version: bytes | None = None
         self.session = b""
-        self.transport = StringTransport(peerAddress=PEER)
-        self.server: Transport = site.factory.buildProtocol(PEER)
+        self.transport = StringTransport(peerAddress=peer)
+        self.server: Transport = site.factory.buildProtocol(peer)
         self.server.makeConnection(self.transport)
 
     # The wire

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.services.sftp.ssh.algorithms import CIPHERS, MACS, USER_KEYS
 from netsvc.services.sftp.ssh.numbers import Message
 from netsvc.services.sftp.ssh.octets import Octets, string, uint32
+from netsvc.services.sftp.ssh.transport import FAREWELL
 from tests.services.sftp.ssh.client import VERSION, Client, Site, data_of
 
 
@@ -201,6 +203,21 @@ class TransportTests(SiteCase):
         outside.lose()
         self.assertEqual(self.site.clock.getDelayedCalls(), [])
 
+    def test_no_farewell_for_ever(self) -> None:
+        """A peer that does not read is cut off some seconds after the time for the login; nothing is left behind."""
+        client = Client(self.site)
+        client.exchange()
+        self.site.clock.advance(60)
+        self.assertTrue(client.transport.disconnecting)
+        self.assertFalse(client.transport.disconnected)
+        self.site.clock.advance(FAREWELL)
+        self.assertTrue(client.transport.disconnected)
+        polite = Client(self.site)
+        polite.raw(b"GET / HTTP/1.1\r\n")
+        for one in (client, polite):
+            one.lose()
+        self.assertEqual(self.site.clock.getDelayedCalls(), [])
+
     def test_malformed(self) -> None:
         """A message that ends too early ends the connection in words."""
         client = Client(self.site)
@@ -233,7 +250,56 @@ class TransportTests(SiteCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
 
+class PlacesTests(SiteCase):
+    def from_(self, *octets: int) -> list[Client]:
+        """A connection from each of these addresses."""
+        return [Client(self.limited, peer=IPv4Address("TCP", f"192.0.2.{octet}", 40000)) for octet in octets]
+
+    def setUp(self) -> None:
+        super().setUp()
+        (self.place / "limited").mkdir()
+        self.limited = Site(self.place / "limited", max_logins=4)
+
+    def refused(self) -> float:
+        values = self.limited.runtime.metrics.metrics["sftp_logins_over_limit"].values
+        return sum(values.values())
+
+    def test_share(self) -> None:
+        """One address gets half of the places, others the rest; who comes then is told and counted, before any key."""
+        *_, third = self.from_(1, 1, 1)
+        self.assertEqual(third.told, "too many logins at once")
+        others = self.from_(2, 3)
+        late = self.from_(4)[0]
+        self.assertEqual([one[0] for one in late.received()], [Message.DISCONNECT])
+        self.assertEqual(self.refused(), 2)
+        self.assertEqual([one.told for one in others], ["", ""])
+
+    def test_places_come_back(self) -> None:
+        """Whoever logs in, leaves, or is too late makes room; whoever was refused does not."""
+        inside, leaving, refused = self.from_(1, 1, 1)
+        refused.lose()
+        self.assertEqual(self.from_(1)[0].told, "too many logins at once")
+        inside.log_in()
+        leaving.lose()
+        again = self.from_(1, 1)
+        self.assertEqual([one.told for one in again], ["", ""])
+        inside.lose()
+        self.assertEqual(self.from_(1)[0].told, "too many logins at once")
+        self.limited.clock.advance(60)
+        for one in again:
+            one.lose()
+        self.assertEqual([one.told for one in self.from_(1, 1, 2, 2)], [""] * 4)
+
+
 class RekeyTests(SiteCase):
+    def test_before_the_login(self) -> None:
+        """A second key exchange before the login, which costs us more than its peer, ends the connection."""
+        client = Client(self.site)
+        client.exchange()
+        client.ask()
+        client.begin()
+        self.assertEqual(client.told, "another key exchange before the login")
+
     def test_file_abuse_42_rekey_by_client(self) -> None:
         """A client may exchange keys again and again; what is written meanwhile waits, and comes in order."""
         for strict in (True, False):
@@ -286,6 +352,20 @@ class FullTests(SiteCase):
         client.server.pauseProducing()
         for _ in range(20_000):
             client.send(Message.GLOBAL_REQUEST, string(b"keepalive@openssh.com") + b"\1")
+            if client.transport.disconnecting:
+                break
+        self.assertEqual(client.told, "too many answers wait to be read")
+
+    def test_peer_that_never_ends_an_exchange(self) -> None:
+        """What waits for the end of a key exchange is bounded, however often the peer reads in between."""
+        self.site.factory.rekey_after = 10_000
+        client = Client(self.site)
+        client.sftp()
+        client.data(b"x" * 12_000)  # the server begins an exchange; the client does not answer
+        for _ in range(20_000):
+            client.server.pauseProducing()
+            client.send(Message.GLOBAL_REQUEST, string(b"keepalive@openssh.com") + b"\1")
+            client.server.resumeProducing()
             if client.transport.disconnecting:
                 break
         self.assertEqual(client.told, "too many answers wait to be read")
