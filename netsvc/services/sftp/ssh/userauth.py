@@ -47,6 +47,7 @@ class Userauth:
         self._waiting: deque[bytes] = deque()
         self._busy = False
         self._over = False
+        self._began = 0.0  # when the request came that is answered now
         self._refused = 0
         self._asked_for_methods = False
         self._later: IDelayedCall | None = None
@@ -67,6 +68,7 @@ class Userauth:
                 raise DisconnectError(Reason.PROTOCOL_ERROR, "too many logins at once")
             self._waiting.append(payload)
             return
+        self._began = self._seconds()
         fields = Octets(payload)
         user, service, method = fields.string(), fields.string(), fields.string()
         if service != b"ssh-connection":
@@ -118,14 +120,14 @@ class Userauth:
         :param key: what is asked about, where nothing was signed yet.
         """
         self._busy = True
-        verdict.addCallback(self._decided, self._seconds(), key).addErrback(self._broken)
+        verdict.addCallback(self._decided, key).addErrback(self._broken)
 
-    def _decided(self, verdict: Verdict, began: float, key: bytes) -> None:
+    def _decided(self, verdict: Verdict, key: bytes) -> None:
         if self._over:
             return
         if verdict.user is None:
-            steps = math.floor((self._seconds() - began) / STEP) + 1
-            later = max(0.0, began + steps * STEP - self._seconds())
+            took = self._seconds() - self._began
+            later = (math.floor(took / STEP) + 1) * STEP - took
             self._later = self._transport.factory.reactor.callLater(later, self._refuse)
         elif key:
             self._transport.sendPacket(Message.USERAUTH_PK_OK, key)

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from twisted.internet.defer import Deferred
 
 from netsvc.config.values import Rate
+from netsvc.net.passwords.users import UserFile
 from netsvc.services.sftp.ssh.numbers import Message
 from netsvc.services.sftp.ssh.octets import string
 from netsvc.services.sftp.ssh.userauth import STEP
@@ -174,6 +175,25 @@ class UserauthTests(SiteCase):
 
 
 class GuessingTests(SiteCase):
+    def test_file_abuse_41_time_on_the_way(self) -> None:
+        """A refusal leaves a whole number of steps after its request came, however long was worked before a thread."""
+        client = Client(self.site)
+        client.exchange()
+        client.ask()
+        hash_of = UserFile.hash_of
+
+        def slowly(users: UserFile, user: str) -> tuple[str, bool]:
+            self.site.clock.advance(0.03 if user == "bob" else 0.0)
+            return hash_of(users, user)
+
+        self.patch(UserFile, "hash_of", slowly)
+        for user in (b"bob", b"nobody"):
+            began = self.site.clock.seconds()
+            client.by_password(b"guess", user)
+            (refusal,) = self.site.clock.getDelayedCalls()[:1]
+            self.assertAlmostEqual(refusal.getTime() - began, STEP)
+            self.site.clock.advance(STEP)
+
     def refusal_time(self, user: bytes, took: float, method: str) -> float:
         """Seconds until a refusal, when the search for it took so long."""
         client = Client(self.site)
