@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from netsvc.filestore.errors import StoreError
 from netsvc.filestore.store import FileStore
-from netsvc.services.fetch.book import Record
+from netsvc.services.fetch.book import Record, Status
+from netsvc.services.fetch.orders import key_of
 
 QUIET = 0.5  # seconds without a change after which it is written
 LATEST = 30.0  # seconds after a change in which it is written anyhow
+LARGEST = 64 << 20  # octets of one that is read; that of 10,000 files has 5
 
 log = Logger()
 
@@ -41,9 +43,47 @@ def line_of(record: Record) -> str:
     return json.dumps(whole, ensure_ascii=False)
 
 
+def record_of(line: str) -> Record | None:
+    """What a line of the manifest says; None if it is none of ours."""
+    try:
+        whole = json.loads(line)
+        fetched = whole["fetched"]
+        found = Record(
+            key=key_of(whole["url"]),
+            url=whole["url"],
+            name=whole["name"] or "",
+            size=whole["size"] or 0,
+            sha256=whole["sha256"] or "",
+            etag=whole["etag"],
+            last_modified=whole["last_modified"],
+            fetched=datetime.fromisoformat(fetched).timestamp() if fetched else 0.0,
+            status=whole["status"],
+            reason=whole.get("reason", ""),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+    texts = (found.name, found.sha256, found.etag or "", found.last_modified or "", found.reason)
+    good = all(isinstance(one, str) for one in texts) and isinstance(found.size, int)
+    return found if good and found.status in get_args(Status) else None
+
+
 def time_text(seconds: float) -> str:
     """A moment as RFC 3339 writes it."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def read_manifest(store: FileStore, name: str) -> list[Record]:
+    """What a manifest says, as far as there is one that can be understood. Blocks."""
+    try:
+        file = store.open((name,))
+        try:
+            octets = file.read(0, LARGEST)
+        finally:
+            file.close()
+    except StoreError:
+        return []
+    lines = octets.decode("utf-8", "replace").split("\n")
+    return [one for one in map(record_of, lines) if one is not None]
 
 
 def write_manifest(store: FileStore, name: str, lines: Iterable[str], owner: str) -> None:

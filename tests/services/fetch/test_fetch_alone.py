@@ -6,7 +6,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, execute
 
-from netsvc.services.fetch.alone.crew import OWNER, Crew
+from netsvc.services.fetch.alone.crew import Crew
+from netsvc.services.fetch.alone.records import OWNER
 from netsvc.services.fetch.alone.request import FeedRequest, Request
 from netsvc.services.fetch.checksums import parse_list
 from netsvc.services.fetch.download import Done, Downloader, Terms
@@ -203,6 +204,24 @@ class CrewTests(Downloads):
         self.assertEqual(self.successResultOf(status), set())
         self.assertIn("n", self.files())
         self.assertEqual(self.heads[0].status, 200)
+
+    def test_what_the_manifest_knows(self) -> None:
+        """With -c what is here as the manifest has it is asked for by its ETag; what is another now comes anew."""
+        url = "http://a.example/x"
+        self.run_crew(url, manifest="m")
+        self.next_wire().answer(reply(b"one", "200 OK", 'ETag: "1"'))
+        for answer in ("304 Not Modified", "404 Not Found", "304 Not Modified"):  # a 304 repeats no ETag here
+            self.net.tcpClients.clear()
+            self.run_crew(url, manifest="m", mirror=True)
+            wire = self.next_wire()
+            self.assertIn('\r\nIf-None-Match: "1"', wire.requests()[0])
+            wire.answer(reply(b"", answer))
+        self.net.tcpClients.clear()
+        (self.root / "x").write_bytes(b"two")
+        self.run_crew(url, manifest="m", mirror=True)
+        wire = self.next_wire()
+        self.assertNotIn("\r\nIf-", wire.requests()[0])
+        wire.answer(reply(b"one"))
 
     def test_checksums(self) -> None:
         """What the list has no line for is not asked for; with another sum it is no file."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 from datetime import UTC, datetime, time
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, execute, succeed
@@ -20,8 +22,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.terms import Terms
 from netsvc.net.unix_peer import UnixPeer
-from netsvc.services.fetch.book import Book, Record
-from netsvc.services.fetch.manifest import LATEST, QUIET, Manifest
+from netsvc.services.fetch.book import Book, Record, Status
+from netsvc.services.fetch.manifest import LATEST, QUIET, Manifest, line_of, record_of
+from netsvc.services.fetch.orders import key_of
 from netsvc.services.fetch.protocol import SocketFactory
 from netsvc.services.fetch.schedule import Schedule, Times
 from netsvc.services.fetch.wire import MAX_LINE, Refusal, Request, encode, parse_request
@@ -199,6 +202,39 @@ class ManifestTests(SynchronousTestCase):
         (directory / "m.jsonl").mkdir()
         manifest.changed()
         self.successResultOf(manifest.flush())
+
+    @given(
+        st.builds(
+            Record,
+            key=st.just(""),
+            url=st.text(),
+            name=st.text(),
+            size=st.integers(0),
+            sha256=st.text(min_size=1),
+            etag=st.none() | st.text(),
+            last_modified=st.none() | st.text(),
+            fetched=st.integers(0, 1 << 35).map(float),
+            status=st.sampled_from(get_args(Status)),
+            reason=st.text(),
+        )
+    )
+    def test_there_and_back(self, record: Record) -> None:
+        """What a line says of a file is what was written."""
+        self.assertEqual(record_of(line_of(record)), evolve(record, key=key_of(record.url)))
+
+    @given(
+        st.text()
+        | st.dictionaries(st.sampled_from(["url", "name", "size", "x"]), st.text() | st.none()).map(json.dumps)
+    )
+    def test_any_line(self, line: str) -> None:
+        """What is no line of a manifest is nothing, whatever it is."""
+        self.assertIsNone(record_of(line))
+
+    def test_wrong_types(self) -> None:
+        """A line with a value of another type is nothing."""
+        whole = json.loads(line_of(Record(key="", url="u", name="n", sha256="0")))
+        for name, value in itertools.product(whole, (["x"], {"x": 1}, 1.5)):
+            self.assertIsNone(record_of(json.dumps({**whole, name: value})), name)
 
     def test_none(self) -> None:
         """Without a name there is none."""

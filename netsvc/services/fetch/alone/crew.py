@@ -16,6 +16,7 @@ from netsvc.filestore.errors import MismatchError, StoreError
 from netsvc.filestore.store import FileStore
 from netsvc.outbox.retry import RetryPolicy
 from netsvc.services.fetch.alone.ends import End, end_of, hint_of
+from netsvc.services.fetch.alone.records import OWNER, Records
 from netsvc.services.fetch.alone.request import Request
 from netsvc.services.fetch.book import Record
 from netsvc.services.fetch.checksums import Sum, parse_sum
@@ -32,12 +33,10 @@ from netsvc.services.fetch.download import (
     clean_url,
 )
 from netsvc.services.fetch.listing import Feed, read_checksums
-from netsvc.services.fetch.manifest import line_of, write_manifest
 from netsvc.services.fetch.naming import free_name, name_in
-from netsvc.services.fetch.orders import host_of, key_of
+from netsvc.services.fetch.orders import host_of
 from netsvc.services.fetch.settings import Listed
 
-OWNER = "netsvc-fetch"  # whose the kept parts are
 POLICY = RetryPolicy(first=1.0, longest=30.0)
 LEFT_ALONE = frozenset({429, 503})  # answers that speak for the whole host, RFC 6585 4, RFC 9110 15.6.4
 
@@ -115,7 +114,7 @@ class Crew:
         self._on_head = on_head
         self._whole = whole
         self._random = random
-        self._now = now
+        self._records = Records(store, request.manifest, now)
         self._stopped = False
         self._pauses: set[Deferred[Any]] = set()
         self._turns: dict[str, DeferredSemaphore] = {}  # by host
@@ -146,6 +145,8 @@ class Crew:
                 self._overall, self._expected = self._display.add(f"{len(files)} files"), len(files)
             if not self._request.resume:
                 await self._in_thread(self._drop, files)
+            if self._request.mirror:
+                await self._in_thread(self._records.read)
             await DeferredList([Deferred.fromCoroutine(self._one(one)) for one in files])
             self._end_overall(files)
             await self._manifest(files)
@@ -260,7 +261,7 @@ class Crew:
             raise
 
     def _validators(self, file: _File) -> Validators | None:
-        """Of what is here complete and with its checksum: its time is the one that the origin gave it. Blocks."""
+        """Of what is here as it came: of the manifest, or else the time that the origin gave it. Blocks."""
         try:
             names = (file.name,)
             entry = self._store.stat(names)
@@ -269,6 +270,10 @@ class Crew:
                 return None
         except StoreError:
             return None
+        earlier = self._records.earlier(file.url, file.name)
+        if earlier is not None:
+            known = Validators(etag=earlier.etag, last_modified=earlier.last_modified)
+            return known if self._records.is_here(earlier) else None
         return Validators(last_modified=formatdate(entry.modified_ns // 1_000_000_000, usegmt=True))
 
     async def _insist(self, what: str, host: str, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -356,28 +361,12 @@ class Crew:
             self._display.done(self._overall)
 
     async def _manifest(self, files: list[_File]) -> None:
-        name = self._request.manifest
-        if name is None:
-            return
-        lines = [line_of(self._record(one)) for one in files]
         try:
-            await self._in_thread(write_manifest, self._store, name, lines, OWNER)
+            await self._in_thread(self._records.write, [self._record(one) for one in files])
         except StoreError as error:
             self._display.say(f"netsvc fetch: the manifest cannot be written: {error.reason}")
 
     def _record(self, file: _File) -> Record:
-        key, url, done = key_of(file.url), clean_url(file.url), file.done
-        if done is None:
-            reason = "interrupted" if file.error is None else file.error.reason
-            return Record(key=key, url=url, name=file.name, status="failed", reason=reason)
-        return Record(
-            key=key,
-            url=url,
-            name="/".join(done.names),
-            size=done.size,
-            sha256=done.sha256.hex() if done.sha256 else "",
-            etag=done.etag,
-            last_modified=done.last_modified,
-            fetched=self._now(),
-            status="unchanged" if done.from_cache else "fetched",
-        )
+        if file.done is not None:
+            return self._records.came(file.url, file.done)
+        return self._records.failed(file.url, file.name, file.error.reason if file.error else "interrupted")

@@ -26,8 +26,9 @@ from twisted.python.failure import Failure
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.terms import Terms as StoreTerms
 from netsvc.net.heap import give_back
-from netsvc.services.fetch.alone.crew import OWNER, Crew, Display
+from netsvc.services.fetch.alone.crew import Crew, Display
 from netsvc.services.fetch.alone.ends import End
+from netsvc.services.fetch.alone.records import OWNER
 from netsvc.services.fetch.alone.request import Request
 from netsvc.services.fetch.download import Done, Downloader, Terms
 
