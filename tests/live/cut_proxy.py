@@ -17,6 +17,8 @@ class CutProxy:
     :param target: the port.
     :ivar port: where it listens.
     :ivar rate: octets a second from the peers to the target, of each connection; None for any.
+    :ivar returned: octets from the target to the peers.
+    :ivar most: cut all when more than so many octets have come back; None for never.
     """
 
     def __init__(self, target: int) -> None:
@@ -31,6 +33,8 @@ class CutProxy:
         self.port: int = self._listener.getsockname()[1]
         self.rate: float | None = None
         self.passed = 0  # octets from the peers to the target
+        self.returned = 0
+        self.most: int | None = None
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> CutProxy:
@@ -99,5 +103,9 @@ class CutProxy:
                     self.passed += len(data)
                     if self.rate:
                         time.sleep(len(data) / self.rate)
+                else:
+                    self.returned += len(data)
+                    if self.most is not None and self.returned > self.most:
+                        self.cut()
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
