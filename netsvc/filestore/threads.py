@@ -60,6 +60,11 @@ class Inflow:
         """Where the next octet goes: all before it came, though perhaps not yet to the disk."""
         return self._offset + self._waiting + self._in_flight
 
+    @property
+    def error(self) -> StoreError | None:
+        """What the store refused, since when nothing was written; None so far."""
+        return None if self._error is None else self._error.value
+
     def write(self, data: Octets) -> None:
         """Octets that are nobody else's and will not change."""
         if self._error is not None or not len(data):

@@ -195,8 +195,13 @@ class _Transfer:
             finished.addCallback(lambda entry: Arrived(offset=offset, entry=entry))
             finished.addErrback(self._unpublished, inflow).chainDeferred(self.result)
         else:
-            kept: Deferred[Any] = inflow.keep()
-            kept.addCallback(lambda offset: Arrived(offset=offset)).chainDeferred(self.result)
+
+            def kept(offset: int) -> Arrived:
+                if inflow.error is not None:  # since all of the body had come: of its end nothing was kept
+                    raise inflow.error
+                return Arrived(offset=offset)
+
+            inflow.keep().addCallback(kept).chainDeferred(self.result)
 
     def _unpublished(self, failure: Failure, inflow: Inflow) -> Any:
         """It could not be published. Perhaps it can be later, but not where its directory is gone."""

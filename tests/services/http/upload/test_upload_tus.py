@@ -496,6 +496,18 @@ class SlowDiskTests(TusCase):
         self.assertEqual((answer.status, answer.headers[b"upload-offset"]), (200, b"%d" % len(BODY)))
         self.assertEqual(self.published(), BODY)
 
+    def test_no_room_for_the_end_of_a_part(self) -> None:
+        """A part of which the store does not take the end is refused, also when all of it came before that was known."""
+        self.rig = UploadRig(self.root, quota=6000)
+        answer = self.rig.send("POST", "/", b"", TUS, named("a.bin"), "Upload-Defer-Length: 1")
+        url = answer.headers[b"location"].decode()
+        peer = self.half(url, 0, len(BODY), BODY[:3000])
+        self.rig.threads.held = True
+        peer.send(BODY[3000:])
+        self.rig.threads.let_go()
+        self.assertEqual(peer.statuses, [507])
+        self.assertEqual(self.offset(url), 3000)
+
 
 class PlacesTests(TusCase):
     def test_names_of_another_place(self) -> None:
