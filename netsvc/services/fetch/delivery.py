@@ -21,7 +21,6 @@ from netsvc.services.fetch.book import Book, Record, Status
 from netsvc.services.fetch.checksums import parse_sum
 from netsvc.services.fetch.download import (
     Checksum,
-    Done,
     Downloader,
     DownloadError,
     Permanent,
@@ -32,6 +31,7 @@ from netsvc.services.fetch.download import (
     clean_url,
 )
 from netsvc.services.fetch.orders import MISSING, FileOrder, OrderError, decode, key_of
+from netsvc.services.fetch.recording import came, is_here
 from netsvc.services.fetch.runs import Plan, begin, intact_of
 
 STOPPED = "the daemon stopped before it was here"
@@ -104,12 +104,7 @@ class Courier:
         return Outcome(target=target, result="delivered", text=str(run))
 
     def _is_here(self, record: Record) -> bool:
-        """Whether the file is as the record has it. Blocks."""
-        try:
-            names = (record.name,)
-            return self.files.stat(names).size == record.size and self.files.digest(names).hex() == record.sha256
-        except StoreError:
-            return False
+        return is_here(self.files, record)
 
     async def _file(self, lease: Lease, order: FileOrder, target: str) -> Outcome:
         record = self.book.get(key_of(order.url)) or Record(key=key_of(order.url), url=clean_url(order.url))
@@ -133,28 +128,10 @@ class Courier:
             await self._note(record, order, run, "retry" if isinstance(error, Transient) else "failed", error)
             return self._failed(target, error, error.status is None and not heard)
         self._free_at.pop(lease.destination, None)
-        await self.book.put(self._fetched(record, done, run))
+        await self.book.put(evolve(came(record, done, self.now()), run=run))
         resumed = f", {done.resumed_from} of them before" if done.resumed_from else ""
         text = "unchanged" if done.from_cache else f"{done.size} octets{resumed}"
         return Outcome(target=target, result="delivered", code=done.status, text=f"{done.names[-1]}: {text}")
-
-    def _fetched(self, record: Record, done: Done, run: str) -> Record:
-        validators = (done.etag, done.last_modified)
-        if done.from_cache:  # a 304 need not repeat them, RFC 9110 15.4.5
-            validators = (done.etag or record.etag, done.last_modified or record.last_modified)
-        return evolve(
-            record,
-            name="/".join(done.names),
-            size=done.size,
-            sha256=done.sha256.hex() if done.sha256 else record.sha256,
-            etag=validators[0],
-            last_modified=validators[1],
-            fetched=self.now(),
-            status="unchanged" if done.from_cache else "fetched",
-            reason="",
-            run=run,
-            resume="",
-        )
 
     async def _note(self, record: Record, order: FileOrder, run: str, status: Status, error: DownloadError) -> None:
         """Write down that it did not come; what came of it earlier stays what it is."""

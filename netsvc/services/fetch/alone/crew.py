@@ -35,6 +35,7 @@ from netsvc.services.fetch.download import (
 from netsvc.services.fetch.listing import Feed, read_checksums
 from netsvc.services.fetch.naming import free_name, name_in
 from netsvc.services.fetch.orders import host_of
+from netsvc.services.fetch.recording import is_here
 from netsvc.services.fetch.settings import Listed
 
 POLICY = RetryPolicy(first=1.0, longest=30.0)
@@ -273,7 +274,7 @@ class Crew:
         earlier = self._records.earlier(file.url, file.name)
         if earlier is not None:
             known = Validators(etag=earlier.etag, last_modified=earlier.last_modified)
-            return known if self._records.is_here(earlier) else None
+            return known if is_here(self._store, earlier) else None
         return Validators(last_modified=formatdate(entry.modified_ns // 1_000_000_000, usegmt=True))
 
     async def _insist(self, what: str, host: str, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 
 from attrs import evolve
 
-from netsvc.filestore.errors import StoreError
 from netsvc.filestore.store import FileStore
 from netsvc.services.fetch.book import Record
 from netsvc.services.fetch.download import Done, clean_url
 from netsvc.services.fetch.manifest import line_of, read_manifest, write_manifest
 from netsvc.services.fetch.orders import key_of
+from netsvc.services.fetch.recording import came
 
 OWNER = "netsvc-fetch"  # whose the kept parts are
 
@@ -39,34 +39,14 @@ class Records:
         found = self._earlier.get(clean_url(url))
         return found if found is not None and found.name == name and found.sha256 else None
 
-    def is_here(self, record: Record) -> bool:
-        """Whether the file is as it came."""
-        try:
-            names = (record.name,)
-            return self._store.stat(names).size == record.size and self._store.digest(names).hex() == record.sha256
-        except StoreError:
-            return False
-
     def came(self, url: str, done: Done) -> Record:
         """The record of a file that is here."""
         name = "/".join(done.names)
-        before = self.earlier(url, name) if done.from_cache else None
-        return Record(
-            key=key_of(url),
-            url=clean_url(url),
-            name=name,
-            size=done.size,
-            sha256=done.sha256.hex() if done.sha256 else "",
-            # A 304 need not repeat them, RFC 9110 15.4.5.
-            etag=done.etag or (before.etag if before else None),
-            last_modified=done.last_modified or (before.last_modified if before else None),
-            fetched=self._now(),
-            status="unchanged" if done.from_cache else "fetched",
-        )
+        return came(self.earlier(url, name) or _new(url, name), done, self._now())
 
     def failed(self, url: str, name: str, reason: str) -> Record:
         """The record of one that did not come; what came of it earlier stays what it is."""
-        before = self.earlier(url, name) or Record(key=key_of(url), url=clean_url(url), name=name)
+        before = self.earlier(url, name) or _new(url, name)
         return evolve(before, status="failed", reason=reason)
 
     def write(self, records: Iterable[Record]) -> None:
@@ -76,3 +56,7 @@ class Records:
         """
         if self._name is not None:
             write_manifest(self._store, self._name, map(line_of, records), OWNER)
+
+
+def _new(url: str, name: str) -> Record:
+    return Record(key=key_of(url), url=clean_url(url), name=name)
