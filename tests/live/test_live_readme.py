@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.request import urlopen
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.daemon import NETSVC, Daemon
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 BOUND = 120.0  # seconds for the whole tour
@@ -113,6 +115,72 @@ class TourTests(SynchronousTestCase):
                 said = run("\n".join(rest), XDG_STATE_HOME=str(daemon.directory / "xdg"), HOME=directory)
         for shown in ("-> you@example.com", "2 messages, ", "The books balance.", "Proven by content"):
             self.assertIn(shown, " ".join(said.split()))
+
+    def test_files(self) -> None:
+        """Files, as written: each client succeeds, and every door has the same octets."""
+        text = (ROOT / "README.md").read_text()
+        section = re.search(r"^## Files, with the clients [^\n]*\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)
+        assert section is not None
+        numbers = {"2222": str(free_port()), "8080": str(free_port())}
+        lines = re.findall(r"(?m)^    (.*)$", re.sub("2222|8080", lambda match: numbers[match[0]], section[1]))
+        start = lines.index("twistd -n netsvc --config files.ini")
+        daemon = Daemon("")
+        daemon.config = daemon.directory / "files.ini"
+        self.addCleanup(daemon.close)
+        programs = self.openssh_at_home(daemon.directory)
+
+        def run(line: str, script: str = "") -> str:
+            done = subprocess.run(
+                ["bash", "-e", "-o", "pipefail", "-c", line],
+                input=script,
+                capture_output=True,
+                text=True,
+                cwd=daemon.directory,
+                timeout=BOUND,
+                env={
+                    **os.environ,
+                    "PATH": f"{programs}:{NETSVC.parent}:{os.environ['PATH']}",
+                    "HOME": str(daemon.directory),
+                    "XDG_STATE_HOME": str(daemon.directory / "xdg"),
+                },
+            )
+            self.assertEqual(done.returncode, 0, line + "\n" + done.stdout + done.stderr)
+            return done.stdout
+
+        for line in lines[:start]:
+            run(line)
+        shutil.copy(ROOT / "README.md", daemon.directory)
+        said = ""
+        with daemon:
+            for line in lines[start + 1 :]:
+                said += run(line, "put README.md mine\nget mine back\n" if line.startswith("sftp ") else "")
+            for name in (
+                "files/mine",
+                "back",
+                "files/README.md",
+                "files/again",
+                "copy",
+                "copies/README.md",
+                "copies/again",
+            ):
+                self.assertEqual((daemon.directory / name).read_text(), text, name)
+        for name in ("README.md", "again", "mine"):
+            self.assertRegex(said, rf"(?m)\b{name}$")
+
+    def openssh_at_home(self, home: Path) -> Path:
+        """A directory with programs that have their keys and known hosts in a home; OpenSSH goes by passwd's."""
+        (home / ".ssh").mkdir(mode=0o700)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / ".ssh" / "id_ed25519"], check=True)
+        programs = home / "programs"
+        programs.mkdir()
+        options = f"-i {home}/.ssh/id_ed25519 -o UserKnownHostsFile={home}/.ssh/known_hosts"
+        for name in ("ssh", "sftp"):
+            program = (
+                f'#!/bin/sh\nexec {shutil.which(name)} -F none {options} -o StrictHostKeyChecking=accept-new "$@"\n'
+            )
+            (programs / name).write_text(program)
+            (programs / name).chmod(0o755)
+        return programs
 
     def ports(self, sample: str, daemon: Daemon, scheme: str) -> dict[str, str]:
         """The sample's ports and those that they became."""
