@@ -1,8 +1,9 @@
 """sftp://: by the system's ssh and an SFTP client of our own.
 
-What is sent goes to NAME.part and gets its name when all is there and durable. Digests are those of ``sha256sum``
-over there. A part over there is gone on with only if that says that it is the beginning of our file; a part here only
-if size and time of the file over there are what they were.
+What is sent goes to NAME.part and gets its name when all is there and durable; to a server that says that it does just
+that itself it goes under its name, unless its digest is to be looked at before. Digests are those of ``sha256sum`` over
+there. A part over there is gone on with only if that says that it is the beginning of our file; a part here only if
+size and time of the file over there are what they were.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from netsvc.cli.files.meter import Meter, Stop
 from netsvc.cli.files.sftp_session import Session, remote_sha256
 from netsvc.cli.files.ways import Facts, Listed, Wishes, got
 from netsvc.filestore.records import Partial
-from netsvc.services.sftp.wire import CREATE, READ, TRUNCATE, WRITE
+from netsvc.services.sftp.wire import CREATE, PUBLISH_AT_CLOSE, READ, TRUNCATE, WRITE
 
 HOME = "/~"
 PART = b".part"
@@ -85,9 +86,11 @@ def put(source: Source, location: Location, wishes: Wishes, meter: Meter) -> Fac
     path = _path(location)
     if not location.name:
         path = path.rstrip(b"/") + b"/" + os.fsencode(source.name)
-    part = path + PART
     with _session(location, wishes, meter) as session:
-        start = _sent_before(session, location, wishes, source, part) if wishes.resume else 0
+        at_once = PUBLISH_AT_CLOSE in session.extensions and not wishes.verify
+        part = path if at_once else path + PART
+        # What that server keeps of an upload that was cut off has no name yet, so that no sum of it can be asked for.
+        start = _sent_before(session, location, wishes, source, part) if wishes.resume and not at_once else 0
         meter.expect(source.size, at=start)
         handle = session.open(part, WRITE | (0 if start else CREATE | TRUNCATE))
         for octets in session.write(handle, start, source.blocks(start, min(session.piece, meter.piece))):
@@ -100,7 +103,8 @@ def put(source: Source, location: Location, wishes: Wishes, meter: Meter) -> Fac
                 raise NotVerifiedError("sha256sum cannot be run over there: --verify cannot be done")
             if found != source.digest():
                 raise NotVerifiedError("the server has other octets; they stand in the .part file")
-        session.rename(part, path)
+        if not at_once:
+            session.rename(part, path)
     return {"stored": os.fsdecode(path), "verified": wishes.verify, "resumed_at": start}
 
 

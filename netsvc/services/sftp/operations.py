@@ -34,6 +34,7 @@ EXTENSIONS = (
     ("expand-path@openssh.com", b"1"),
     ("home-directory", b"1"),
     ("copy-data", b"1"),
+    (wire.PUBLISH_AT_CLOSE, b"1"),
 )
 
 # These ask for what is there: what nobody may name is not there. (OPEN may be such a one, too: see `looks_up`.)

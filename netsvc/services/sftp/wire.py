@@ -22,6 +22,10 @@ MAX_PACKET = 256 * 1024  # octets behind the length; what OpenSSH's server takes
 MAX_SPAN = MAX_PACKET - 1024  # octets of data in one READ or WRITE; as OpenSSH's server, which leaves room for headers
 MAX_OFFSET = 2**63 - 1  # octets; what the kernel's off_t takes
 
+# An extension with no request of its own, only announced: what is written has its name from CLOSE on, all at once, and
+# durably. A client need not write to another name first, and rename; who may only upload could not.
+PUBLISH_AT_CLOSE = "publish-at-close@netsvc"
+
 
 class Type(IntEnum):
     """The types of packets, section 3 of the draft."""

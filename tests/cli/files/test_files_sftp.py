@@ -126,6 +126,34 @@ class SftpTests(SftpCase):
             self.assertEqual(run("get", *options, "--ssh", self.ssh(), "-d", self.here, self.url("n")).status, 0)
             self.assertEqual((self.here / "n").read_bytes(), DATA[:size])
 
+    def netsvc(self, access: str) -> str:
+        """A stand-in for ssh to this daemon's own server, whose root is ``there``."""
+        server = f"{sys.executable} -m tests.services.sftp.pipe_server {self.there} {access} 2>/dev/full"
+        return self.ssh(f"sh -c 'cd {Path(__file__).parents[3]} && exec {server}'", command="exit 1")
+
+    def test_put_that_may_only_upload(self) -> None:
+        """To a server that publishes at CLOSE a file goes under its name: who may only upload can send it, once."""
+        file = self.here / "a"
+        file.write_bytes(DATA)
+        ssh = self.netsvc("upload-only")
+        ran = run("put", "-c", "--ssh", ssh, file, "sftp://h/")
+        self.assertEqual((ran.status, ran.err), (0, ""))
+        self.assertEqual((self.there / "a").read_bytes(), DATA)
+        self.assertFalse((self.there / "a.part").exists())
+        file.write_bytes(b"other octets")
+        ran = run("put", "--ssh", ssh, file, "sftp://h/")
+        self.assertEqual((ran.status, ran.err), (1, f"netsvc put: {file}: it exists\n"))
+        self.assertEqual((self.there / "a").read_bytes(), DATA)
+
+    def test_put_to_be_verified_first(self) -> None:
+        """With --verify no file gets its name before its digest was seen, on such a server, too."""
+        file = self.here / "a"
+        file.write_bytes(DATA)
+        self.assertEqual(run("put", "--verify", "--ssh", self.netsvc("full"), file, "sftp://h/").status, 5)
+        self.assertFalse((self.there / "a").exists())
+        self.assertEqual(run("put", "--ssh", self.netsvc("full"), file, "sftp://h/").status, 0)
+        self.assertEqual((self.there / "a").read_bytes(), DATA)
+
     def test_put_goes_on(self) -> None:
         """With -c the rest follows a part that is the beginning of the file; any other part is written anew."""
         file = self.here / "a"
