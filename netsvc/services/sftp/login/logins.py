@@ -1,10 +1,17 @@
 """Logins: whether somebody is who he says, by a key or a password. What an unknown user is told takes as long.
 
+For an unknown user the same is done as for one of the others, always the same one: what that finds is thrown away. To
+wait for a round time (see :mod:`.ssh.userauth`) is not enough alone, because the reactor's clock goes by milliseconds
+counted from when it was last awake, so from when a thread was done.
+
 A source that has failed too often is refused before anything is computed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,7 +65,7 @@ class KeyTry:
 class Logins:
     """Checks keys and passwords.
 
-    :param users: by name.
+    :param users: by name; one at least.
     :param passwords: None where there are none.
     :param keys: None where there are none.
     :param failures: of one source (an IPv4 address, an IPv6 /64); None for any number.
@@ -82,6 +89,8 @@ class Logins:
         service: str,
     ) -> None:
         self._users = users
+        self._names = tuple(users)
+        self._stand_in_key = secrets.token_bytes(32)
         self._passwords = passwords
         self._keys = keys
         self._checks = PasswordChecks(in_thread)
@@ -175,9 +184,14 @@ class Logins:
     def _find(self, name: str, blob: bytes) -> Deferred[AuthorizedKey | None]:
         keys = self._keys
         assert keys is not None  # noqa: S101
-        if name not in self._users:
-            return self._in_thread(_nothing)
-        return self._in_thread(keys.find, name, blob)
+        known = name in self._users
+        found = self._in_thread(keys.find, self._looked_for(name, known=known), blob)
+        return found.addCallback(lambda key: key if known else None)
+
+    def _looked_for(self, name: str, *, known: bool) -> str:
+        """Whose keys are looked at: the user's own, or of nobody's those of somebody."""
+        chosen = hmac.digest(self._stand_in_key, name.encode("utf-8", "surrogateescape"), hashlib.sha256)
+        return name if known else self._names[int.from_bytes(chosen[:8]) % len(self._names)]
 
     def _why_not(self, key: AuthorizedKey | None, tried: KeyTry, host: str | None) -> str | None:
         if key is None:
@@ -226,10 +240,6 @@ class Logins:
         address = canonical(host)
         if self._failures is not None and address is not None:
             self._failures.put_back(prefix(address))
-
-
-def _nothing() -> None:
-    """As long a way through a thread as a known user's."""
 
 
 def _text(octets: bytes) -> str:

@@ -9,6 +9,8 @@ from twisted.internet.defer import Deferred
 
 from netsvc.config.values import Rate
 from netsvc.net.passwords.users import UserFile
+from netsvc.services.sftp.login.authorized_keys import AuthorizedKey
+from netsvc.services.sftp.login.key_files import KeyFiles
 from netsvc.services.sftp.ssh.numbers import Message
 from netsvc.services.sftp.ssh.octets import string
 from netsvc.services.sftp.ssh.userauth import STEP
@@ -175,6 +177,27 @@ class UserauthTests(SiteCase):
 
 
 class GuessingTests(SiteCase):
+    def test_file_abuse_41_keys_of_somebody(self) -> None:
+        """For nobody's key a user's are looked through, for one name always the same user's; they let nobody in."""
+        asked: list[str] = []
+        find = KeyFiles.find
+
+        def found(files: KeyFiles, user: str, blob: bytes) -> AuthorizedKey | None:
+            asked.append(user)
+            return find(files, user, blob)
+
+        self.patch(KeyFiles, "find", found)
+        for number in range(3):
+            client = Client(self.site)
+            client.exchange()
+            client.ask()
+            for letter in b"abcde":
+                client.by_key(user_key(), b"nobody%c" % letter)
+                self.site.clock.advance(STEP)
+                self.assertEqual(client.received(), [REFUSED])
+            self.assertEqual(asked[-5:], asked[:5], number)
+        self.assertLessEqual(set(asked), {"bob", "ann"})
+
     def test_file_abuse_41_time_on_the_way(self) -> None:
         """A refusal leaves a whole number of steps after its request came, however long was worked before a thread."""
         client = Client(self.site)
