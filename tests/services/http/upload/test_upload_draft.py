@@ -321,6 +321,17 @@ class RefusedTests(DraftCase):
             self.problem(answer)
         self.assertEqual(self.append(url, 0, b"abcde", WHOLE).status, 201)
 
+    def test_file_abuse_30_shorter_than_has_come(self) -> None:
+        """A length that is less than what has come is a problem, and nothing of it is lost; so is a part beyond it."""
+        url = self.begun()
+        self.assertEqual(self.append(url, 0, b"abc", PART).status, 204)
+        for body, length in ((b"", 2), (b"de", 4)):
+            answer = self.append(url, 3, body, PART, f"Upload-Length: {length}")
+            self.assertEqual(answer.status, 400)
+            self.assertTrue(str(self.problem(answer)["type"]).endswith("#inconsistent-upload-length"))
+            self.assertEqual(self.offset(url), 3)
+        self.assertEqual(self.append(url, 3, b"d", WHOLE).status, 201)
+
     def test_file_abuse_30_longer_in_chunks(self) -> None:
         """A body that goes on beyond the end ends the upload, in version 8; in version 6 what fits may stay."""
         for number, afterwards in ((8, 404), (6, 204)):

@@ -162,6 +162,15 @@ class WholeWayTests(TusCase):
         self.assertEqual(self.patch(url, 4, b"ef", "Upload-Length: 6").status, 204)
         self.assertEqual(self.published("d"), b"abcdef")
 
+    def test_length_that_is_less_than_has_come(self) -> None:
+        """An upload cannot be told to be shorter than it is: that is refused, and nothing of it is lost."""
+        answer = self.rig.send("POST", "/", b"", TUS, named("a.bin"), "Upload-Defer-Length: 1")
+        url = answer.headers[b"location"].decode()
+        self.assertEqual(self.patch(url, 0, BODY[:3000]).status, 204)
+        self.assertEqual(self.patch(url, 3000, b"", "Upload-Length: 2000").status, 400)
+        self.assertEqual(self.offset(url), 3000)
+        self.assertEqual(self.patch(url, 3000, BODY[3000:], f"Upload-Length: {len(BODY)}").status, 204)
+
     def test_method_in_a_field(self) -> None:
         """A client that has no PATCH sends POST and says what it means."""
         url = self.begun()
@@ -497,7 +506,7 @@ class SlowDiskTests(TusCase):
         self.assertEqual(self.published(), BODY)
 
     def test_no_room_for_the_end_of_a_part(self) -> None:
-        """A part of which the store does not take the end is refused, also when all of it came before that was known."""
+        """A part of whose end the store takes nothing is refused, also when all of it came before that was known."""
         self.rig = UploadRig(self.root, quota=6000)
         answer = self.rig.send("POST", "/", b"", TUS, named("a.bin"), "Upload-Defer-Length: 1")
         url = answer.headers[b"location"].decode()

@@ -10,8 +10,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from netsvc.filestore.access import Access
-from netsvc.filestore.errors import ExistsError, MismatchError, NotFoundError, OffsetError, StoreError, TooLargeError
+from netsvc.filestore.errors import NotFoundError, OffsetError, StoreError, TooLargeError
 from netsvc.filestore.records import Partial
 from netsvc.filestore.upload import Upload
 from netsvc.services.http.exchange import Headers, RequestHead
@@ -23,6 +22,7 @@ from netsvc.services.http.upload.draft import wire
 from netsvc.services.http.upload.draft.wire import InconsistentError, Part
 from netsvc.services.http.upload.links import id_of, is_link, link
 from netsvc.services.http.upload.problems import RefusedError, refuse
+from netsvc.services.http.upload.resumable import begin, resume, tell_length
 from netsvc.services.http.upload.transfers import Arrived, ChecksumError, PeerLostError, Stands, Transfers
 
 PROGRESS = 5.0  # seconds between two interim answers that tell how much is safe
@@ -96,23 +96,10 @@ class Draft:
         if door.directory:
             raise RefusedError(409, "the name of a file does not end with a slash")
 
-        def begin() -> Upload:
+        def create() -> Upload:
             found = standing(door, head, time.time())
             try:
-                return door.store.create(
-                    door.names,
-                    owner=door.owner,
-                    size=part.length,
-                    digest=whole,
-                    if_absent=found.if_absent,
-                    replaces=found.replaces,
-                    lasting=True,
-                    meta={} if found.exists else {_NEW: "yes"},
-                )
-            except ExistsError as error:
-                if found.if_absent and door.access is Access.FULL:
-                    raise RefusedError(412, error.reason) from None
-                raise
+                return begin(door, found, size=part.length, digest=whole, meta={} if found.exists else {_NEW: "yes"})
             except NotFoundError as error:  # the directory above (RFC 4918 9.7.1)
                 raise RefusedError(409, error.reason) from None
 
@@ -129,7 +116,7 @@ class Draft:
             else:
                 _published(exchange, there, upload.partial(), fields if version == 6 else ())
 
-        return door.in_thread(begin).addCallback(begun)
+        return door.in_thread(create).addCallback(begun)
 
     def _receive(
         self, exchange: Any, door: Door, upload: Upload, part: Part, checksum: Checksum | None
@@ -178,28 +165,20 @@ class Draft:
         if complete is None:
             raise RefusedError(400, "Upload-Complete is missing")
         part = wire.read_part(head, version, complete=complete, body_length=exchange.body_length)
-        if part.offset is None:
+        offset = part.offset
+        if offset is None:
             raise RefusedError(400, "Upload-Offset is missing")
         checksum = _checksum(head)
 
         def known(found: Stands) -> Deferred[Any]:
             if found.finished:
                 raise CompletedError
-            return door.in_thread(resume).addErrback(_damaged).addCallback(resumed)
+            return door.in_thread(resume, door, upload_id, offset, check).addCallback(resumed)
 
-        def resume() -> Upload:
-            upload = door.store.resume(upload_id, door.owner, part.offset)
-            try:
-                if part.length is not None and upload.size is None:
-                    upload.declare(part.length)
-                if part.length not in (None, upload.size):
-                    raise InconsistentError
-                if upload.size is not None and (part.offset or 0) + (exchange.body_length or 0) > upload.size:
-                    raise InconsistentError
-            except BaseException:
-                upload.keep()
-                raise
-            return upload
+        def check(upload: Upload) -> None:
+            fits = tell_length(upload, part.length)
+            if not fits or (upload.size is not None and offset + (exchange.body_length or 0) > upload.size):
+                raise InconsistentError
 
         def resumed(upload: Upload) -> Deferred[Any]:
             arriving = self._receive(exchange, door, upload, part, checksum)
@@ -251,13 +230,6 @@ def _published(exchange: Any, there: Arrived, one: Partial, fields: Headers) -> 
         fields = (*fields, (b"ETag", b'"%s"' % there.entry.digest.hex().encode("ascii")))
     fields = (*fields, wire.complete_field(True), wire.offset_field(there.offset))
     exchange.answer(201 if _NEW in one.meta else 204, fields, b"")
-
-
-def _damaged(failure: Failure) -> Failure:
-    """What had come is no longer what it was, and is gone: the client begins anew."""
-    if isinstance(failure.value, MismatchError):
-        return Failure(RefusedError(410, failure.value.reason))
-    return failure
 
 
 def _failed(failure: Failure, exchange: Any) -> None:

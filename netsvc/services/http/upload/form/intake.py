@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -12,12 +12,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netsvc.filestore.errors import StoreError
+from netsvc.filestore.threads import Inflow
+from netsvc.filestore.upload import Upload
 from netsvc.services.http.exchange import IBodyReceiver
 from netsvc.services.http.upload.door import Door
 from netsvc.services.http.upload.form.wire import BadFormError, Event, FileBegins, FileEnds, FormReader
-
-if TYPE_CHECKING:
-    from netsvc.filestore.threads import Inflow
 
 
 @frozen
@@ -61,7 +60,7 @@ class FormIntake:
         self._events: deque[Event] = deque()
         self._outcomes: list[Outcome] = []
         self._name = ""
-        self._inflow: Any = None  # of the file that arrives; None between files, and when it was refused
+        self._inflow: Inflow | None = None  # of the file that arrives; None between files, and when it was refused
         self._holds: set[str] = set()  # why the peer is paused: "store" is at work, "disk" is behind
         self._whole = False
         self._over = False
@@ -129,13 +128,11 @@ class FormIntake:
         self._name = name
         self._wait_for(self._door.in_thread(self._create, name), self._opened)
 
-    def _create(self, name: str) -> Any:
+    def _create(self, name: str) -> Upload:
         door = self._door
         return door.store.create(door.below(name), owner=door.owner, if_absent=not self._replace, resumable=False)
 
-    def _opened(self, upload: Any) -> None:
-        from netsvc.filestore.threads import Inflow  # noqa: PLC0415
-
+    def _opened(self, upload: Upload) -> None:
         self._inflow = Inflow(
             upload,
             self._door.in_thread,

@@ -10,8 +10,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from netsvc.filestore.access import Access
-from netsvc.filestore.errors import ExistsError, MismatchError, NotFoundError, OffsetError
+from netsvc.filestore.errors import MismatchError, NotFoundError, OffsetError
 from netsvc.filestore.upload import Upload
 from netsvc.services.http.exchange import Headers, RequestHead
 from netsvc.services.http.upload.conditions import standing
@@ -19,6 +18,7 @@ from netsvc.services.http.upload.digest_fields import MalformedError, parse_dige
 from netsvc.services.http.upload.door import Door
 from netsvc.services.http.upload.links import id_of, is_link, link
 from netsvc.services.http.upload.problems import RefusedError, refuse
+from netsvc.services.http.upload.resumable import begin, resume, tell_length
 from netsvc.services.http.upload.transfers import Arrived, ChecksumError, PeerLostError, Stands, Transfers
 from netsvc.services.http.upload.tus import wire
 from netsvc.services.http.upload.tus.wire import FieldError
@@ -87,24 +87,10 @@ class Tus:
         if asked.length is not None and (exchange.body_length or 0) > asked.length:
             raise FieldError(413, "the body is longer than Upload-Length")
 
-        def begin() -> Upload:
-            names = door.below(asked.filename) if door.directory else door.names
-            found = standing(evolve(door, names=names), head, time.time())
-            try:
-                return door.store.create(
-                    names,
-                    owner=door.owner,
-                    size=asked.length,
-                    digest=digest,
-                    if_absent=found.if_absent,
-                    replaces=found.replaces,
-                    lasting=True,
-                    meta={_METADATA: asked.metadata} if asked.metadata else {},
-                )
-            except ExistsError as error:
-                if found.if_absent and door.access is Access.FULL:
-                    raise RefusedError(412, error.reason) from None
-                raise
+        def create() -> Upload:
+            to = evolve(door, names=door.below(asked.filename)) if door.directory else door
+            meta = {_METADATA: asked.metadata} if asked.metadata else {}
+            return begin(to, standing(to, head, time.time()), size=asked.length, digest=digest, meta=meta)
 
         def begun(upload: Upload) -> Deferred[Any]:
             arriving = self._transfers.receive(
@@ -120,7 +106,7 @@ class Tus:
             fields = ((b"Location", link(door, upload.id)), *self._stands(there, upload))
             exchange.answer(201, fields, b"")
 
-        return door.in_thread(begin).addCallback(begun)
+        return door.in_thread(create).addCallback(begun)
 
     # The address of an upload
 
@@ -141,25 +127,17 @@ class Tus:
 
         def known(found: Stands) -> Any:
             if not found.finished:
-                return door.in_thread(resume).addErrback(_damaged).addCallback(resumed)
+                return door.in_thread(resume, door, upload_id, chunk.offset, check).addCallback(resumed)
             if exchange.body_length != 0 or chunk.offset != found.upload.offset:
                 raise OffsetError(found.upload.offset)
             exchange.answer(204, (wire.RESUMABLE, (b"Upload-Offset", b"%d" % chunk.offset)), b"")
             return None
 
-        def resume() -> Upload:
-            upload = door.store.resume(upload_id, door.owner, chunk.offset)
-            try:
-                if chunk.length is not None and upload.size is None:
-                    upload.declare(chunk.length)
-                if chunk.length not in (None, upload.size):
-                    raise RefusedError(400, "Upload-Length is not what it was")
-                if upload.size is not None and chunk.offset + (exchange.body_length or 0) > upload.size:
-                    raise RefusedError(413, "the body goes beyond Upload-Length")
-            except BaseException:
-                upload.keep()
-                raise
-            return upload
+        def check(upload: Upload) -> None:
+            if not tell_length(upload, chunk.length):
+                raise RefusedError(400, "Upload-Length is not what it was, or less than has come")
+            if upload.size is not None and chunk.offset + (exchange.body_length or 0) > upload.size:
+                raise RefusedError(413, "the body goes beyond Upload-Length")
 
         def resumed(upload: Upload) -> Deferred[Any]:
             arriving = self._transfers.receive(
@@ -198,10 +176,3 @@ class Tus:
         elif isinstance(error, NotFoundError) and exchange.head.method == "POST" and not is_link(exchange.head):
             error = RefusedError(404, "no such directory")
         refuse(exchange, error, headers=headers)
-
-
-def _damaged(failure: Failure) -> Failure:
-    """What had come is no longer what it was, and is gone: the client begins anew."""
-    if isinstance(failure.value, MismatchError):
-        return Failure(RefusedError(410, failure.value.reason))
-    return failure
