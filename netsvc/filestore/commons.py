@@ -10,7 +10,8 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -18,10 +19,11 @@ from weakref import WeakValueDictionary
 from attrs import evolve
 
 from netsvc.filestore.digests import Digests
+from netsvc.filestore.held import Held, key_of
 from netsvc.filestore.publishing import state
 from netsvc.filestore.records import HIDDEN, Partial, Records, part_name
 from netsvc.filestore.room import Room
-from netsvc.filestore.twins import Twins
+from netsvc.filestore.twins import Change, Twins
 
 if TYPE_CHECKING:
     from netsvc.filestore.upload import Upload
@@ -68,24 +70,23 @@ class Commons:
         self.wall_clock = wall_clock
         self.steady_clock = steady_clock
         self.room = Room(root)
-        self.twins = Twins()
+        self.twins = Twins(steady_clock)
         self.digests = Digests(root / HIDDEN / "digests.sqlite")
-        self.publishing = threading.RLock()  # held while a name changes hands: conditions are checked within
+        self.held = Held()  # names that change hands: conditions are checked meanwhile
         self._records = Records(root)
         self._lock = threading.RLock()
         self._partials: dict[str, Partial] | None = None  # by id; read when they are first asked for
         self._active: dict[str, Upload] = {}
         self._running: dict[str, tuple[hashlib._Hash, tuple[int, ...]]] = {}
         self._clocks = (wall_clock(), steady_clock())
-        self._anchored = (0, 0)
+        self._is_anchored = False
 
     def anchor(self) -> None:
         """Make the name of the root itself durable, which may be as new as what is put into it. Once for each root.
 
         :raises OSError: the disk failed.
         """
-        found = os.stat(self.root)
-        if self._anchored == (found.st_dev, found.st_ino):
+        if self._is_anchored:
             return
         try:
             above = os.open(self.root.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -95,7 +96,27 @@ class Commons:
             os.fsync(above)
         finally:
             os.close(above)
-        self._anchored = found.st_dev, found.st_ino
+        self._is_anchored = True
+
+    @contextmanager
+    def changing(self, directory: int, *names: str) -> Iterator[Change]:
+        """The store itself changes an open directory in here. Who would change one of these names, too, waits."""
+        found = os.fstat(directory)
+        place = found.st_dev, found.st_ino
+        with self.held.holding(*(key_of(place, one) for one in names)), self.twins.changing(directory, found) as change:
+            yield change
+
+    @contextmanager
+    def moving(self, here: int, old: str, there: int, new: str) -> Iterator[tuple[Change, Change]]:
+        """As :meth:`changing`, of two names at once, each in an open directory."""
+        from_, to = os.fstat(here), os.fstat(there)
+        keys = key_of((from_.st_dev, from_.st_ino), old), key_of((to.st_dev, to.st_ino), new)
+        with (
+            self.held.holding(*keys),
+            self.twins.changing(here, from_) as leaving,
+            self.twins.changing(there, to) as coming,
+        ):
+            yield leaving, coming
 
     def begin(self, upload: Upload) -> None:
         """An upload is written to from now on."""
@@ -160,6 +181,16 @@ class Commons:
             found = dict(self._read())
             found.update((one.id, one.partial()) for one in self._active.values())
             return found.values()
+
+    def kept(self, names: tuple[str, ...], owner: str) -> list[Partial]:
+        """The owner's uploads of this name that nobody writes to, and that no one has the id of."""
+        with self._lock:
+            found = self._read().values()
+            return [
+                one
+                for one in found
+                if one.names == names and one.owner == owner and not one.lasting and one.id not in self._active
+            ]
 
     def expired(self, keep: float) -> list[Partial]:
         """Those whose time is over and that nobody writes to.

@@ -54,10 +54,13 @@ class Digests:
         self._lock = threading.Lock()
         self._index: sqlite3.Connection | None = None
 
-    def keep(self, descriptor: int, digest: bytes) -> bool:
-        """Write it to an open file, in its present state; whether that could be done."""
+    def keep(self, descriptor: int, digest: bytes, found: os.stat_result | None = None) -> bool:
+        """Write it to an open file, in its present state; whether that could be done.
+
+        :param found: that state, if it was asked this moment.
+        """
         try:
-            os.setxattr(descriptor, ATTRIBUTE, _text(digest, os.fstat(descriptor)))
+            os.setxattr(descriptor, ATTRIBUTE, _text(digest, os.fstat(descriptor) if found is None else found))
         except OSError:
             return False
         return True

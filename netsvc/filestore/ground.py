@@ -14,7 +14,7 @@ from netsvc.filestore.access import Access
 from netsvc.filestore.commons import Commons, commons_of
 from netsvc.filestore.errors import NotFoundError, NotPermittedError, WrongTypeError, store_error
 from netsvc.filestore.names import check_name, check_readable
-from netsvc.filestore.root import Root, way_of
+from netsvc.filestore.root import DIRECTORY, Root, way_of
 from netsvc.filestore.terms import Terms
 
 T = TypeVar("T")
@@ -79,6 +79,18 @@ class Ground:
             raise WrongTypeError("a directory")
         above, _ = self.composed(names[:-1], self.beneath.look)
         return (*above, check_name(names[-1], windows=self.terms.windows_names))
+
+    def open_new(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+        """The way to a new file, and the directory that it will be in, open; the caller closes it."""
+        self.may_write()
+        if not names:
+            raise WrongTypeError("a directory")
+        above, directory = self.composed(names[:-1], lambda way: self.beneath.open(way, DIRECTORY))
+        try:
+            return (*above, check_name(names[-1], windows=self.terms.windows_names)), directory
+        except BaseException:
+            os.close(directory)
+            raise
 
     def composed(self, names: tuple[str, ...], look: Callable[[tuple[str, ...]], T]) -> tuple[tuple[str, ...], T]:
         """Look at names as they were given or, since some systems decompose what they send, in NFC."""

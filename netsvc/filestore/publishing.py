@@ -52,7 +52,7 @@ def standing(directory: int, name: str) -> os.stat_result | None:
 
 
 def publish(commons: Commons, terms: Terms, directory: int, part: str, upload: Partial) -> None:
-    """Give an upload its name. Nobody else's name changes meanwhile.
+    """Give an upload its name. What has it, or one that could be taken for it, does not change hands meanwhile.
 
     :param directory: where both names are.
     :raises StoreError: it may not have it; nothing has changed.
@@ -60,7 +60,7 @@ def publish(commons: Commons, terms: Terms, directory: int, part: str, upload: P
     """
     name = upload.names[-1]
     seen = None if upload.replaces is None else expected(commons, directory, upload.names, upload.replaces)
-    with commons.publishing, commons.twins.changing(directory):
+    with commons.changing(directory, name) as change:
         old = standing(directory, name)
         if seen is not None:
             check_state(old, seen)
@@ -73,7 +73,7 @@ def publish(commons: Commons, terms: Terms, directory: int, part: str, upload: P
         else:
             os.rename(part, name, src_dir_fd=directory, dst_dir_fd=directory)
         if old is None:
-            commons.twins.added(directory, name)
+            change.added(name)
     if old is not None:
         commons.room.give_back(old.st_size)
 

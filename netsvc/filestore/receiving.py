@@ -7,10 +7,11 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from unicodedata import normalize
 
 from netsvc.filestore.access import Access
+from netsvc.filestore.commons import Commons
 from netsvc.filestore.digests import sha256_of
 from netsvc.filestore.errors import (
     BusyError,
@@ -60,18 +61,18 @@ class Receiving(Reading):
         :param resumable: whether it may be continued when its connection is lost: that costs a sync now and then.
         :param meta: what the door wants to know when it is continued.
         """
-        names = self.new(names)
+        commons = self.commons
+        names, directory = self.open_new(names)
         if_absent = if_absent or self.terms.access is Access.UPLOAD_ONLY
-        directory = self.beneath.open(names[:-1], DIRECTORY)
         try:
             with translated():
-                self.commons.anchor()
+                commons.anchor()
                 old = standing(directory, names[-1])
                 if old is not None and if_absent:
                     raise ExistsError("it exists")
                 if old is None:
-                    self.commons.twins.check(directory, names[-1], case=self.terms.case_twins)
-            for one in self._kept(names, owner):
+                    commons.twins.check(directory, names[-1], case=self.terms.case_twins)
+            for one in commons.kept(names, owner):
                 with contextlib.suppress(BusyError):  # somebody continues it
                     self._drop(one)
             partial = Partial(
@@ -82,15 +83,15 @@ class Receiving(Reading):
                 if_absent=if_absent,
                 replaces=replaces,
                 lasting=lasting,
-                expires=self.commons.wall_clock() + self.terms.keep_partials,
+                expires=commons.wall_clock() + self.terms.keep_partials,
                 meta=meta or {},
             )
-            descriptor = self._make_part(directory, partial.id)
+            descriptor = self._make_part(commons, directory, partial.id)
         except BaseException:
             os.close(directory)
             raise
         upload = Upload(
-            self.commons, self.terms, directory, descriptor, partial, running=hashlib.sha256(), resumable=resumable
+            commons, self.terms, directory, descriptor, partial, running=hashlib.sha256(), resumable=resumable
         )
         try:
             self._check_unfinished(partial)
@@ -180,12 +181,6 @@ class Receiving(Reading):
                 removed += 1
         return removed + sweep(self.commons)
 
-    def _kept(self, names: tuple[str, ...], owner: str) -> Iterator[Partial]:
-        """The owner's uploads of this name that nobody writes to, and that no one has the id of."""
-        for one in self.commons.partials():
-            if (one.names, one.owner, one.lasting) == (names, owner, False) and self.commons.active(one.id) is None:
-                yield one
-
     def _check_unfinished(self, new: Partial) -> None:
         """Whether one more upload may be there; it is there already, so that of many at once none is overlooked.
 
@@ -197,8 +192,8 @@ class Receiving(Reading):
         if sum(one.lasting and one.owner == new.owner for one in self.commons.partials()) > most:
             raise QuotaError(f"{most} uploads are unfinished, and no more are kept: finish some, or delete them")
 
-    def _make_part(self, directory: int, upload_id: str) -> int:
-        with translated(), self.commons.twins.changing(directory):
+    def _make_part(self, commons: Commons, directory: int, upload_id: str) -> int:
+        with translated(), commons.twins.changing(directory):
             descriptor = os.open(part_name(upload_id), _PART | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -89,9 +89,11 @@ class Root:
         :raises StoreError: it cannot be had.
         """
         try:
+            if not names:
+                return os.open(self.path, flags | os.O_DIRECTORY | os.O_CLOEXEC)
             root = os.open(self.path, LOOK | os.O_DIRECTORY)
             try:
-                return self._open(root, os.fsencode("/".join(names)) or b".", flags)
+                return self._open(root, os.fsencode("/".join(names)), flags)
             finally:
                 os.close(root)
         except OSError as error:

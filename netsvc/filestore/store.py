@@ -42,11 +42,11 @@ class FileStore(Receiving):
             raise NotPermittedError("not a regular file")
         with self.beneath.directory(names[:-1]) as directory, translated():
             seen = None if expects is None else expected(self.commons, directory, names, expects)
-            with self.commons.publishing, self.commons.twins.changing(directory):
+            with self.commons.changing(directory, names[-1]) as change:
                 if seen is not None:
                     check_state(standing(directory, names[-1]), seen)
                 os.unlink(names[-1], dir_fd=directory)
-                self.commons.twins.removed(directory, names[-1])
+                change.removed(names[-1])
             os.fsync(directory)
         if stat.S_ISREG(found.st_mode):
             self.commons.room.give_back(found.st_size)
@@ -65,7 +65,7 @@ class FileStore(Receiving):
         if old == new:
             return
         with self.beneath.directory(old[:-1]) as here, self.beneath.directory(new[:-1]) as there, translated():
-            with self.commons.publishing, self.commons.twins.changing(here), self.commons.twins.changing(there):
+            with self.commons.moving(here, old[-1], there, new[-1]) as (leaving, coming):
                 target = standing(there, new[-1])
                 if target is not None and not replace:
                     raise ExistsError("it exists")
@@ -78,9 +78,9 @@ class FileStore(Receiving):
                     rename_new(here, old[-1], there, new[-1])
                 else:
                     os.rename(old[-1], new[-1], src_dir_fd=here, dst_dir_fd=there)
-                self.commons.twins.removed(here, old[-1])
+                leaving.removed(old[-1])
                 if target is None:
-                    self.commons.twins.added(there, new[-1])
+                    coming.added(new[-1])
             os.fsync(there)
             if old[:-1] != new[:-1]:
                 os.fsync(here)
@@ -93,11 +93,11 @@ class FileStore(Receiving):
         self.may_change(names)
         names = self.new(names)
         with self.beneath.directory(names[:-1]) as directory, translated():
-            with self.commons.publishing, self.commons.twins.changing(directory):
+            with self.commons.changing(directory, names[-1]) as change:
                 if not is_there(directory, names[-1]):
                     self.commons.twins.check(directory, names[-1], case=self.terms.case_twins)
                 os.mkdir(names[-1], self.terms.directory_mode, dir_fd=directory)
-                self.commons.twins.added(directory, names[-1])
+                change.added(names[-1])
             os.fsync(directory)
 
     def remove_directory(self, names: tuple[str, ...]) -> None:
@@ -107,7 +107,7 @@ class FileStore(Receiving):
         if not stat.S_ISDIR(found.st_mode):
             raise WrongTypeError("not a directory")
         with self.beneath.directory(names[:-1]) as directory, translated():
-            with self.commons.publishing, self.commons.twins.changing(directory):
+            with self.commons.changing(directory, names[-1]) as change:
                 try:
                     os.rmdir(names[-1], dir_fd=directory)
                 except OSError as error:
@@ -115,7 +115,7 @@ class FileStore(Receiving):
                         raise
                     self._clear(names)
                     os.rmdir(names[-1], dir_fd=directory)
-                self.commons.twins.removed(directory, names[-1])
+                change.removed(names[-1])
             os.fsync(directory)
 
     def set_modified(self, names: tuple[str, ...], seconds: float) -> None:

@@ -43,6 +43,8 @@ SYNC_OCTETS = 64 << 20  # after so many the file is synced and its record writte
 SYNC_SECONDS = 5.0  # or after such a time
 BEGUN = 8 << 20  # octets after which the kernel is told to write them: less disturbs it, more leaves the end to wait
 
+AT_ONCE = 8 << 10  # octets: a file that is no longer is written before long, and needs nothing set aside
+
 BLOCKS = 1024  # in one call, IOV_MAX of limits.h
 
 Octets = bytes | bytearray | memoryview
@@ -84,6 +86,7 @@ class Upload:
         self._synced = (partial.offset, commons.steady_clock())
         self._closed_because = ""
         self._resumable = resumable
+        self._has_record = bool(partial.prefix)
         self._held: int | None = None  # octets behind it are not vouched for
         self._begun = partial.offset  # octets that the kernel was told to write
         commons.begin(self)
@@ -135,7 +138,7 @@ class Upload:
             before = self._room.ahead
             self._room.reach(size, sized=True)
             try:
-                if self._room.ahead and kernel.allocate(self._descriptor, size):
+                if size > AT_ONCE and self._room.ahead and kernel.allocate(self._descriptor, size):
                     self._room.set_aside()
             except OSError:
                 self._room.release(self._room.ahead - before)
@@ -231,10 +234,10 @@ class Upload:
             if modified is not None:
                 nanoseconds = int(modified * 1_000_000_000)
                 os.utime(self._descriptor, ns=(nanoseconds, nanoseconds))
-            kept = self._commons.digests.keep(self._descriptor, found)
+            stat = os.fstat(self._descriptor)
+            kept = self._commons.digests.keep(self._descriptor, found, stat)
             self._make_durable(whole=True)
             publish(self._commons, self._terms, self._directory, part_name(self.id), self._partial)
-            stat = os.fstat(self._descriptor)
             self._room.release(self._room.ahead)
             try:
                 os.fsync(self._directory)
@@ -242,7 +245,7 @@ class Upload:
                 self._close("the upload is finished")
             if not kept:
                 self._commons.digests.index(self.names, stat, found)
-            self._commons.strike(self.id)
+            self._strike()
             return Entry(self.names[-1], False, stat.st_size, stat.st_mtime_ns, found)
 
     def keep(self, reason: str = "the upload is closed") -> None:
@@ -282,7 +285,7 @@ class Upload:
             self._room.remove()
             self._close("the upload was given up")
             with contextlib.suppress(OSError):
-                self._commons.strike(self.id)
+                self._strike()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -390,9 +393,14 @@ class Upload:
             prefix=self._hash.digest(),
             expires=self._commons.wall_clock() + self._terms.keep_partials,
         )
+        self._has_record = True
         self._commons.record(partial)
         self._partial = partial
         self._synced = (whole, self._commons.steady_clock())
+
+    def _strike(self) -> None:
+        if self._has_record:  # else there is nothing to be looked for
+            self._commons.strike(self.id)
 
     def _close(self, reason: str) -> None:
         self._open = False
