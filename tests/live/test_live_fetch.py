@@ -9,11 +9,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -25,6 +25,7 @@ from tests.live.fetch_origin import faulty
 from tests.waiting import wait_until
 
 SITE = Path(__file__).parents[2] / "etc" / "www"
+TUTORIAL = Path(__file__).parent / "tutorials" / "pictures.py"
 HTTP = "[http]\nlisten = tcp:0:interface=127.0.0.1\ndocroot = {root}\n"
 FETCH = "[fetch]\nprivate_addresses = yes\nretry_first = 1s\nretry_longest = 1s\n"
 
@@ -65,17 +66,18 @@ class FetchCase(SynchronousTestCase):
 
 class TutorialTests(FetchCase):
     def site(self) -> Path:
-        """The sample site, with more pictures, whose feed names them."""
+        """The sample site, with more pictures."""
         root = self.directory / "www"
         shutil.copytree(SITE, root)
-        feed = json.loads((root / "news.json").read_text())
-        for one in feed["newslist"]:
-            one["picUrl"] = "/" + one["picUrl"].rpartition("/")[2]  # the port is another here
         for number in range(20):
             (root / f"{number}.jpg").write_bytes(os.urandom(1000 * number))
-            feed["newslist"].append({"picUrl": f"/{number}.jpg"})
-        (root / "news.json").write_text(json.dumps(feed))
         return root
+
+    def name_all(self, root: Path, base: str) -> None:
+        """Have the site's feed name them too, where the site is in this test."""
+        feed = json.loads((root / "news.json").read_text().replace("http://127.0.0.1:8000/", base))
+        feed["newslist"] += [{"picUrl": f"{base}{number}.jpg"} for number in range(20)]
+        (root / "news.json").write_text(json.dumps(feed))
 
     def test_the_feed_of_the_sample_site(self) -> None:
         """All pictures of the feed come, octet for octet, when told; the manifest has them; the key is in no log."""
@@ -83,7 +85,9 @@ class TutorialTests(FetchCase):
         key = self.directory / "key"
         key.write_text("geheim")
         with self.daemon(HTTP.format(root=root)) as origin:
-            url = f"http://127.0.0.1:{origin.port('http')}/news.json"
+            base = f"http://127.0.0.1:{origin.port('http')}/"
+            self.name_all(root, base)
+            url = f"{base}news.json"
             lines = (f"feed = {url}?key={{key}}", "feed_path = newslist[*].picUrl", f"feed_key = file:{key}")
             with self.daemon(self.fetch(*lines, "when_told = yes")) as one:
                 words = ["fetch", "run", "--wait", "--json", "--config", one.config]
@@ -104,25 +108,11 @@ class TutorialTests(FetchCase):
             self.assertEqual((manifest[name]["size"], manifest[name]["status"]), (len(octets), "fetched"))
 
     def tutorial(self, url: str) -> dict[str, bytes]:
-        """A thread for each picture, saved by the last part of its URL."""
-        found: dict[str, bytes] = {}
-
-        class Download(threading.Thread):
-            def __init__(self, picture: str) -> None:
-                super().__init__()
-                self.picture = picture
-
-            def run(self) -> None:
-                with urlopen(self.picture) as answer:
-                    found[self.picture[self.picture.rfind("/") + 1 :]] = answer.read()
-
-        with urlopen(url) as answer:
-            threads = [Download(url.rpartition("/")[0] + one["picUrl"]) for one in json.load(answer)["newslist"]]
-        for one in threads:
-            one.start()
-        for one in threads:
-            one.join()
-        return found
+        """What the tutorials' downloader gets, as people run it."""
+        to = self.directory / "tutorial"
+        to.mkdir()
+        subprocess.run([sys.executable, TUTORIAL, url, to], check=True, timeout=60)
+        return {one.name: one.read_bytes() for one in to.iterdir()}
 
 
 class DeathTests(FetchCase):

@@ -10,6 +10,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import urllib.parse
 import urllib.request
@@ -29,6 +30,7 @@ from tests.shared import SharedCase
 from tests.waiting import wait_until
 
 ETC = Path(__file__).parents[2] / "etc"
+CLIENT = Path(__file__).parent / "tutorials" / "file_client.py"
 BOUND = 30.0  # seconds
 
 WORKBOOK = "汇总数据.xlsx"
@@ -39,11 +41,13 @@ class FileTransferTests(SynchronousTestCase):
     """The client that reads JSON to the end from 5566 and saves an identical picture."""
 
     def test_the_picture_is_identical(self) -> None:
-        """Every size modulo 3, and a large one, and an odd name, arrive octet for octet."""
+        """Every size modulo 3, a large one, and an odd name, arrive octet for octet; the client saves them."""
         pictures = {name: os.urandom(size) for name, size in (("a.png", 0), ("b.png", 1), ("c.png", 2), ("d.png", 3))}
         pictures["图片 \\.png"] = os.urandom(5_000_000)
         directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, directory)
+        to = directory / "saved"
+        to.mkdir()
         ini = "[netsvc]\nstate_directory = state\n"
         for number, (name, content) in enumerate(pictures.items()):
             (directory / name).write_bytes(content)
@@ -55,6 +59,9 @@ class FileTransferTests(SynchronousTestCase):
                 self.assertEqual(
                     octets.decode(), json.dumps({"filename": name, "filedata": base64.b64encode(content).decode()})
                 )
+                port = str(daemon.port(f"filetransfer:n{number}"))
+                subprocess.run([sys.executable, CLIENT, "127.0.0.1", port, to], check=True, timeout=BOUND)
+        self.assertEqual({one.name: one.read_bytes() for one in to.iterdir()}, pictures)
 
 
 class WebTests(SharedCase):
