@@ -36,6 +36,8 @@ def put(exchange: Any, door: Door) -> None:
             raise RefusedError(403, "the account may only read")
         if head.first(b"content-range") is not None:  # RFC 9110 14.5: a part must not pass for the whole
             raise RefusedError(400, "Content-Range: a PUT brings the whole file")
+        if head.first(b"range") is not None:  # lftp's put -c; 14.2 has it ignored, and the rest would replace the file
+            raise RefusedError(400, "Range: a PUT brings the whole file")
         if any(value.strip().lower() != b"identity" for value in head.all(b"content-encoding")):
             raise RefusedError(
                 415, "Content-Encoding: files are stored as they come", ((b"Accept-Encoding", b"identity"),)

@@ -143,8 +143,9 @@ class PutTests(SynchronousTestCase):
         self.assertEqual(self.rig.put("/a", b"x", *both).status, 400)
 
     def test_what_is_no_whole_file(self) -> None:
-        """Content-Range is 400, a content coding 415, a name with a slash at its end 409."""
+        """Content-Range and Range are 400, a content coding 415, a name with a slash at its end 409."""
         self.assertEqual(self.rig.put("/a", b"x", "Content-Range: bytes 0-0/5").status, 400)
+        self.assertEqual(self.rig.put("/a", b"x", "Range: bytes=4-4/5").status, 400)
         self.assertEqual(self.rig.put("/a", b"x", "Content-Encoding: gzip").status, 415)
         self.assertEqual(self.rig.put("/a/", b"x").status, 409)
         self.assertEqual(self.rig.put("/", b"x").status, 409)
