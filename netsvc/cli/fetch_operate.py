@@ -17,6 +17,7 @@ from netsvc.services.fetch.wire import MAX_PAGE
 
 COMMANDS = ("run", "queue", "show", "audit", "requeue", "remove")
 LOOK = 0.2  # seconds between two looks of --wait
+WORDS = {"delivered": "done", "bounced": "failed", "expired": "given up"}  # the queue's are those of mail
 
 
 def operate(command: str, words: list[str], arguments: argparse.Namespace) -> int:
@@ -70,10 +71,10 @@ def _run(connection: Connection, arguments: argparse.Namespace) -> int:
     elif tally["run"]["state"] == "delivered":
         print(f"{queue_id}: {tally['run']['reason']}; {tally['files'].get('delivered', 0)} came")
     if tally["run"]["state"] != "delivered":
-        print(printable(f"netsvc fetch run: {tally['run']['state']}: {tally['run']['reason']}"), file=sys.stderr)
+        print(printable(f"netsvc fetch run: {_word(tally['run']['state'])}: {tally['run']['reason']}"), file=sys.stderr)
         return 1
     for one in tally["failed"]:
-        print(printable(f"netsvc fetch run: {one['url']}: {one['state']}: {one['reason']}"), file=sys.stderr)
+        print(printable(f"netsvc fetch run: {one['url']}: {_word(one['state'])}: {one['reason']}"), file=sys.stderr)
     return 1 if tally["failed"] else os.EX_OK
 
 
@@ -104,14 +105,18 @@ def _queue(connection: Connection, arguments: argparse.Namespace) -> int:
 
 
 def _became(item: dict[str, Any]) -> str:
-    return "under way" if item["state"] == "leased" else str(item["became"])
+    return "under way" if item["state"] == "leased" else _word(item["became"])
+
+
+def _word(state: str) -> str:
+    return WORDS.get(state, state)
 
 
 def _show(item: dict[str, Any], arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(item))
         return
-    lines = [f"queue id   {item['id']} ({item['state']})", f"URL        {item['url']}: {item['became']} {item['last']}"]
+    lines = [f"queue id   {item['id']} ({item['state']})", f"URL        {item['url']}: {_became(item)} {item['last']}"]
     if item["run"]:
         lines.append(f"run        {item['run']}")
     if item["next_at"] is not None:
@@ -128,7 +133,7 @@ def _audit(connection: Connection, arguments: argparse.Namespace) -> int:
         print(json.dumps(books))
     else:
         for name in ("accepted", "delivered", "bounced", "expired", "removed", "ambiguous", "waiting"):
-            print(f"{name:10} {books[name]:>10}")
+            print(f"{_word(name):10} {books[name]:>10}")
         print("the books balance" if books["balanced"] else "THE BOOKS DO NOT BALANCE")
     return os.EX_OK if books["balanced"] else os.EX_SOFTWARE
 

@@ -118,7 +118,7 @@ class DaemonTests(CommandCase):
         self.assertEqual((status, out, err), (0, "09: 3 files, 2 of them ordered; 2 came\n", ""))
         failed = [{"url": "http://a/b", "state": "bounced", "reason": "404"}]
         status, _, err, _ = self.ask("run", "--wait", replies=[ordered, {**done, "failed": failed}])
-        self.assertEqual((status, err), (1, "netsvc fetch run: http://a/b: bounced: 404\n"))
+        self.assertEqual((status, err), (1, "netsvc fetch run: http://a/b: failed: 404\n"))
         bad = {"ok": True, "run": {"state": "bounced", "reason": "404"}, "files": {}, "failed": []}
         self.assertEqual(self.ask("run", "--wait", "--json", replies=[ordered, bad])[0], 1)
 
@@ -136,7 +136,9 @@ class DaemonTests(CommandCase):
             self.assertIn("permanent: 404 the answer is 404", out)
         names = ("accepted", "delivered", "bounced", "expired", "removed", "ambiguous", "waiting")
         books = {**dict.fromkeys(names, 0), "balanced": True}
-        self.assertIn("the books balance", self.ask("audit", replies=[{"ok": True, "audit": books}])[1])
+        _, out, _, _ = self.ask("audit", replies=[{"ok": True, "audit": books}])
+        self.assertIn("the books balance", out)
+        self.assertEqual([line.split()[0] for line in out.splitlines()[1:4]], ["done", "failed", "given"])
 
     def test_operations_and_refusals(self) -> None:
         """Requeue tells how many; refusals and strangers have the status of sysexits(3)."""

@@ -30,6 +30,7 @@ from netsvc.services.fetch.download import (
     Wanted,
     clean_url,
 )
+from netsvc.services.fetch.download.connecting import NOT_PUBLIC
 from netsvc.services.fetch.orders import MISSING, FileOrder, OrderError, decode, key_of
 from netsvc.services.fetch.recording import came, is_here
 from netsvc.services.fetch.runs import Plan, begin, intact_of
@@ -145,7 +146,7 @@ class Courier:
             target=target,
             result="retry" if isinstance(error, Transient) else "permanent",
             code=error.status,
-            text=error.reason,
+            text=f"{error.reason} (private_addresses = yes allows it)" if error.reason == NOT_PUBLIC else error.reason,
             unreachable=unreachable and isinstance(error, Transient),
             not_before=None if wait is None else self.now() + wait,
         )

@@ -362,6 +362,16 @@ class TryingAgainTests(Lists):
         self.assertEqual(self.lines()["http://a.example/1.jpg"]["status"], "failed")
         self.assertEqual(self.files().keys(), {"manifest.jsonl"})
 
+    def test_private_address(self) -> None:
+        """An address that is not public is not asked; the reason says which option would allow it."""
+        self.halt()
+        self.boot(listed=(Listed("http://127.0.0.1/1.jpg"),))
+        run = self.ask()["id"]
+        self.net.advance(0)
+        self.assertTrue(self.idle())
+        (failed,) = self.ask("tally", id=run)["failed"]
+        self.assertIn("(private_addresses = yes allows it)", failed["reason"])
+
     def test_expiry(self) -> None:
         """What does not come for long is given up, and the manifest has it as failed."""
         run = self.ask()["id"]
