@@ -364,8 +364,7 @@ class TryingAgainTests(Lists):
 
     def test_private_address(self) -> None:
         """An address that is not public is not asked; the reason says which option would allow it."""
-        self.halt()
-        self.boot(listed=(Listed("http://127.0.0.1/1.jpg"),))
+        self.net.names["a.example"] = ["127.0.0.1"]
         run = self.ask()["id"]
         self.net.advance(0)
         self.assertTrue(self.idle())
