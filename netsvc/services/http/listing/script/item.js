@@ -98,7 +98,7 @@ class Item {
     } else {
       this.show("bad", error.message, ["Retry", () => this.retry()], ["Dismiss", () => this.close()]);
     }
-    say(`${visible(this.name)}: ${this.text.textContent}`);
+    say(`${visible(this.name)}: ${this.text.textContent}`, false);
   }
 
   // One attempt; whether the file is there as a whole.
@@ -233,7 +233,7 @@ class Item {
       };
       this.stop.signal.addEventListener("abort", () => reject(new Cancelled()));
       this.show("wait", text, ["Try now", this.wake], ["Cancel", () => this.cancel()]);
-      say(`${visible(this.name)}: ${reason}`);
+      say(`${visible(this.name)}: ${reason}`, false);
     }).finally(() => { this.wake = null; });
   }
 }

@@ -65,4 +65,8 @@ function make(tag, properties, ...children) {
   return element;
 }
 
-const say = (text) => { status.textContent = text; };
+// Say it aloud (WAI-ARIA, role status); shown too, where no row shows it.
+function say(text, shown = true) {
+  status.textContent = text;
+  status.classList.toggle("sr", !shown);
+}

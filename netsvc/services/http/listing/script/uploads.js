@@ -33,7 +33,7 @@ function add(file) {
 function refuse(name, reason) {
   const item = new Item(name, null);
   item.show("bad", reason, ["Dismiss", () => item.close()]);
-  say(`${visible(name)}: ${reason}`);
+  say(`${visible(name)}: ${reason}`, false);
 }
 
 // What a reload or a crash cut off, if the server still has it.
