@@ -1,1 +1,1 @@
-"""Takes files over HTTP: PUT, DELETE, MKCOL, and where protocols of resumable uploads plug in."""
+"""Takes files over HTTP: PUT, DELETE, MKCOL, and where other protocols of uploads plug in: tus, the draft, forms."""

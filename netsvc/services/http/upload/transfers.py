@@ -90,16 +90,6 @@ class Transfers:
         transfer.start()
         return result
 
-    def stop(self, upload_id: str) -> Deferred[None]:
-        """Put out the request that brings a part of an upload at this moment, if there is one.
-
-        Its peer may be dead for long, and the new one knows better. One whose part is whole already is let through.
-
-        :return: fires when what it brought is durable.
-        """
-        transfer = self._running.get(upload_id)
-        return succeed(None) if transfer is None else transfer.stop()
-
     def look(self, door: Door, upload_id: str) -> Deferred[Stands]:
         """Where an upload of whoever knocks stands, when nobody brings a part of it any more.
 
@@ -107,7 +97,7 @@ class Transfers:
         """
 
         def his(_: Partial) -> Deferred[Partial]:
-            stopped = self.stop(upload_id)
+            stopped = self._stop(upload_id)
             return stopped.addCallback(lambda _: door.in_thread(door.store.partial, upload_id, door.owner))
 
         def not_there(failure: Failure) -> Stands:
@@ -127,6 +117,16 @@ class Transfers:
         """
         looked: Deferred[Any] = self.look(door, upload_id)
         return looked.addCallback(lambda _: door.in_thread(door.store.drop, upload_id, door.owner))
+
+    def _stop(self, upload_id: str) -> Deferred[None]:
+        """Put out the request that brings a part of an upload at this moment, if there is one.
+
+        Its peer may be dead for long, and the new one knows better. One whose part is whole already is let through.
+
+        :return: fires when what it brought is durable.
+        """
+        transfer = self._running.get(upload_id)
+        return succeed(None) if transfer is None else transfer.stop()
 
     def _remember(self, one: Partial) -> None:
         self._finished[one.id] = one
@@ -170,7 +170,7 @@ class _Transfer:
         self._body.start()
 
     def stop(self) -> Deferred[None]:
-        """End it; see :meth:`Transfers.stop`."""
+        """End it; see :meth:`Transfers._stop`."""
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         if not self._whole_or_lost:
