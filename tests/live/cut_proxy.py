@@ -18,7 +18,7 @@ class CutProxy:
     :ivar port: where it listens.
     :ivar rate: octets a second from the peers to the target, of each connection; None for any.
     :ivar returned: octets from the target to the peers.
-    :ivar most: cut all when more than so many octets have come back; None for never.
+    :ivar most: behind so many of them a peer is sent an end, and no connection is let through; None for any.
     """
 
     def __init__(self, target: int) -> None:
@@ -106,6 +106,8 @@ class CutProxy:
                 else:
                     self.returned += len(data)
                     if self.most is not None and self.returned > self.most:
-                        self.cut()
+                        with self._lock:
+                            self._is_cut = True
+                        break
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)

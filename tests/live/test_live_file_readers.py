@@ -1,4 +1,4 @@
-"""Programs that read files from our http: aria2, wget2, curl, lftp and rclone list, get, and go on after a cut."""
+"""Programs that read files from our http, and go on after a cut: aria2, wget2, curl, lftp, rclone; lftp writes, too."""
 
 from __future__ import annotations
 
@@ -31,10 +31,13 @@ class ReaderTests(SharedCase):
         cls.place = Path(tempfile.mkdtemp(prefix="netsvc-readers-"))
         cls.data = os.urandom(8 * MIB + 1)
         (cls.place / "www" / "deep").mkdir(parents=True)
+        (cls.place / "in").mkdir()
         for name in ("big.bin", NAME, "deep/c.bin"):
             (cls.place / "www" / name).write_bytes(cls.data)
         cls.daemon = Daemon(
             f"[http]\nlisten = tcp:0:interface=127.0.0.1\ndocroot = {cls.place}/www\nlisting = yes\n"
+            f"[http /in/]\ndocroot = {cls.place}/in\nupload = yes\nupload_anonymous = yes\nupload_delete = yes\n"
+            "upload_directories = yes\n"
         ).__enter__()
 
     @classmethod
@@ -82,11 +85,11 @@ class ReaderTests(SharedCase):
 
     def test_aria2(self) -> None:
         """Aria2 gets a file over four connections, names with blanks, and goes on with what it kept a record of."""
-        aria2 = ("aria2c", "--no-conf", "-q", "-x4", "-s4", "-k1M", "-m1")
-        self.succeed(*aria2, self.url + "big.bin", "-o", "four")
+        aria2 = ("aria2c", "--no-conf", "-q", "-m1")
+        self.succeed(*aria2, "-x4", "-s4", "-k1M", self.url + "big.bin", "-o", "four")
         self.succeed(*aria2, "-Z", self.url + PATH, self.url + "deep/c.bin")
         self.is_whole("four", NAME, "c.bin")
-        self.goes_on("rest", *aria2, "-c", "--file-allocation=none", "-o", "rest", "{url}")
+        self.goes_on("rest", *aria2, "-c", "-s1", "--file-allocation=none", "-o", "rest", "{url}")
 
     def test_wget2(self) -> None:
         """Wget2 gets a file in chunks over several connections, goes on with one, and follows the list."""
@@ -118,6 +121,22 @@ class ReaderTests(SharedCase):
         self.assertIn(f"{len(self.data)} ", self.succeed("lftp", "-c", script))
         self.is_whole("whole", "four", "tree/big.bin", f"tree/{NAME}", "tree/deep/c.bin")
         self.goes_on("rest", "lftp", "-c", f"{settings}; get -c {{url}} -o rest")
+
+    def test_lftp_writes(self) -> None:
+        """Lftp puts a file and a tree, and removes them; its way to continue a put is refused, and harms no file."""
+        (self.here / "tree" / "deep").mkdir(parents=True)
+        for name in ("a.bin", "tree/deep/b.bin"):
+            (self.here / name).write_bytes(self.data)
+        (self.place / "in" / "half.bin").write_bytes(self.data[:MIB])
+        settings = f"set cmd:fail-exit yes; set net:max-retries 1; open {self.url}in/"
+        self.succeed("lftp", "-c", f"{settings}; put a.bin; mkdir d; mirror -R tree d/tree; cls -l; get a.bin -o back")
+        self.assertEqual((self.place / "in" / "d" / "tree" / "deep" / "b.bin").read_bytes(), self.data)
+        self.is_whole("back")
+        done = self.run_client("lftp", "-c", f"{settings}; put -c a.bin -o half.bin")
+        self.assertIn("400 Range: a PUT brings the whole file", done.stderr)
+        self.assertEqual((self.place / "in" / "half.bin").read_bytes(), self.data[:MIB])
+        self.succeed("lftp", "-c", f"{settings}; rm a.bin; rm half.bin; rm -r d")
+        self.assertEqual(os.listdir(self.place / "in"), [])
 
     def test_rclone(self) -> None:
         """Rclone's http remote lists, tells sizes, copies a tree, over several connections where a file is large."""

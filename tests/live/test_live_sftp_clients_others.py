@@ -125,7 +125,7 @@ class OtherClientsTests(SynchronousTestCase):
             assert sorted(one.name for one in account.root.iterdir() if one.name[0] != ".") == ["up.bin"]
 
     def test_sshfs(self) -> None:
-        """A mounted account takes cp, cat, mv, rm, mkdir, df and appended octets as a directory does."""
+        """A mounted account takes cp, cat, mv, rm, mkdir, df and the rests of cut files as a directory does."""
         with Account() as account:
             _prepare(account)
             mounted = account.here / "mounted"
@@ -137,12 +137,15 @@ class OtherClientsTests(SynchronousTestCase):
                     "-exc",
                     "cp -p a.bin mounted/; ls -la mounted; cmp a.bin mounted/a.bin; mkdir mounted/d; "
                     "mv mounted/a.bin mounted/d/b.bin; cp mounted/d/b.bin back.bin; cmp a.bin back.bin; "
-                    "echo one > mounted/t; echo two >> mounted/t; cat mounted/t; df mounted; "
+                    "tail -c +700001 mounted/d/b.bin >> half.bin; "
+                    "head -c 700000 a.bin > mounted/d/h; tail -c +700001 a.bin >> mounted/d/h; cmp a.bin mounted/d/h; "
+                    "rm mounted/d/h; echo one > mounted/t; echo two >> mounted/t; cat mounted/t; df mounted; "
                     "dd if=a.bin of=mounted/d/b.bin bs=4096 seek=3 count=2 conv=notrunc; truncate -s 5 mounted/t; "
                     "stat -c %Y mounted/d/b.bin; touch -d @5 mounted/t; chmod 600 mounted/t; ls mounted/d; "
                     "! cat mounted/none; rm mounted/d/b.bin; rmdir mounted/d; cat a.bin > mounted/up.bin; "
                     "test $(stat -c %Y mounted/t) = 5",
                 )
+                assert (account.here / "half.bin").read_bytes() == DATA
                 assert (account.root / "t").read_bytes() == b"one\nt"
                 # The kernel has a mounted file closed for good some time after close(2) returned.
                 wait_until((account.root / "up.bin").exists, "up.bin was not published")
