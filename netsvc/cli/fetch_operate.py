@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from netsvc.cli.fetch_socket import Connection, FetchError, find_socket
+from netsvc.cli.connection import CommandError
+from netsvc.cli.fetch_socket import Connection, find_socket
 from netsvc.errors import printable
 from netsvc.services.fetch.wire import MAX_PAGE
 
@@ -24,7 +25,7 @@ def operate(command: str, words: list[str], arguments: argparse.Namespace) -> in
     """Do it; the exit status is 0, 1 (with --wait: some failed) or one of sysexits(3)."""
     try:
         return _operate(command, words, arguments)
-    except FetchError as error:
+    except CommandError as error:
         print(printable(f"netsvc fetch {command}: {error}"), file=sys.stderr)
         return error.status
 
@@ -37,7 +38,7 @@ def _operate(command: str, words: list[str], arguments: argparse.Namespace) -> i
             service = f"fetch:{service}"
     takes_ids = command in {"show", "requeue", "remove"}
     if bool(words) != takes_ids:
-        raise FetchError(os.EX_USAGE, "a queue id is missing" if takes_ids else "there are too many words")
+        raise CommandError(os.EX_USAGE, "a queue id is missing" if takes_ids else "there are too many words")
     with Connection(find_socket(arguments, service)) as connection:
         if command == "run":
             return _run(connection, arguments)
@@ -47,22 +48,22 @@ def _operate(command: str, words: list[str], arguments: argparse.Namespace) -> i
             return _audit(connection, arguments)
         if command == "show":
             for one in words:
-                _show(connection.ask("show", id=one)["item"], arguments)
+                _show(connection.ask({"command": "show", "id": one})["item"], arguments)
             return os.EX_OK
         for one in words:
-            count = connection.ask(command, id=one)["count"]
+            count = connection.ask({"command": command, "id": one})["count"]
             print(json.dumps({"id": one, "count": count}) if arguments.json else f"{one}: {count} files")
     return os.EX_OK
 
 
 def _run(connection: Connection, arguments: argparse.Namespace) -> int:
-    reply = connection.ask("run")
+    reply = connection.ask({"command": "run"})
     queue_id = str(reply["id"])
     if not arguments.wait:
         print(json.dumps({"id": queue_id, "repeated": reply["repeated"]}) if arguments.json else queue_id)
         return os.EX_OK
     while True:
-        tally = connection.ask("tally", id=queue_id)
+        tally = connection.ask({"command": "tally", "id": queue_id})
         if tally["run"]["state"] != "waiting" and not tally["files"].get("waiting"):
             break
         time.sleep(LOOK)
@@ -81,7 +82,7 @@ def _run(connection: Connection, arguments: argparse.Namespace) -> int:
 def _pages(connection: Connection, done: bool) -> Iterator[dict[str, Any]]:
     after = ""
     while True:
-        reply = connection.ask("queue", after=after, limit=MAX_PAGE, done=done)
+        reply = connection.ask({"command": "queue", "after": after, "limit": MAX_PAGE, "done": done})
         yield from reply["items"]
         if not reply["more"]:
             return
@@ -128,7 +129,7 @@ def _show(item: dict[str, Any], arguments: argparse.Namespace) -> None:
 
 
 def _audit(connection: Connection, arguments: argparse.Namespace) -> int:
-    books = connection.ask("audit")["audit"]
+    books = connection.ask({"command": "audit"})["audit"]
     if arguments.json:
         print(json.dumps(books))
     else:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from netsvc.cli import mail_item, mail_operate, mail_queue, mail_send, torture
-from netsvc.cli.mail_connection import EX_OK, EX_SOFTWARE, EX_UNAVAILABLE, Connection, MailError, Unreachable
+from netsvc.cli.connection import CommandError, Unreachable
+from netsvc.cli.mail_connection import EX_OK, EX_SOFTWARE, EX_UNAVAILABLE, Connection
 from netsvc.cli.mail_socket import add_where, find_socket
 from netsvc.printable import printable
 
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Do it; the exit status is 0 or one of sysexits(3)."""
     try:
         status: int = arguments.mail(arguments)
-    except MailError as error:
+    except CommandError as error:
         text = str(error)
         if isinstance(error, Unreachable) and error.status == EX_UNAVAILABLE:
             text += "; --config or --socket says where one is"  # unlike sendmail, which has no such words

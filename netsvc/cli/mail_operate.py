@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from netsvc.cli import mail_text
-from netsvc.cli.mail_connection import EX_OK, EX_USAGE, Connection, MailError
+from netsvc.cli.connection import CommandError
+from netsvc.cli.mail_connection import EX_OK, EX_USAGE, Connection
 from netsvc.cli.mail_socket import find_socket
 from netsvc.printable import printable
 from netsvc.services.smtp_client.submission_wire import MAX_PAGE
@@ -32,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def operate(arguments: argparse.Namespace) -> int:
     """Do it, one answer after the other; the exit status."""
     if bool(arguments.id) + (arguments.domain is not None) + arguments.all != 1:
-        raise MailError(EX_USAGE, "give queue ids, --domain NAME or --all")
+        raise CommandError(EX_USAGE, "give queue ids, --domain NAME or --all")
     if arguments.id:
         chosen: list[dict[str, Any]] = [{"id": one} for one in arguments.id]
     else:

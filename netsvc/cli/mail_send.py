@@ -11,15 +11,8 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from netsvc.cli.mail_connection import (
-    EX_DATAERR,
-    EX_NOINPUT,
-    EX_OK,
-    EX_PROTOCOL,
-    NO_SERVICE,
-    Connection,
-    MailError,
-)
+from netsvc.cli.connection import CommandError
+from netsvc.cli.mail_connection import EX_DATAERR, EX_NOINPUT, EX_OK, Connection
 from netsvc.cli.mail_socket import add_where, find_socket
 from netsvc.printable import printable
 from netsvc.services.smtp_client import message
@@ -72,13 +65,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Send; the exit status.
 
-    :raises MailError: it was not taken.
+    :raises CommandError: it was not taken.
     """
     try:
         built = message.build(_draft(arguments), now=datetime.now().astimezone())
         sender = _envelope_sender(arguments.envelope_from, built.sender)
     except Refusal as refusal:
-        raise MailError(EX_DATAERR, f"{refusal.code} {refusal.text}") from None
+        raise CommandError(EX_DATAERR, f"{refusal.code} {refusal.text}") from None
     if arguments.dry_run:
         sys.stdout.buffer.write(built.content)
         return EX_OK
@@ -97,9 +90,9 @@ def run(arguments: argparse.Namespace) -> int:
         request["sms"] = {"to": arguments.sms_to, "text": text, "after": _seconds(arguments.sms_after)}
     with Connection(find_socket(arguments)) as connection:
         reply = connection.ask(request, built.content)
-    queue_id = str(reply.get("id"))
-    if not is_id(queue_id):
-        raise MailError(EX_PROTOCOL, NO_SERVICE)
+        queue_id = str(reply.get("id"))
+        if not is_id(queue_id):
+            raise connection.stranger()
     for address, reason in reply.get("refused", {}).items():
         print(printable(f"netsvc mail send: not to {address}: {reason}"), file=sys.stderr)
     if "sms_refused" in reply:  # the mail was taken, and must not be handed in again
@@ -116,7 +109,7 @@ def _seconds(text: str) -> float:
     try:
         return duration(0, MAX_AFTER).parse(text, Context(Path("/")))
     except BadValue as bad:
-        raise MailError(EX_DATAERR, f"--sms-after: {bad.message}") from None
+        raise CommandError(EX_DATAERR, f"--sms-after: {bad.message}") from None
 
 
 def _draft(arguments: argparse.Namespace) -> message.Draft:
@@ -162,7 +155,7 @@ def _input() -> str:
     try:
         octets = sys.stdin.buffer.read() if sys.stdin is not None else b""
     except OSError as error:
-        raise MailError(EX_NOINPUT, f"standard input: {error.strerror}") from None
+        raise CommandError(EX_NOINPUT, f"standard input: {error.strerror}") from None
     return _decoded(octets, "standard input")
 
 
@@ -170,7 +163,7 @@ def _decoded(octets: bytes, what: str) -> str:
     try:
         return octets.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise MailError(EX_DATAERR, f"{what} is not UTF-8 text (octet {error.start})") from None
+        raise CommandError(EX_DATAERR, f"{what} is not UTF-8 text (octet {error.start})") from None
 
 
 def _file(path: str) -> bytes:
@@ -179,7 +172,7 @@ def _file(path: str) -> bytes:
             return file.read()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise MailError(EX_NOINPUT, f"{path}: {reason}") from None
+        raise CommandError(EX_NOINPUT, f"{path}: {reason}") from None
 
 
 def _myself() -> str:

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netsvc.cli.mail_connection import EX_CONFIG, EX_USAGE, MailError, socket_places
+from netsvc.cli.connection import CommandError
+from netsvc.cli.mail_connection import EX_CONFIG, EX_USAGE, socket_places
 
 if TYPE_CHECKING:
     import argparse
@@ -25,7 +26,7 @@ def add_where(parser: argparse.ArgumentParser) -> None:
 def find_socket(arguments: argparse.Namespace) -> Path:
     """The socket: of --socket or --config; of $NETSVC_MAIL_SOCKET or $NETSVC_CONFIG; or where one is by default.
 
-    :raises MailError: there is no telling.
+    :raises CommandError: there is no telling.
     """
     if arguments.socket is not None:
         return Path(arguments.socket)
@@ -50,7 +51,7 @@ def _of_configuration(config: str, service: str | None) -> Path:
 def instance_of(config: str, service: str | None) -> tuple[Path, Instance]:
     """The state directory and the mail service of a configuration, the one with the name if it has several.
 
-    :raises MailError: the configuration is bad, or there is no telling which.
+    :raises CommandError: the configuration is bad, or there is no telling which.
     """
     from netsvc.config.load import load
     from netsvc.errors import ConfigError, RegistryError
@@ -60,11 +61,11 @@ def instance_of(config: str, service: str | None) -> tuple[Path, Instance]:
     try:
         plan = load(config, kinds())
     except (ConfigError, RegistryError) as error:
-        raise MailError(EX_CONFIG, str(error)) from None
+        raise CommandError(EX_CONFIG, str(error)) from None
     found = [one for one in plan.instances if one.kind.word == KIND_WORD and service in (None, one.name)]
     if not found:
-        raise MailError(EX_CONFIG, f"{config} has no [{service or KIND_WORD}]")
+        raise CommandError(EX_CONFIG, f"{config} has no [{service or KIND_WORD}]")
     if len(found) > 1:
         names = ", ".join(one.name for one in found)
-        raise MailError(EX_USAGE, f"{config} has several mail services ({names}); choose one with --service")
+        raise CommandError(EX_USAGE, f"{config} has several mail services ({names}); choose one with --service")
     return plan.daemon.state_directory, found[0]

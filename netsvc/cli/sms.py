@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from netsvc.cli.connection import CommandError
 from netsvc.cli.mail_text import counted
-from netsvc.cli.sms_socket import NO_SERVICE, Connection, SmsError, add_where, find_socket
+from netsvc.cli.sms_socket import Connection, add_where, find_socket
 from netsvc.errors import printable
 from netsvc.services.sms.segments import ROOM, cut, foreign
 from netsvc.services.sms.wire import MAX_PAGE, is_id
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Do it; the exit status is 0 or one of sysexits(3)."""
     try:
         status: int = arguments.sms(arguments)
-    except SmsError as error:
+    except CommandError as error:
         lines = "\n".join(printable(line) for line in str(error).split("\n"))
         print(printable(f"netsvc sms {arguments.what}: ") + lines, file=sys.stderr)
         return error.status
@@ -99,7 +100,7 @@ def _text(word: str) -> str:
     try:
         return octets.decode()
     except UnicodeDecodeError:
-        raise SmsError(os.EX_DATAERR, "the text is not UTF-8") from None
+        raise CommandError(os.EX_DATAERR, "the text is not UTF-8") from None
 
 
 def _send(arguments: argparse.Namespace) -> int:
@@ -109,7 +110,7 @@ def _send(arguments: argparse.Namespace) -> int:
     with Connection(find_socket(arguments)) as connection:
         queue_id = str(connection.ask(request).get("id"))
         if not is_id(queue_id):
-            raise SmsError(os.EX_PROTOCOL, NO_SERVICE)
+            raise connection.stranger()
         print(queue_id, flush=True)
         if arguments.wait is not None:
             return _wait(connection, queue_id, arguments.wait)
@@ -218,7 +219,7 @@ def _operate(arguments: argparse.Namespace) -> int:
         for one in arguments.id:
             try:
                 count = connection.ask({"command": arguments.what, "id": one})["count"]
-            except SmsError as error:
+            except CommandError as error:
                 print(printable(f"netsvc sms {arguments.what}: {one}: {error}"), file=sys.stderr)
                 worst = error.status
                 continue

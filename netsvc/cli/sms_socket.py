@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from netsvc.services.sms.wire import VERSION, encode
+from netsvc.cli import connection
+from netsvc.cli.connection import CommandError
 
 if TYPE_CHECKING:
     import argparse
-
-NO_SERVICE = "what answers there is no text message service of netsvc"
-
-TIMEOUT = 60.0  # seconds without any progress: more than the daemon's own 30 for a submission
-MAX_REPLY = 64 << 20  # octets: a page of 1,000 items whose numbers have long reasons is far below
-
-
-class SmsError(Exception):
-    """The command failed.
-
-    :param status: of sysexits(3).
-    """
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 def add_where(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +24,7 @@ def add_where(parser: argparse.ArgumentParser) -> None:
 def find_socket(arguments: argparse.Namespace) -> Path:
     """The socket: --socket, or of the configuration in --config or $NETSVC_CONFIG, or where it is by default.
 
-    :raises SmsError: there is no telling.
+    :raises CommandError: there is no telling.
     """
     if arguments.socket is not None:
         return Path(arguments.socket)
@@ -52,7 +35,7 @@ def find_socket(arguments: argparse.Namespace) -> Path:
 
     directory = default_state_directory(os.environ)
     if directory is None:
-        raise SmsError(os.EX_CONFIG, "no --socket, no --config, and no HOME to look in")
+        raise CommandError(os.EX_CONFIG, "no --socket, no --config, and no HOME to look in")
     instance = (arguments.service or "").partition(":")[2]
     return directory / (f"sms-{instance}.sock" if instance else "sms.sock")
 
@@ -66,70 +49,17 @@ def _of_configuration(config: str, service: str | None) -> Path:
     try:
         plan = load(config, kinds())
     except (ConfigError, RegistryError) as error:
-        raise SmsError(os.EX_CONFIG, str(error)) from None
+        raise CommandError(os.EX_CONFIG, str(error)) from None
     found = [one for one in plan.instances if one.kind.word == KIND_WORD and service in (None, one.name)]
     if not found:
-        raise SmsError(os.EX_CONFIG, f"{config} has no [{service or KIND_WORD}]")
+        raise CommandError(os.EX_CONFIG, f"{config} has no [{service or KIND_WORD}]")
     if len(found) > 1:
         names = ", ".join(one.name for one in found)
-        raise SmsError(os.EX_USAGE, f"{config} has several text message services ({names}); choose with --service")
+        raise CommandError(os.EX_USAGE, f"{config} has several text message services ({names}); choose with --service")
     return socket_path(found[0].settings, plan.daemon.state_directory, found[0].name)
 
 
-class Connection:
-    """One connection to the service.
+class Connection(connection.Connection):
+    """One connection to the service."""
 
-    :raises SmsError: there is none.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(TIMEOUT)
-        self._path = path
-        try:
-            self._socket.connect(os.fspath(path))
-        except PermissionError:
-            self._socket.close()
-            raise SmsError(os.EX_NOPERM, f"{path}: permission denied") from None
-        except OSError as error:
-            self._socket.close()
-            reason = error.strerror or str(error)
-            text = f"no text message service answers at {path}: {reason}; --config or --socket says where one is"
-            raise SmsError(os.EX_UNAVAILABLE, text) from None
-        self._file = self._socket.makefile("rb")
-
-    def __enter__(self) -> Connection:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._socket.close()
-
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request; the reply, if it is ok.
-
-        :raises SmsError: it is not, or there is none.
-        """
-        try:
-            self._socket.sendall(encode({"v": VERSION, **request}))
-            line = self._file.readline(MAX_REPLY)
-        except OSError as error:
-            text = f"the text message service at {self._path} broke off: {error.strerror or error}"
-            raise SmsError(os.EX_TEMPFAIL, text) from None
-        if not line.endswith(b"\n"):
-            # It is not known whether the message was taken: with --key it can be sent again without harm.
-            raise SmsError(os.EX_TEMPFAIL, f"the text message service at {self._path} gave no answer")
-        return _understood(line)
-
-
-def _understood(line: bytes) -> dict[str, Any]:
-    try:
-        reply = json.loads(line)
-        if reply["ok"] is True:
-            return dict(reply)
-        code, text = str(reply["code"]), str(reply["text"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise SmsError(os.EX_PROTOCOL, NO_SERVICE) from None
-    if code.startswith("4"):
-        raise SmsError(os.EX_TEMPFAIL, f"{code} {text}")
-    raise SmsError(os.EX_NOPERM if code.startswith("5.7") else os.EX_DATAERR, f"{code} {text}")
+    service = "text message service"

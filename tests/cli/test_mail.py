@@ -23,6 +23,7 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.cli import mail, mail_connection, mail_send, mail_socket, mail_text
+from netsvc.cli.connection import CommandError
 from netsvc.cli.mail_connection import (
     EX_CONFIG,
     EX_DATAERR,
@@ -208,7 +209,7 @@ class Sending(CommandCase):
         self.assertEqual((status, err), (EX_DATAERR, "netsvc mail send: standard input is not UTF-8 text (octet 3)\n"))
         with mock.patch.object(sys, "stdin") as stdin:
             stdin.buffer.read.side_effect = OSError(5, "Input/output error")
-            self.assertRaises(mail_connection.MailError, mail_send._input)
+            self.assertRaises(CommandError, mail_send._input)
         with mock.patch.object(sys, "stdin", None):
             self.assertEqual(mail_send._input(), "")
 
@@ -279,7 +280,7 @@ class Finding(CommandCase):
         return str(file)
 
     def refused(self, *words: str) -> int:
-        with self.assertRaises(mail_connection.MailError) as caught:
+        with self.assertRaises(CommandError) as caught:
             self.find(*words)
         return caught.exception.status
 

@@ -23,7 +23,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.cli.mail_connection import Connection, MailError
+from netsvc.cli.connection import CommandError
+from netsvc.cli.mail_connection import Connection
 from tests.live.daemon import NETSVC, Daemon
 from tests.services.smtp_client.certs import authority, server
 from tests.waiting import wait_until
@@ -160,7 +161,7 @@ class Mail(SynchronousTestCase):
                             connection.ask(head, content)
                         acknowledged.append((which, subject, to))
                         break
-                    except MailError:
+                    except CommandError:
                         time.sleep(0.02)  # it is dead just now
 
         with running(sink) as port:

@@ -10,7 +10,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.cli.mail_connection import Connection, MailError
+from netsvc.cli.connection import CommandError
+from netsvc.cli.mail_connection import Connection
 from tests.live.daemon import Daemon
 from tests.waiting import wait_until
 
@@ -58,6 +59,6 @@ class PeopleTest(SynchronousTestCase):
             sent = ask("daemon", CONTENT, command="send", sender="", recipients=["b@x.example"], length=length)["id"]
             self.assertEqual((mine("root"), mine("nobody"), mine("daemon")), ([sent], [sent], [sent]))
             self.assertEqual(mine("bin"), [])
-            with self.assertRaisesRegex(MailError, "only the daemon's user and root"):
+            with self.assertRaisesRegex(CommandError, "only the daemon's user and root"):
                 ask("bin", command="hold", all=True)
             self.assertEqual(ask("nobody", command="hold", all=True)["count"], 1, daemon.log())

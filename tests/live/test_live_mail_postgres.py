@@ -20,7 +20,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.cli.mail_connection import Connection, MailError
+from netsvc.cli.connection import CommandError
+from netsvc.cli.mail_connection import Connection
 from tests.live.daemon import NETSVC, Daemon
 from tests.live.mail_sink import Sink, digest
 from tests.outbox.cluster import Cluster
@@ -126,7 +127,7 @@ class TwoDaemons(SynchronousTestCase):
         """Ask over the daemon's socket, until the database is there."""
 
         def answer() -> Any:
-            with contextlib.suppress(MailError), Connection(daemon.state / "mail.sock") as connection:
+            with contextlib.suppress(CommandError), Connection(daemon.state / "mail.sock") as connection:
                 return connection.ask(question)
 
         return wait_until(answer, daemon.log())

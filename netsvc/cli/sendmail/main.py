@@ -10,15 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-from netsvc.cli.mail_connection import (
-    EX_DATAERR,
-    EX_IOERR,
-    EX_OK,
-    EX_TEMPFAIL,
-    EX_USAGE,
-    MailError,
-    Unreachable,
-)
+from netsvc.cli.connection import CommandError, Unreachable
+from netsvc.cli.mail_connection import EX_DATAERR, EX_IOERR, EX_OK, EX_TEMPFAIL, EX_USAGE
 from netsvc.cli.sendmail import head, people, submit
 from netsvc.cli.sendmail.addresses import AddressError, addresses, is_qualified
 from netsvc.cli.sendmail.options import Options, UsageError, parse
@@ -45,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(parse(argv[0], argv[1:]))
     except (UsageError, AddressError) as error:
         return _failed(program, EX_USAGE, str(error))
-    except MailError as error:
+    except CommandError as error:
         # That there is no daemon just now is a reason to try again later, for a program that can.
         return _failed(program, EX_TEMPFAIL if isinstance(error, Unreachable) else error.status, str(error))
     except KeyboardInterrupt:
@@ -96,7 +89,7 @@ def _deliver(options: Options) -> int:
         try:
             recipients += [one for field in head.recipient_fields(found) for one in addresses(field)]
         except AddressError as error:
-            raise MailError(EX_DATAERR, str(error)) from None
+            raise CommandError(EX_DATAERR, str(error)) from None
     if not any(recipients):
         raise UsageError("the message names no recipient")
     if not any(name == b"from" for name, _ in found.fields):
@@ -168,7 +161,7 @@ def _read(source: BinaryIO, dot_ends: bool) -> bytes:
     else:
         content = source.read(MAX_MESSAGE + 1)
     if len(content) > MAX_MESSAGE:
-        raise MailError(EX_DATAERR, f"5.3.4 the message is larger than {MAX_MESSAGE} octets")
+        raise CommandError(EX_DATAERR, f"5.3.4 the message is larger than {MAX_MESSAGE} octets")
     return content
 
 

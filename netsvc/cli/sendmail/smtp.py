@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from netsvc.cli.mail_connection import MailError
+from netsvc.cli.connection import CommandError
 from netsvc.services.smtp_client.listener.events import End, Message, Room, Terms
 from netsvc.services.smtp_client.listener.wire import Conversation
 from netsvc.services.smtp_client.submission_wire import MAX_RECIPIENTS, Refusal
@@ -56,7 +56,7 @@ def _take(conversation: Conversation, message: Message, hand_in: Callable[[dict[
         request["notices"] = json.loads(message.meta["notices"])
     try:
         queue_id = hand_in(request, message.content)
-    except MailError as error:
+    except CommandError as error:
         status = _STATUS.fullmatch(str(error))
         # What has no status is no word of the daemon: there is none, or it cannot be reached.
         conversation.refused(Refusal(*status.groups()) if status else Refusal("4.3.0", str(error)))

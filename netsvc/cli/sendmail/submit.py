@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from netsvc.cli.mail_connection import EX_NOPERM, EX_PROTOCOL, Connection, MailError, Unreachable, socket_places
+from netsvc.cli.connection import CommandError, Unreachable
+from netsvc.cli.mail_connection import EX_NOPERM, EX_PROTOCOL, Connection, socket_places
 
 PATIENCE = 5.0  # seconds that a restart of the daemon may take, and more
 PAUSE = 0.1  # seconds between two tries
@@ -19,15 +20,15 @@ PAUSE = 0.1  # seconds between two tries
 def connect(environ: Mapping[str, str]) -> Connection:
     """A connection to the first daemon that answers: $NETSVC_MAIL_SOCKET, else the usual places.
 
-    :raises MailError: none does; with the reason of the likeliest.
+    :raises CommandError: none does; with the reason of the likeliest.
     """
     named = environ.get("NETSVC_MAIL_SOCKET")
     places = [named] if named else list(socket_places(environ))
-    refusals: list[MailError] = []
+    refusals: list[CommandError] = []
     for place in places:
         try:
             return Connection(place)
-        except MailError as error:
+        except CommandError as error:
             refusals.append(error)
     forbidden = [one for one in refusals if one.status == EX_NOPERM]
     raise (forbidden or refusals)[0]
@@ -44,7 +45,7 @@ def hand_in(
     """Submit a message; its queue id.
 
     :param request: sender and recipients, and what else the protocol's send has.
-    :raises MailError: it was not taken.
+    :raises CommandError: it was not taken.
     """
     whole = {"command": "send", "key": f"sendmail-{os.urandom(16).hex()}", **request, "length": len(content)}
     end = clock() + PATIENCE
@@ -58,5 +59,5 @@ def hand_in(
             sleep(PAUSE)
             continue
         if not (isinstance(queue_id, str) and queue_id.isalnum() and queue_id.isascii()):
-            raise MailError(EX_PROTOCOL, "the mail service gave no queue id")
+            raise CommandError(EX_PROTOCOL, "the mail service gave no queue id")
         return queue_id

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-from netsvc.cli.mail_connection import EX_DATAERR, EX_NOHOST, EX_NOUSER, EX_OK, EX_TEMPFAIL, Connection, MailError
+from netsvc.cli.connection import CommandError
+from netsvc.cli.mail_connection import EX_DATAERR, EX_NOHOST, EX_NOUSER, EX_OK, EX_TEMPFAIL, Connection
 from netsvc.cli.sendmail.addresses import AddressError, addresses
 from netsvc.printable import printable
 
@@ -30,7 +31,7 @@ def verify(
     :param ours: the sender of the envelope, which may decide about the way, and the domain of names that the daemon
         does not complete.
     :return: the exit status, of the worst.
-    :raises MailError: the daemon cannot be asked.
+    :raises CommandError: the daemon cannot be asked.
     """
     found = set()
     for word in words:
@@ -51,8 +52,8 @@ def _ask(
     try:
         question = {"command": "route", "address": worded(name), "sender": sender, "domain": domain}
         reply = connection.ask(question)
-    except (AddressError, MailError) as error:
-        if isinstance(error, MailError) and error.status != EX_DATAERR:
+    except (AddressError, CommandError) as error:
+        if isinstance(error, CommandError) and error.status != EX_DATAERR:
             raise
         return [{"address": name, "result": "refused", "text": str(error)}]
     return list(reply["recipients"])

@@ -43,7 +43,7 @@ def configure(parsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do it.
 
-    :raises MailError: it cannot be done.
+    :raises CommandError: it cannot be done.
     """
     from netsvc.cli.torture import report
     from netsvc.cli.torture.play import torture
@@ -82,14 +82,15 @@ def _numbers(text: str) -> frozenset[int]:
 
 
 def _chosen(numbers: frozenset[int] | None) -> tuple[Fault, ...]:
-    from netsvc.cli.mail_connection import EX_USAGE, MailError
+    from netsvc.cli.connection import CommandError
+    from netsvc.cli.mail_connection import EX_USAGE
     from netsvc.cli.torture.faults import FAULTS
 
     if numbers is None:
         return FAULTS
     unknown = numbers - {one.number for one in FAULTS}
     if unknown:
-        raise MailError(EX_USAGE, f"there is no fault {min(unknown)}; --list shows all")
+        raise CommandError(EX_USAGE, f"there is no fault {min(unknown)}; --list shows all")
     return tuple(one for one in FAULTS if one.number in numbers)
 
 

@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from netsvc.cli.mail_connection import EX_CONFIG, EX_TEMPFAIL, MailError
+from netsvc.cli.connection import CommandError
+from netsvc.cli.mail_connection import EX_CONFIG, EX_TEMPFAIL
 from netsvc.cli.torture.certificates import ROOTS
 from netsvc.cli.torture.server import USERNAME
 from netsvc.cli.torture.stage import HOST, FaultScene
@@ -65,7 +66,7 @@ def configuration(directory: Path, scenes: Iterable[FaultScene], options: Mappin
 class TortureDaemon:
     """A twistd that runs netsvc with a configuration; a context manager.
 
-    :raises MailError: it does not start.
+    :raises CommandError: it does not start.
     """
 
     def __init__(self, directory: Path, text: str) -> None:
@@ -115,9 +116,9 @@ class TortureDaemon:
         end = time.monotonic() + START_BOUND
         while not re.search(rb"ready: \d+ services", self._log.read_bytes()):
             if not self.running:
-                raise MailError(EX_CONFIG, f"the daemon does not start: {self.last_words()}")
+                raise CommandError(EX_CONFIG, f"the daemon does not start: {self.last_words()}")
             if time.monotonic() > end:
-                raise MailError(EX_TEMPFAIL, f"the daemon is not ready after {START_BOUND:g} seconds")
+                raise CommandError(EX_TEMPFAIL, f"the daemon is not ready after {START_BOUND:g} seconds")
             time.sleep(LOOK)
 
     def _stop(self) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from attrs import evolve
 
-from netsvc.cli.mail_connection import EX_DATAERR, EX_SOFTWARE, Connection, MailError
+from netsvc.cli.connection import CommandError
+from netsvc.cli.mail_connection import EX_DATAERR, EX_SOFTWARE, Connection
 from netsvc.cli.torture import certificates
 from netsvc.cli.torture.content import digest
 from netsvc.cli.torture.daemon import PASSWORD_FILE, PHASE_TIMEOUT, TortureDaemon, configuration, socket_of
@@ -30,7 +31,7 @@ def torture(
     :param directory: empty, private and not to be kept.
     :param options: further options of the sections, as INI text.
     :param patience: seconds until a message that still waits is called stuck.
-    :raises MailError: the daemon does not start, or ends.
+    :raises CommandError: the daemon does not start, or ends.
     """
     contexts = certificates.make(directory, HOST)
     password = secrets.token_urlsafe()
@@ -45,10 +46,10 @@ def torture(
             try:
                 _wait(stage, queues, handed, patience)
                 books = {number: queue.ask({"command": "audit"})["audit"] for number, queue in queues.items()}
-            except MailError:
+            except CommandError:
                 if daemon.running:
                     raise
-                raise MailError(EX_SOFTWARE, f"the daemon ended: {daemon.last_words()}") from None
+                raise CommandError(EX_SOFTWARE, f"the daemon ended: {daemon.last_words()}") from None
         return [
             judge(
                 one,
@@ -73,7 +74,7 @@ def _hand_in_one(queue: Connection, message: Message, mark: str) -> Handed:
     request = {"command": "send", "sender": message.sender, "recipients": list(message.ends), "length": len(content)}
     try:
         queue_id: str = queue.ask(request, content)["id"]
-    except MailError as error:
+    except CommandError as error:
         if error.status != EX_DATAERR:
             raise
         queue_id = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.cli import mail_connection
+from netsvc.cli.connection import CommandError, Unreachable
 from netsvc.cli.mail_connection import (
     EX_DATAERR,
     EX_IOERR,
@@ -27,8 +29,6 @@ from netsvc.cli.mail_connection import (
     EX_PROTOCOL,
     EX_TEMPFAIL,
     EX_USAGE,
-    MailError,
-    Unreachable,
 )
 from netsvc.cli.sendmail import main, submit
 from netsvc.services.smtp_client import submission_wire
@@ -84,7 +84,7 @@ class Delivering(SendmailCase):
         self.assertEqual((head["sender"], head["recipients"]), ("a@x", ["root", "b@x", "c@x"]))
         self.assertEqual(head["domain"], "box.example")
         self.assertEqual(got, content)
-        self.assertEqual(submission_wire.parse_head(mail_connection.json.dumps(head).encode()).length, len(content))  # type: ignore[union-attr]
+        self.assertEqual(submission_wire.parse_head(json.dumps(head).encode()).length, len(content))  # type: ignore[union-attr]
 
     def test_dot(self) -> None:
         """Without -i a line with only a dot ends the message, with either line end; two dots are two dots."""
@@ -133,7 +133,7 @@ class Delivering(SendmailCase):
     def test_wishes(self) -> None:
         """-N, -R and -V are passed on as the protocol has them; -B means nothing."""
         head, _ = self.send("-N", "success,delay", "-R", "hdrs", "-V", "id", "-B8BITMIME", "b@x", "c@x", stdin=b"\n")
-        said: Any = submission_wire.parse_head(mail_connection.json.dumps(head).encode())
+        said: Any = submission_wire.parse_head(json.dumps(head).encode())
         self.assertEqual((said.ret, said.envid), ("hdrs", "id"))
         self.assertEqual(said.notices, dict.fromkeys(("b@x", "c@x"), (("success", "delay"), "")))
 
@@ -259,7 +259,7 @@ class Reaching(SendmailCase):
         with submit.connect(environ) as connection:
             connection.ask({"command": "audit"})
         with mock.patch("socket.socket.connect", side_effect=[FileNotFoundError(2, "no"), PermissionError]):
-            with self.assertRaises(MailError) as forbidden:
+            with self.assertRaises(CommandError) as forbidden:
                 submit.connect(environ)
         self.assertEqual(forbidden.exception.status, EX_NOPERM)
 
@@ -447,7 +447,8 @@ class Start(SynchronousTestCase):
             modules = self.imported(*words)
             ours = {one for one in modules if one.startswith("netsvc")}
             self.assertEqual(
-                ours - {"netsvc", "netsvc.cli", "netsvc.printable", "netsvc.cli.mail_connection"},
+                ours
+                - {"netsvc", "netsvc.cli", "netsvc.printable", "netsvc.cli.connection", "netsvc.cli.mail_connection"},
                 {"netsvc.cli.sendmail"}
                 | {
                     f"netsvc.cli.sendmail.{one}" for one in ("addresses", "head", "main", "options", "people", "submit")
