@@ -12,15 +12,19 @@ _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 def fault_of_place(path: Path) -> str | None:
     """What is wrong with who may write a file, or rename what is above it; None when nothing is.
 
+    Links on the way to it are looked at as well: whoever owns one could lead from his own name to another's keys.
+
+    :param path: absolute.
     :raises OSError: it is not there, or cannot be looked at.
     """
     real = Path(os.path.realpath(path))
     owners = {0, os.geteuid()}
-    for place in (real, *real.parents):
+    for place in dict.fromkeys((real, *real.parents, path, *path.parents)):
         status = os.stat(place)
-        if status.st_uid not in owners:
-            what = "its owner" if place == real else f"the owner of {place}"
-            return f"{what} is the user {status.st_uid}"
+        for owner in (status.st_uid, os.lstat(place).st_uid):
+            if owner not in owners:
+                what = "its owner" if place == real else f"the owner of {place}"
+                return f"{what} is the user {owner}"
         sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
         if status.st_mode & _OTHERS and not sticky:
             what = "it" if place == real else str(place)

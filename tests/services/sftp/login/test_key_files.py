@@ -76,6 +76,14 @@ class KeyFilesTests(SynchronousTestCase):
         self.patch(os, "stat", seen)
         self.assertEqual(fault_of_place(self.path), f"the owner of {self.place} is the user 12345")
 
+    def test_a_link_of_somebody_else(self) -> None:
+        """A link that another user made in a directory as /tmp leads to keys that are not this user's: not believed."""
+        link = self.place / "ann"
+        link.symlink_to(self.path)
+        self.assertIsNone(fault_of_place(link))
+        os.chown(link, 12345, -1, follow_symlinks=False)
+        self.assertEqual(fault_of_place(link), f"the owner of {link} is the user 12345")
+
     def test_not_a_file(self) -> None:
         """A FIFO or a directory in its place holds nobody up."""
         self.path.unlink()
