@@ -26,9 +26,6 @@ class Handles(Generic[T]):
         self._open: dict[bytes, T] = {}
         self._next = 0
 
-    def __len__(self) -> int:
-        return len(self._open)
-
     def __iter__(self) -> Iterator[T]:
         return iter(self._open.values())
 

@@ -46,12 +46,7 @@ class PublicKey:
     kind: bytes
     blob: bytes
     _check: _Check = field(eq=False, repr=False)
-    _application: bytes | None = None
-
-    @property
-    def on_token(self) -> bool:
-        """Whether it is on a FIDO token."""
-        return self._application is not None
+    _application: bytes | None = None  # of a key on a FIDO token
 
     @property
     def fingerprint(self) -> str:

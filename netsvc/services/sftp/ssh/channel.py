@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
+
+from twisted.logger import Logger
 
 from netsvc.services.sftp.ssh.numbers import DisconnectError, Message, Reason
 from netsvc.services.sftp.ssh.octets import string, uint32
 
 if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
     from netsvc.services.sftp.ssh.connection import Connection
+
+log = Logger()
 
 WINDOW = 2 << 20  # octets that a peer may send before it is told to go on
 GRANT = WINDOW // 8  # octets; it is told so when it has sent so many
@@ -19,7 +24,6 @@ LONGEST_DATA = 128 << 10  # octets of data in one message to us
 ROOM = 1 << 20  # octets that are made at once; the transport says stop after the first write that does not go
 
 _WIDEST = 0xFFFF_FFFF
-_ADJUST = struct.Struct(">LL")
 
 
 class Answers(Protocol):
@@ -170,7 +174,7 @@ class SessionChannel:
         self._is_command = kind == b"exec"
         self._wants_reply = wants_reply
         self._early = []
-        wanted.addCallback(self._opened).addErrback(self._not_opened)
+        wanted.addCallbacks(self._opened, self._not_opened).addErrback(self._fault)
 
     # Within
 
@@ -192,6 +196,10 @@ class SessionChannel:
             if self._wants_reply:
                 self._reply(Message.CHANNEL_FAILURE)
             self._close()
+
+    def _fault(self, failure: Failure) -> None:
+        log.failure("a fault in an SSH channel", failure, event="sftp-fault")
+        self._close()
 
     def _reply(self, number: Message) -> None:
         self._transport.sendPacket(number, self._there)

@@ -23,6 +23,7 @@ from netsvc.services.sftp.ssh import algorithms, packets
 from netsvc.services.sftp.ssh.algorithms import Chosen
 from netsvc.services.sftp.ssh.numbers import DisconnectError, Message, Reason
 from netsvc.services.sftp.ssh.octets import MalformedError, Octets, string, uint32
+from netsvc.services.sftp.ssh.version import VersionReader
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 log = Logger()
 
 VERSION = b"SSH-2.0-netsvc"
-LONGEST_VERSION = 255  # octets with CR LF, RFC 4253 4.2
 MOST_OWED = 1 << 20  # octets of answers that wait, because a peer asks and does not read
 WHILE_HOLDING = frozenset({Message.DISCONNECT, Message.UNIMPLEMENTED, *range(20, 50)})  # RFC 4253 7.1
 BATCH = 256 << 10  # octets of data that are written at once, though more may come of what has arrived
@@ -64,7 +64,7 @@ class Transport(SSHServerTransport):
         self._userauth: Userauth | None = None
         self._connection: Connection | None = None
         self._began = factory.reactor.seconds()
-        self._version_read = b""
+        self._version = VersionReader()
         self._reader = packets.PacketReader()
         self._writer = packets.PacketWriter()
         self._batching = False
@@ -139,8 +139,9 @@ class Transport(SSHServerTransport):
         self.received += len(data)
         self._batching = True
         try:
-            if not self.gotVersion:
-                data = self._take_version(data)
+            if self._version.line is None:
+                data = self._version.feed(data)
+                self.otherVersionString = self._version.line or b""
             self._reader.feed(data)
             following = self._reader.following
             while not self._ended and (packet := following()) is not None:
@@ -160,21 +161,6 @@ class Transport(SSHServerTransport):
         finally:
             self._batching = False
             self._flush()
-
-    def _take_version(self, data: bytes) -> bytes:
-        """Read the peer's version; what stands behind it."""
-        line, newline, rest = (self._version_read + data).partition(b"\n")
-        if len(line) >= LONGEST_VERSION or not line.startswith(b"SSH-2.0-"[: len(line)]):
-            raise DisconnectError(Reason.PROTOCOL_VERSION_NOT_SUPPORTED, "the peer does not speak SSH 2.0")
-        if not newline:
-            self._version_read = line
-            return b""
-        self._version_read = b""
-        self.otherVersionString = line.removesuffix(b"\r")
-        if not self.otherVersionString.startswith(b"SSH-2.0-"):
-            raise DisconnectError(Reason.PROTOCOL_VERSION_NOT_SUPPORTED, "the peer does not speak SSH 2.0")
-        self.gotVersion = True
-        return rest
 
     def _overdue(self) -> None:
         self._deadline = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 
 from netsvc.services.sftp.ssh.channel import GRANT, LONGEST_DATA, ROOM, WINDOW
 from netsvc.services.sftp.ssh.numbers import Message, OpenFailure
@@ -98,6 +98,20 @@ class OpenTests(SiteCase):
         client.open()
         client.request(b"subsystem", string(b"sftp"))
         self.assertEqual(client.received(), [FAILURE, END[1]])
+
+    def test_fault_at_the_beginning(self) -> None:
+        """What begins to answer, and breaks, is logged as a fault, and the channel is closed."""
+
+        class Faulty(FakeSession):
+            def sftp(self, channel: object) -> Deferred[object]:  # type: ignore[override]
+                return succeed(lambda: 1 // 0)
+
+        self.site.factory._session = lambda _, __: Faulty([])
+        client = Client(self.site).log_in()
+        client.open()
+        client.request(b"subsystem", string(b"sftp"))
+        self.assertEqual(client.received(), [SUCCESS, END[-1]])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_data_before_the_answer(self) -> None:
         """What is sent before the store is there waits for it."""
