@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.net.passwords import htpasswd
+from tests.live import large_rsa
 from tests.live.daemon import Daemon
 from tests.waiting import wait_until
 
@@ -42,6 +44,20 @@ users = bob
 root = files/%u
 authorized_keys = keys/%u
 login_timeout = 2s
+
+[sftp:rated]
+listen = tcp:0:interface=127.0.0.1
+users = bob
+root = files/%u
+authorized_keys = keys/%u
+rate = 10/1s
+
+[sftp:crowded]
+listen = tcp:0:interface=127.0.0.1
+users = bob
+root = files/%u
+authorized_keys = keys/%u
+max_logins = 4
 """
 
 
@@ -174,6 +190,40 @@ class ClientTests(SftpCase):
         self.assertNotEqual(self.sftp("pwd\n", "bob", "BatchMode=yes", key="other").returncode, 0)
         self.daemon.wait_for("is not let in as bob by publickey: the key is not for this address")
 
+    def test_options_of_keys(self) -> None:
+        """What a line of authorized_keys says of a key holds: where from, until when, and nothing that is not known."""
+        for number, (options, lets_in) in enumerate(
+            (
+                ('from="127.0.0.0/8,!127.0.0.2" ', True),
+                ('from="127.0.0.*,!127.0.0.1" ', False),
+                ('expiry-time="20991231" ', True),
+                ('expiry-time="20200101Z" ', False),
+                ('restrict,command="internal-sftp",no-pty ', True),
+                ('command="/bin/sh" ', False),
+                ("cert-authority ", False),
+                ("no-touch-required ", True),
+            )
+        ):
+            self.make_key(f"with{number}", "-t", "ed25519")
+            self.trust("bob", f"with{number}", options)
+            done = self.sftp("pwd\n", "bob", "BatchMode=yes", key=f"with{number}")
+            self.assertEqual(done.returncode == 0, lets_in, f"{options}: {done.stderr}")
+        self.daemon.wait_for("is not let in as bob by publickey: the key has expired")
+        self.daemon.wait_for(r"line \d+: the option command is not known here: not used")
+
+    def test_large_rsa_key(self) -> None:
+        """An RSA key of 8192 bits, in either of its algorithms, lets in; one of 1024 bits does not."""
+        large_rsa.write(self.place / "large")
+        self.trust("bob", "large")
+        for algorithm in ("rsa-sha2-256", "rsa-sha2-512"):
+            done = self.sftp("pwd\n", "bob", f"PubkeyAcceptedAlgorithms={algorithm}", key="large")
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.make_key("small", "-t", "rsa", "-b", "1024")
+        self.trust("bob", "small")
+        done = self.sftp("pwd\n", "bob", "BatchMode=yes", "RequiredRSASize=1024", key="small")
+        self.assertNotEqual(done.returncode, 0)
+        self.daemon.wait_for("RSA keys have 2048 to 16384 bits, not 1024: not used")
+
     def test_access(self) -> None:
         """Who may only read does not write; who may only upload does not read; nobody leaves his directory."""
         (self.place / "up").write_bytes(b"x")
@@ -260,11 +310,35 @@ class ClientTests(SftpCase):
 
 class StrangerTests(SftpCase):
     def test_ssh_audit(self) -> None:
-        """ssh-audit calls nothing that is offered a failure."""
+        """ssh-audit calls nothing that is offered a failure; with a `rate` it finds no way for DHEat, either.
+
+        It counts how many connections of one address get a version in a second, not what they cost: max_logins, which
+        bounds how many exchange keys at once, is nothing to it (nor is sshd's PerSourceMaxStartups, as it says).
+        """
         audit = Path(sys.executable).with_name("ssh-audit")
         done = self.run_client(audit, "-n", "--skip-rate-test", "-p", self.daemon.port("sftp"), "127.0.0.1")
         self.assertIn("mlkem768x25519-sha256", done.stdout)
         self.assertNotIn("[fail]", done.stdout)
+        done = self.run_client(audit, "-n", "-p", self.daemon.port("sftp:rated"), "127.0.0.1")
+        self.assertIn("mlkem768x25519-sha256", done.stdout)
+        self.assertNotIn("DHEat", done.stdout)
+
+    def test_max_logins(self) -> None:
+        """One address gets half of the places for logins; more of it are told so at once; a login makes room."""
+        port = self.daemon.port("sftp:crowded")
+        with contextlib.ExitStack() as stack:
+            for _ in range(2):
+                peer = stack.enter_context(socket.create_connection(("127.0.0.1", port), BOUND))
+                self.assertEqual(peer.recv(7), b"SSH-2.0")
+            with socket.create_connection(("127.0.0.1", port), BOUND) as refused:
+                said = b""
+                while data := refused.recv(1 << 16):
+                    said += data
+            self.assertIn(b"too many logins at once", said)
+            done = self.sftp("pwd\n", section="sftp:crowded")
+            self.assertIn("too many logins at once", done.stderr)
+        self.daemon.wait_for("127.0.0.1 is disconnected: too many logins at once")
+        wait_until(lambda: self.sftp("pwd\n", section="sftp:crowded").returncode == 0, "no place became free")
 
     def test_file_abuse_39_zlib(self) -> None:
         """OpenSSH that is asked to compress goes on without; nothing is compressed before the login or behind it."""
