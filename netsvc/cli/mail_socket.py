@@ -6,13 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netsvc.cli.connection import CommandError
-from netsvc.cli.mail_connection import EX_CONFIG, EX_USAGE, socket_places
+from netsvc.cli.instances import instance_of
+from netsvc.cli.mail_connection import socket_places
 
 if TYPE_CHECKING:
     import argparse
-
-    from netsvc.config.plan import Instance
 
 
 def add_where(parser: argparse.ArgumentParser) -> None:
@@ -42,30 +40,7 @@ def find_socket(arguments: argparse.Namespace) -> Path:
 
 
 def _of_configuration(config: str, service: str | None) -> Path:
-    from netsvc.services.smtp_client.settings import socket_path
+    from netsvc.services.smtp_client.settings import KIND_WORD, socket_path
 
-    state_directory, instance = instance_of(config, service)
+    state_directory, instance = instance_of(config, KIND_WORD, service, plural="mail services")
     return socket_path(instance.settings, state_directory, instance.name)
-
-
-def instance_of(config: str, service: str | None) -> tuple[Path, Instance]:
-    """The state directory and the mail service of a configuration, the one with the name if it has several.
-
-    :raises CommandError: the configuration is bad, or there is no telling which.
-    """
-    from netsvc.config.load import load
-    from netsvc.errors import ConfigError, RegistryError
-    from netsvc.registry import kinds
-    from netsvc.services.smtp_client.settings import KIND_WORD
-
-    try:
-        plan = load(config, kinds())
-    except (ConfigError, RegistryError) as error:
-        raise CommandError(EX_CONFIG, str(error)) from None
-    found = [one for one in plan.instances if one.kind.word == KIND_WORD and service in (None, one.name)]
-    if not found:
-        raise CommandError(EX_CONFIG, f"{config} has no [{service or KIND_WORD}]")
-    if len(found) > 1:
-        names = ", ".join(one.name for one in found)
-        raise CommandError(EX_USAGE, f"{config} has several mail services ({names}); choose one with --service")
-    return plan.daemon.state_directory, found[0]

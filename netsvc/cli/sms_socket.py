@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from netsvc.cli import connection
 from netsvc.cli.connection import CommandError
+from netsvc.cli.instances import instance_of
 
 if TYPE_CHECKING:
     import argparse
@@ -41,22 +42,10 @@ def find_socket(arguments: argparse.Namespace) -> Path:
 
 
 def _of_configuration(config: str, service: str | None) -> Path:
-    from netsvc.config.load import load
-    from netsvc.errors import ConfigError, RegistryError
-    from netsvc.registry import kinds
     from netsvc.services.sms.settings import KIND_WORD, socket_path
 
-    try:
-        plan = load(config, kinds())
-    except (ConfigError, RegistryError) as error:
-        raise CommandError(os.EX_CONFIG, str(error)) from None
-    found = [one for one in plan.instances if one.kind.word == KIND_WORD and service in (None, one.name)]
-    if not found:
-        raise CommandError(os.EX_CONFIG, f"{config} has no [{service or KIND_WORD}]")
-    if len(found) > 1:
-        names = ", ".join(one.name for one in found)
-        raise CommandError(os.EX_USAGE, f"{config} has several text message services ({names}); choose with --service")
-    return socket_path(found[0].settings, plan.daemon.state_directory, found[0].name)
+    state_directory, instance = instance_of(config, KIND_WORD, service, plural="text message services")
+    return socket_path(instance.settings, state_directory, instance.name)
 
 
 class Connection(connection.Connection):

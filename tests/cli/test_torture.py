@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.cli import main
-from netsvc.cli.mail_socket import instance_of
+from netsvc.cli.instances import instance_of
 from netsvc.cli.torture.content import digest, mark_of
 from netsvc.cli.torture.faults import FAULTS
 from netsvc.cli.torture.options import KEPT, LEFT, PLAYED, SET, Own, own
@@ -277,7 +277,7 @@ class Options(SynchronousTestCase):
         directory.mkdir()
         config = directory / "netsvc.ini"
         config.write_text(f"[netsvc]\nstate_directory = {directory}/state\n[smtp_client]\n{section}")
-        return own(instance_of(str(config), None)[1].settings)
+        return own(instance_of(str(config), "smtp_client", None, plural="mail services")[1].settings)
 
     def test_each_is_decided(self) -> None:
         """Every option goes along, is played in the user's way, is the play's own, or is left out for a reason."""

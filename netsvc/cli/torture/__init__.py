@@ -101,6 +101,7 @@ def _own(arguments: argparse.Namespace) -> Own:
     config = arguments.config or os.environ.get("NETSVC_CONFIG")
     if not config:
         return Own()
-    from netsvc.cli.mail_socket import instance_of
+    from netsvc.cli.instances import instance_of
+    from netsvc.services.smtp_client.settings import KIND_WORD
 
-    return own(instance_of(config, arguments.service)[1].settings)
+    return own(instance_of(config, KIND_WORD, arguments.service, plural="mail services")[1].settings)
