@@ -1,6 +1,6 @@
 """One target for each parser: takes any octets, and raises only when the parser breaks what it promises.
 
-Those of the web server are here; mail and text messages have modules of their own.
+Those of the web server are here; forms, mail, text messages and SSH have modules of their own.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from netsvc.services.http.wire import Body, Heads, Limits, RequestReader
 from tests.fuzz.form_targets import FORM_TARGETS
 from tests.fuzz.mail_targets import MAIL_TARGETS
 from tests.fuzz.sms_targets import SMS_TARGETS
+from tests.fuzz.ssh_targets import SSH_TARGETS
 from tests.fuzz.terms import Target, check, no_faults, pieces
 from tests.services.http.http2.h2_rig import TlsLikeTransport
 from tests.services.http.http_rig import Rig, Transport, read_answers
@@ -345,4 +346,5 @@ TARGETS: dict[str, Target] = {
     **FORM_TARGETS,
     **MAIL_TARGETS,
     **SMS_TARGETS,
+    **SSH_TARGETS,
 }
