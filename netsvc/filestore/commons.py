@@ -207,8 +207,9 @@ class Commons:
             partials = self._read()
             for upload_id in partials.keys() - self._active.keys():  # those write down themselves how long they wait
                 one = self._records.find(upload_id)
-                if one is None:  # another process has published it, or has given it up
-                    del partials[upload_id]
+                if one is None or not self._has_part(one):
+                    del partials[upload_id]  # another process has published it or given it up, or its directory is gone
+                    self._records.remove(upload_id)
                     continue
                 until = one.expires + (jump if abs(jump) > _JUMP else 0.0)
                 if until > wall + keep + _JUMP:

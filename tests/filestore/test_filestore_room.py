@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import shutil
 import threading
 from typing import Any
 
@@ -218,6 +219,17 @@ class Unfinished(StoreCase):
         self.later(self.store.terms.keep_partials + 1)
         self.assertEqual(self.store.sweep(), 2)
         self.begin("c")
+
+    def test_directory_removed(self) -> None:
+        """Those whose directory somebody removed count until the next sweep, which removes their records."""
+        self.store.make_directory(("d",))
+        for name in ("a", "b"):
+            self.store.create(("d", name), owner="alice", lasting=True).keep()
+        shutil.rmtree(self.root / "d")
+        self.store.sweep()
+        self.assertEqual(list(self.root.iterdir()), [])
+        self.begin("a")
+        self.begin("b")
 
     def test_many_at_once(self) -> None:
         """However many begin at once, never more than so many are there."""

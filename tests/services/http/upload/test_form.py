@@ -117,6 +117,18 @@ class FormTests(Case):
         self.assertEqual(self.stored(), {"a.txt": b"one"})
         self.assertEqual(left_over(self.root), [])
 
+    def test_file_abuse_01_form_of_a_peer_that_leaves_while_a_file_is_begun(self) -> None:
+        """A peer that leaves while the store is at work for it leaves nothing, and no descriptor."""
+        self.rig.threads.held = True
+        peer = self.rig.connect()
+        body = form(part("file", b"one", "a.txt"))
+        head = f"POST /in/ HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\nContent-Type: {TYPE.decode()}\r\n\r\n"
+        before = open_descriptors()
+        peer.send(head.encode() + body[:-30])
+        peer.leave(clean=False)
+        self.rig.threads.let_go()
+        self.assertEqual((self.stored(), left_over(self.root), open_descriptors()), ({}, [], before))
+
     def test_form_waits_for_the_store(self) -> None:
         """While the store is at work the peer is paused, and no more than what was read is kept."""
         self.rig.threads.held = True

@@ -7,6 +7,7 @@ import json
 import shutil
 from base64 import b64encode
 from pathlib import Path
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +15,7 @@ from netsvc.config.scopes import Prefix, Scope, inherited
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.terms import Terms
 from netsvc.services.http.site.settings import ScopeSettings
+from netsvc.services.http.upload import transfers
 from netsvc.services.http.upload.settings import access_rule
 from tests.filestore.kit import open_descriptors
 from tests.services.http.http2.h2_rig import Peer2
@@ -120,6 +122,14 @@ class WholeWayTests(TusCase):
         self.assertEqual(self.patch(url, 0, BODY).status, 409)
         self.assertEqual(self.patch(url, len(BODY), b"more").status, 409)
         self.assertEqual(self.head(url, "X-User: eve").status, 404)
+
+    def test_finished_uploads_are_forgotten(self) -> None:
+        """Of finished uploads only so many are remembered, those of last."""
+        with mock.patch.object(transfers, "REMEMBERED", 2):
+            urls = [self.begun(name=f"{at}.bin") for at in range(3)]
+            for url in urls:
+                self.patch(url, 0, BODY)
+        self.assertEqual([self.head(url).status for url in urls], [404, 200, 200])
 
     def test_in_a_directory_that_is_not_the_root(self) -> None:
         """The file is named beneath the directory that was asked; so is its address."""
@@ -425,6 +435,7 @@ class TimeTests(TusCase):
         peer.send(BODY[3000:])
         self.assertEqual(peer.statuses, [404])
         self.assertEqual(self.head(url).status, 404)
+        self.assertEqual(list(self.root.iterdir()), [])  # no record, either
         (self.root / "sub").mkdir()
         url = self.begun(path="/sub/")
         self.patch(url, 0, BODY[:3000])

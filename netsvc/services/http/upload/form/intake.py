@@ -171,7 +171,6 @@ class FormIntake:
         if self._inflow is not None:
             self._outcomes.append(Outcome(self._name, error))
             self._discard()
-            self._release("disk")
 
     def _hold(self, why: str) -> None:
         if not self._holds and not self._whole:
