@@ -119,6 +119,8 @@ class AuthorizedKeysTests(SynchronousTestCase):
         self.assertEqual(key.why_not("192.0.2.1", 1_700_000_000), "the key has expired")
         both = one(f'expiry-time="20400101Z",expiry-time="202311142213Z" {LINE}')
         self.assertEqual(both.expires, 1_699_999_980)
+        both = one(f'expiry-time="202311142213Z",expiry-time="20400101Z" {LINE}')
+        self.assertEqual(both.expires, 1_699_999_980)
         local = one(f'expiry-time="20231114" {LINE}').expires
         assert local is not None
         self.assertLess(abs(local - 1_699_920_000), 86400)

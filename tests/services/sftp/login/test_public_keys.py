@@ -77,6 +77,7 @@ class PublicKeyTests(SynchronousTestCase):
             self.assertTrue(key.verify(name, made, SIGNED))
             other = b"rsa-sha2-512" if name == b"rsa-sha2-256" else b"rsa-sha2-256"
             self.assertFalse(key.verify(other, made, SIGNED))
+            self.assertFalse(key.verify(name, string(other) + made[4 + len(name) :], SIGNED))
         old = string(b"ssh-rsa") + string(RSA.sign(SIGNED, padding.PKCS1v15(), hashes.SHA1()))
         self.assertFalse(key.verify(b"ssh-rsa", old, SIGNED))
 

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
@@ -83,6 +84,16 @@ class TransportTests(SiteCase):
         client.finish()
         client.ask()
 
+    def test_wrong_guess_of_the_host_key(self) -> None:
+        """The guess is wrong, too, when only the host key is another one than the client's first."""
+        client = Client(self.site, follows=True, key_exchange=b"mlkem768x25519-sha256")
+        client.offer = client.offer.replace(string(b"ssh-ed25519"), string(b"ssh-ed448,ssh-ed25519"))
+        client.raw(VERSION + b"\r\n")
+        client.begin()
+        client.send(Message.KEX_INIT, string(b"of another exchange"))
+        client.finish()
+        client.ask()
+
     def test_bad_point(self) -> None:
         """A key of the exchange that is no point, or the point at nothing, ends it."""
         for public in (b"", b"short", bytes(32), bytes(33)):
@@ -130,6 +141,28 @@ class TransportTests(SiteCase):
             client.received()
             client.send(number)
             self.assertTrue(client.told, number)
+
+    def test_newkeys_with_more(self) -> None:
+        """NEWKEYS has nothing behind its number."""
+        client = Client(self.site)
+        client.raw(VERSION + b"\r\n")
+        client.begin()
+        client.send(Message.KEX_INIT, string(X25519PrivateKey.generate().public_key().public_bytes_raw()))
+        client.transport.clear()
+        client.send(Message.NEWKEYS, b"more")
+        self.assertTrue(client.transport.disconnecting)
+
+    def test_lengths_before_the_login(self) -> None:
+        """A packet of 35,000 octets is the longest of a stranger; who has logged in may send longer ones."""
+        client = Client(self.site)
+        client.exchange()
+        client.send(Message.IGNORE, string(bytes(34_900)))
+        self.assertEqual(client.told, "")
+        client.send(Message.IGNORE, string(bytes(35_000)))
+        self.assertRegex(client.told, r"\Aa packet of 350\d\d octets\Z")
+        inside = Client(self.site).log_in()
+        inside.send(Message.IGNORE, string(bytes(200_000)))
+        self.assertEqual(inside.told, "")
 
     def test_unknown_messages(self) -> None:
         """What is not known is answered so, with its number of order."""

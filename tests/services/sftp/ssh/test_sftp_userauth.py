@@ -14,7 +14,7 @@ from netsvc.services.sftp.login.key_files import KeyFiles
 from netsvc.services.sftp.ssh.numbers import Message
 from netsvc.services.sftp.ssh.octets import string
 from netsvc.services.sftp.ssh.userauth import STEP
-from tests.services.sftp.ssh.client import NOW, Client, Site, blob_of, line_of, user_key
+from tests.services.sftp.ssh.client import NOW, PASSWORD, Client, Site, blob_of, line_of, user_key
 from tests.services.sftp.ssh.test_sftp_transport import SiteCase
 
 REFUSED = bytes((Message.USERAUTH_FAILURE,)) + string(b"publickey,password") + b"\0"
@@ -55,6 +55,28 @@ class UserauthTests(SiteCase):
         """A password of somebody who is not one of the users lets nobody in."""
         self.client.by_password(user=b"stranger")
         self.assertEqual(self.answer(), [REFUSED])
+
+    def test_password_of_somebody_else(self) -> None:
+        """A user without a password, for whom another's is checked, is not let in by that one."""
+        self.client.by_password(user=b"ann")
+        self.assertEqual(self.answer(), [REFUSED])
+
+    def test_password_remembered(self) -> None:
+        """A password that was right a moment ago is not computed again; another one is."""
+        checked: list[object] = []
+        in_thread = self.site.logins._checks._in_thread
+
+        def counting(*what: Any) -> Deferred[Any]:
+            checked.append(what)
+            return in_thread(*what)
+
+        self.site.logins._checks._in_thread = counting
+        for password, checks in ((PASSWORD.encode(), 1), (PASSWORD.encode(), 1), (b"wrong", 2)):
+            client = Client(self.site)
+            client.exchange()
+            client.ask()
+            client.by_password(password)
+            self.assertEqual(len(checked), checks)
 
     def test_password_change(self) -> None:
         """A password is not changed."""
