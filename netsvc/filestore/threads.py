@@ -51,7 +51,7 @@ class Inflow:
         self._waiting = 0
         self._paused = False
         self._busy = False
-        self._error: Failure | None = None
+        self._error: StoreError | None = None
         self._ends: deque[tuple[Callable[[], Any], Deferred[Any], bool]] = deque()  # what is done when all is written
         self._in_flight = 0  # octets that a thread writes at this moment
 
@@ -63,7 +63,7 @@ class Inflow:
     @property
     def error(self) -> StoreError | None:
         """What the store refused, since when nothing was written; None so far."""
-        return None if self._error is None else self._error.value
+        return self._error
 
     def write(self, data: Octets) -> None:
         """Octets that are nobody else's and will not change."""
@@ -165,8 +165,7 @@ class Inflow:
         if not isinstance(error, StoreError):
             log.failure("a fault in an upload", failure, event="filestore-fault")
             error = BrokenError("an internal fault")
-            failure = Failure(error)
-        self._error = failure
+        self._error = error
         self._in_flight = 0
         self._drop_waiting()
         if self._tell_failed is not None:

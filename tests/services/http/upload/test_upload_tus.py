@@ -512,9 +512,10 @@ class SlowDiskTests(TusCase):
         url = self.begun()
         last = self.half(url, 0, len(BODY), BODY[:3000])
         self.rig.threads.held = True
-        last.send(BODY[3000:])
         asking = self.rig.connect()
         asking.send(f"HEAD {url} HTTP/1.1\r\nHost: a\r\n{TUS}\r\n\r\n".encode())
+        last.send(BODY[3000:])
+        self.rig.threads.let_last_go()  # it is written, and waits to be published
         self.rig.threads.let_go()
         (answer,) = asking.answers("HEAD")
         self.assertEqual((last.statuses, last.transport.aborted), ([204], False))

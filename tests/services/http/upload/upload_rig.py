@@ -33,6 +33,10 @@ class Threads:
         self._waiting.append(lambda: maybeDeferred(function, *args, **kwargs).chainDeferred(done))
         return done
 
+    def let_last_go(self) -> None:
+        """What was asked for last is done while all else still waits: threads keep no order."""
+        self._waiting.pop()()
+
     def let_go(self) -> None:
         """All that waits, and what follows from it."""
         self.held = False
