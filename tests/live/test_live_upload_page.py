@@ -214,6 +214,16 @@ class UploadPageTest(Case):
         self.assertTrue(page.evaluate("window.same"))
         self.assertIn("4 files", page.locator("#list").inner_text())
 
+    def test_upload_page_get(self) -> None:
+        """A file's link downloads it, octet for octet, under its name."""
+        data = hashlib.shake_256(b"get").digest(3 * MIB)
+        (self.directory / "ü b.bin").write_bytes(data)
+        page = self.look()
+        with page.expect_download() as got:
+            page.locator("#list").get_by_role("link", name="ü b.bin", exact=True).click()
+        self.assertEqual(got.value.suggested_filename, "ü b.bin")
+        self.assertEqual(Path(got.value.path()).read_bytes(), data)
+
     def test_upload_page_drag_from_the_desk(self) -> None:
         """Files and a folder that are dragged with the mouse: the files are stored, the folder is refused in words."""
         page = self.look()
