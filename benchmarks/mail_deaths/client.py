@@ -20,7 +20,8 @@ from attrs import define, field
 from benchmarks.mail_deaths.life import OTHER, TOKEN, Life
 from benchmarks.mail_deaths.script import LISTENER, SOCKET, WAYS, Message
 from benchmarks.processes import LOOPBACK
-from netsvc.cli.mail_connection import Connection, MailError, Unreachable
+from netsvc.cli.connection import CommandError, Unreachable
+from netsvc.cli.mail_connection import Connection
 
 PATIENCE = 60.0  # seconds for an answer
 
@@ -122,7 +123,7 @@ def _by_socket(life: Life, receipt: Receipt) -> str:
             reply = connection.ask({**head, "length": len(message.content)}, message.content)
         except Unreachable:
             raise
-        except MailError as error:
+        except CommandError as error:
             raise RefusedError(str(error)) from None
     return str(reply["id"])
 

@@ -16,7 +16,8 @@ from benchmarks.mail_deaths.client import Receipt, hand_in
 from benchmarks.mail_deaths.life import Kill, Killed, Life, LifeFailedError, configure
 from benchmarks.mail_deaths.script import Message, messages
 from benchmarks.mail_deaths.sink import Sink
-from netsvc.cli.mail_connection import Connection, MailError
+from netsvc.cli.connection import CommandError
+from netsvc.cli.mail_connection import Connection
 from netsvc.cli.torture.content import mark_of
 
 PATIENCE = 60.0  # seconds until what still waits is called stuck
@@ -101,7 +102,7 @@ def visit(directory: Path, point: Point) -> Found:
                 if not live(life, receipts):
                     raise LifeFailedError(f"it ended by itself, or something waits for ever:\n{life.log()[-2000:]}")
                 books = _read(directory, life, receipts, sink)
-    except (LifeFailedError, MailError, OSError) as error:
+    except (LifeFailedError, CommandError, OSError) as error:
         return Found(killed=ends["daemon"], agents=ends["agent"], faults=(f"{type(error).__name__}: {error}",))
     return Found(
         killed=ends["daemon"],
@@ -127,7 +128,7 @@ def live(life: Life, receipts: Sequence[Receipt]) -> bool:
             with Connection(life.socket) as connection:
                 if not connection.ask({"command": "queue", "limit": 1})["items"]:
                     return True
-        except MailError:
+        except CommandError:
             continue  # it is dying
     return False
 

@@ -87,10 +87,12 @@ def put(source: Source, location: Location, wishes: Wishes, meter: Meter) -> Fac
     if not location.name:
         path = path.rstrip(b"/") + b"/" + os.fsencode(source.name)
     with _session(location, wishes, meter) as session:
-        at_once = PUBLISH_AT_CLOSE in session.extensions and not wishes.verify
-        part = path if at_once else path + PART
-        # What that server keeps of an upload that was cut off has no name yet, so that no sum of it can be asked for.
-        start = _sent_before(session, location, wishes, source, part) if wishes.resume and not at_once else 0
+        part = path + PART
+        start = _sent_before(session, location, wishes, source, part) if wishes.resume else 0
+        # What a server that publishes at the close keeps of a cut upload has no name: no sum of it can be asked for.
+        at_once = PUBLISH_AT_CLOSE in session.extensions and not wishes.verify and not start
+        if at_once:
+            part = path
         meter.expect(source.size, at=start)
         handle = session.open(part, WRITE | (0 if start else CREATE | TRUNCATE))
         for octets in session.write(handle, start, source.blocks(start, min(session.piece, meter.piece))):

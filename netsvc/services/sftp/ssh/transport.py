@@ -191,15 +191,22 @@ class Transport(SSHServerTransport):
         self._ended = True
         self._writer.add(bytes((Message.DISCONNECT,)), uint32(reason) + string(text.encode()) + string(b""))
         self._flush()
-        self._leave()
+        self._leave(unheard=reason is Reason.TOO_MANY_CONNECTIONS)
 
-    def _leave(self) -> None:
-        """End the connection. What was written is still sent, to a peer who takes it soon."""
+    def _leave(self, *, unheard: bool = False) -> None:
+        """End the connection. What was written is still sent, to a peer who takes it soon.
+
+        :param unheard: the peer is still sending its first octets. A close that leaves them unread would be a reset,
+            and cost it our words: so its own end is awaited.
+        """
         self._ended = True
         self._no_deadline()
         self._deadline = self.factory.reactor.callLater(FAREWELL, self.transport.abortConnection)
         self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        if unheard and hasattr(self.transport, "loseWriteConnection"):
+            self.transport.loseWriteConnection()
+        else:
+            self.transport.loseConnection()
 
     def sendDisconnect(self, reason: int, desc: bytes | str) -> None:
         """As conch's key exchange says it."""
