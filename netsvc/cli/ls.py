@@ -7,7 +7,7 @@ import json
 import sys
 from datetime import datetime
 
-from netsvc.cli.files.errors import EXIT_FAILED, TransferError, UsageError
+from netsvc.cli.files.errors import EXIT_FAILED, TransferError, UsageError, status_of
 from netsvc.cli.files.local import reason_of
 from netsvc.cli.files.options import add_common, locations_of, refuse, wishes_of
 from netsvc.cli.files.ways import Listed, way_of
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             bad.add(error.status if isinstance(error, TransferError) else EXIT_FAILED)
             sys.stdout.flush()
             print(printable(f"{COMMAND}: {location}: {reason_of(error)}"), file=sys.stderr)
-    return bad.pop() if len(bad) == 1 else EXIT_FAILED if bad else 0
+    return status_of(bad)
 
 
 def _as_line(one: Listed) -> str:

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from netsvc.cli.files.errors import EXIT_FAILED, TransferError, UsageError
+from netsvc.cli.files.errors import EXIT_FAILED, TransferError, UsageError, status_of
 from netsvc.cli.files.local import reason_of
 from netsvc.cli.files.options import add_common, locations_of, refuse, wishes_of
 from netsvc.cli.files.ways import way_of
@@ -39,4 +39,4 @@ def run(arguments: argparse.Namespace) -> int:
             print(printable(f"{COMMAND}: {location}: {reason}"), file=sys.stderr)
         if arguments.json:
             print(json.dumps({"url": str(location), "removed": reason is None, "reason": reason}), flush=True)
-    return bad.pop() if len(bad) == 1 else EXIT_FAILED if bad else 0
+    return status_of(bad)

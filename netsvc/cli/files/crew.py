@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from attrs import frozen
 
-from netsvc.cli.files.errors import EXIT_FAILED, EXIT_INTERRUPTED, StoppedError, TransferError
+from netsvc.cli.files.errors import EXIT_FAILED, EXIT_INTERRUPTED, StoppedError, TransferError, status_of
 from netsvc.cli.files.local import reason_of
 from netsvc.cli.files.meter import Meter, Stop
 from netsvc.cli.files.pace import Pace
@@ -79,4 +79,4 @@ def run(jobs: Sequence[Job], *, command: str, at_once: int, pace: Pace, progress
         finally:
             signal.signal(signal.SIGTERM, terminated)
     bad = {status for status in statuses if status}
-    return bad.pop() if len(bad) == 1 else EXIT_FAILED if bad else 0
+    return status_of(bad)

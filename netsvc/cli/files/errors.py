@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_NOT_THERE = 3
@@ -49,3 +51,9 @@ class NotVerifiedError(TransferError):
 
 class StoppedError(TransferError):
     """Ctrl-C."""
+
+
+def status_of(statuses: Collection[int]) -> int:
+    """The exit status of several transfers, from those that failed."""
+    different = set(statuses)
+    return different.pop() if len(different) == 1 else EXIT_FAILED if different else 0

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from netsvc.filestore.errors import MismatchError, NotFoundError, OffsetError
 from netsvc.filestore.upload import Upload
 from netsvc.services.http.exchange import Headers, RequestHead
+from netsvc.services.http.upload.checksum import Checksum
 from netsvc.services.http.upload.conditions import standing
 from netsvc.services.http.upload.digest_fields import MalformedError, parse_digests
 from netsvc.services.http.upload.door import Door
@@ -93,20 +94,19 @@ class Tus:
             return begin(to, standing(to, head, time.time()), size=asked.length, digest=digest, meta=meta)
 
         def begun(upload: Upload) -> Deferred[Any]:
-            arriving = self._transfers.receive(
-                exchange,
-                door,
-                upload,
-                complete=lambda offset: offset == upload.size,
-                checksum=asked.checksum,
-            )
-            return arriving.addCallback(arrived, upload)
+            return self._receive(exchange, door, upload, asked.checksum).addCallback(arrived, upload)
 
         def arrived(there: Arrived, upload: Upload) -> None:
             fields = ((b"Location", link(door, upload.id)), *self._stands(there, upload))
             exchange.answer(201, fields, b"")
 
         return door.in_thread(create).addCallback(begun)
+
+    def _receive(self, exchange: Any, door: Door, upload: Upload, checksum: Checksum | None) -> Deferred[Arrived]:
+        """Take the body of a request; it ends the upload when all that was declared has come."""
+        return self._transfers.receive(
+            exchange, door, upload, complete=lambda offset: offset == upload.size, checksum=checksum
+        )
 
     # The address of an upload
 
@@ -140,14 +140,7 @@ class Tus:
                 raise RefusedError(413, "the body goes beyond Upload-Length")
 
         def resumed(upload: Upload) -> Deferred[Any]:
-            arriving = self._transfers.receive(
-                exchange,
-                door,
-                upload,
-                complete=lambda offset: offset == upload.size,
-                checksum=chunk.checksum,
-            )
-            return arriving.addCallback(arrived, upload)
+            return self._receive(exchange, door, upload, chunk.checksum).addCallback(arrived, upload)
 
         def arrived(there: Arrived, upload: Upload) -> None:
             exchange.answer(204, self._stands(there, upload), b"")
