@@ -147,9 +147,10 @@ class Commons:
 
     def strike(self, upload_id: str) -> None:
         """There is no such upload any more."""
-        with self._lock:
-            self._read().pop(upload_id, None)
         self._records.remove(upload_id)
+        with self._lock:
+            if self._partials is not None:
+                self._partials.pop(upload_id, None)
 
     def remember(self, upload_id: str, running: hashlib._Hash, found: os.stat_result) -> None:
         """A kept upload's digest as far as it has come, so that whoever continues soon need not have it read again."""
@@ -168,6 +169,8 @@ class Commons:
         """What is known of an upload: of one that is written to, as far as it is.
 
         Of others, what the disk says: perhaps another process wrote to it last.
+
+        :raises OSError: the disk does not say.
         """
         active = self.active(upload_id)
         if active is not None:
@@ -176,14 +179,20 @@ class Commons:
         return found if found is not None and self._has_part(found) else None
 
     def partials(self) -> Iterable[Partial]:
-        """All that are written to, or have a record."""
+        """All that are written to, or have a record.
+
+        :raises OSError: the records cannot be read.
+        """
         with self._lock:
             found = dict(self._read())
             found.update((one.id, one.partial()) for one in self._active.values())
             return found.values()
 
     def kept(self, names: tuple[str, ...], owner: str) -> list[Partial]:
-        """The owner's uploads of this name that nobody writes to, and that no one has the id of."""
+        """The owner's uploads of this name that nobody writes to, and that no one has the id of.
+
+        :raises OSError: the records cannot be read.
+        """
         with self._lock:
             found = self._read().values()
             return [
@@ -225,10 +234,11 @@ class Commons:
 
     def _read(self) -> dict[str, Partial]:
         if self._partials is None:
-            self._partials = {}
+            found = {}
             for one in self._records.read():
                 if self._has_part(one):
-                    self._partials[one.id] = one
+                    found[one.id] = one
                 else:  # it was published, and then came a crash
                     self._records.remove(one.id)
+            self._partials = found
         return self._partials

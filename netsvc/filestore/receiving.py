@@ -72,7 +72,8 @@ class Receiving(Reading):
                     raise ExistsError("it exists")
                 if old is None:
                     commons.twins.check(directory, names[-1], case=self.terms.case_twins)
-            for one in commons.kept(names, owner):
+                kept = commons.kept(names, owner)
+            for one in kept:
                 with contextlib.suppress(BusyError):  # somebody continues it
                     self._drop(one)
             partial = Partial(
@@ -116,7 +117,8 @@ class Receiving(Reading):
 
     def partial(self, upload_id: str, owner: str) -> Partial:
         """What is known of an upload. Of another's, nothing is."""
-        found = self.commons.partial(upload_id)
+        with translated():
+            found = self.commons.partial(upload_id)
         if found is None or found.owner != owner:
             raise NotFoundError("no such upload")
         return found
@@ -124,7 +126,9 @@ class Receiving(Reading):
     def find_partial(self, names: tuple[str, ...], owner: str) -> Partial | None:
         """The owner's upload that is to have this name: of several, the one that has come furthest."""
         names = (*names[:-1], normalize("NFC", names[-1])) if names else names
-        found = [one for one in self.commons.partials() if one.owner == owner and one.names == names and one.offset]
+        with translated():
+            partials = self.commons.partials()
+        found = [one for one in partials if one.owner == owner and one.names == names and one.offset]
         return max(found, key=lambda one: one.offset, default=None)
 
     def resume(self, upload_id: str, owner: str, offset: int | None = None) -> Upload:
@@ -175,7 +179,9 @@ class Receiving(Reading):
     def sweep(self) -> int:
         """Remove uploads whose time is over, and partial files that nobody knows; how many."""
         removed = 0
-        for one in self.commons.expired(self.terms.keep_partials):
+        with translated():
+            expired = self.commons.expired(self.terms.keep_partials)
+        for one in expired:
             with contextlib.suppress(BusyError):  # somebody continues it
                 self._drop(one)
                 removed += 1
@@ -189,7 +195,9 @@ class Receiving(Reading):
         most = self.terms.unfinished
         if most is None or not new.lasting:
             return
-        if sum(one.lasting and one.owner == new.owner for one in self.commons.partials()) > most:
+        with translated():
+            partials = self.commons.partials()
+        if sum(one.lasting and one.owner == new.owner for one in partials) > most:
             raise QuotaError(f"{most} uploads are unfinished, and no more are kept: finish some, or delete them")
 
     def _make_part(self, commons: Commons, directory: int, upload_id: str) -> int:

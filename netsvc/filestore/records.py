@@ -7,6 +7,7 @@ continues has the octets checked against that first; what stands behind them was
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -20,6 +21,9 @@ HIDDEN = ".netsvc"  # the directory in the root; every name that begins so is th
 UPLOADS = "uploads"
 TRIES = 8  # to write a record while another thread or process removes the directory with what it takes for the last
 LARGEST = 64 << 10  # octets of a record: names and what a door keeps with it
+
+_RECORD = ".json"
+_NEW = ".new"  # a record that is being written
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 
@@ -126,31 +130,34 @@ class Records:
 
         :raises OSError: it cannot be written, or is longer than any that is read.
         """
-        path = self._path(one.id)
-        new = path.with_suffix(".new")
         octets = dump(one)
         if len(octets) > LARGEST:
             raise OSError(EFBIG, os.strerror(EFBIG))
         for left in reversed(range(TRIES)):
             try:
-                descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                self._write(self._path(one.id), octets)
                 break
             except FileNotFoundError:
                 if not left:
                     raise
                 with contextlib.suppress(FileNotFoundError):
                     self._make_directory()
-        try:
-            with open(descriptor, "wb") as file:
+        _sync(self._directory)
+
+    def _write(self, path: Path, octets: bytes) -> None:
+        new = path.with_suffix(_NEW)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with open(descriptor, "wb") as file:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)  # no other process takes it for one that a crash left
                 file.write(octets)
                 file.flush()
                 os.fsync(descriptor)
-            os.rename(new, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(new)
-            raise
-        _sync(self._directory)
+                os.rename(new, path)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(new)
+                raise
 
     def remove(self, upload_id: str) -> None:
         """Remove one; the directory goes with the last."""
@@ -160,33 +167,59 @@ class Records:
             os.rmdir(self._directory.parent)
 
     def find(self, upload_id: str) -> Partial | None:
-        """The record of one upload as it stands there now: another process may have written it."""
-        if not _ID.match(upload_id):
-            return None
+        """The record of one upload as it stands there now: another process may have written it.
+
+        :raises OSError: it cannot be read.
+        """
         try:
-            with open(self._path(upload_id), "rb") as file:
-                found = load(file.read(LARGEST))
-        except (OSError, ValueError):
+            return self._load(upload_id)
+        except (FileNotFoundError, ValueError):
             return None
-        return found if found.id == upload_id else None
 
     def read(self) -> Iterator[Partial]:
-        """All that can be read; what cannot is nobody's, and removed."""
+        """All that this user may read; what makes no sense is removed. What another process writes, stays.
+
+        :raises OSError: the disk failed, or there are too many open files: that says nothing of the records.
+        """
         try:
             names = os.listdir(self._directory)
-        except OSError:
+        except FileNotFoundError:
             return
         for name in names:
-            upload_id, _, kind = name.partition(".")
-            found = self.find(upload_id) if kind == "json" else None
-            if found is not None:
-                yield found
-                continue
-            with contextlib.suppress(OSError):
-                os.unlink(self._directory / name)
+            with contextlib.suppress(FileNotFoundError, PermissionError):  # another process has removed it, or made it
+                upload_id, kind = os.path.splitext(name)
+                if kind == _NEW:
+                    self._remove_left(name)
+                    continue
+                try:
+                    yield self._load(upload_id if kind == _RECORD else name)
+                except ValueError:
+                    os.unlink(self._directory / name)
+
+    def _load(self, upload_id: str) -> Partial:
+        """:raises ValueError: it makes no sense."""
+        if not _ID.match(upload_id):
+            raise ValueError("not the name of a record")
+        with open(self._path(upload_id), "rb") as file:
+            found = load(file.read(LARGEST))
+        if found.id != upload_id:
+            raise ValueError("the record of another upload")
+        return found
+
+    def _remove_left(self, name: str) -> None:
+        """Remove a record that was being written when a crash came, if it was."""
+        path = self._directory / name
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(descriptor)
 
     def _path(self, upload_id: str) -> Path:
-        return self._directory / f"{upload_id}.json"
+        return self._directory / (upload_id + _RECORD)
 
     def _make_directory(self) -> None:
         for path in (self._directory.parent, self._directory):

@@ -28,7 +28,7 @@ def sweep(commons: Commons) -> int:
     for path, found in files_beneath(commons.root):
         octets += found.st_size
         upload_id = id_of_part(os.path.basename(path))
-        if upload_id is None or commons.partial(upload_id) is not None or abs(now - found.st_mtime) < YOUNG:
+        if upload_id is None or abs(now - found.st_mtime) < YOUNG or _is_known(commons, upload_id):
             continue
         freed = _removed(path)
         if freed is not None:
@@ -36,6 +36,13 @@ def sweep(commons: Commons) -> int:
             removed += 1
     commons.room.counted(octets, changes)
     return removed
+
+
+def _is_known(commons: Commons, upload_id: str) -> bool:
+    try:
+        return commons.partial(upload_id) is not None
+    except OSError:  # it has a record, which may be another user's
+        return True
 
 
 def _removed(path: str) -> int | None:

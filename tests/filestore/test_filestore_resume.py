@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 
 from netsvc.filestore.commons import Commons
-from netsvc.filestore.errors import MismatchError, NotFoundError, OffsetError, StaleError
+from netsvc.filestore.errors import MismatchError, NotFoundError, NotPermittedError, OffsetError, StaleError
 from netsvc.filestore.records import Records, load
 from netsvc.filestore.store import FileStore
-from netsvc.filestore.sweeping import YOUNG
+from netsvc.filestore.sweeping import YOUNG, sweep
 from netsvc.filestore.upload import SYNC_SECONDS, Upload
 from tests.filestore.kit import StoreCase
 
@@ -25,7 +26,7 @@ class Resuming(StoreCase):
     def restarted(self) -> FileStore:
         """The store of another process: on a copy, since this process knows the one."""
         other = self.directory / f"copy{len(os.listdir(self.directory))}"
-        shutil.copytree(self.root, other)
+        shutil.copytree(self.root, other, symlinks=True)
         self.root = other
         self.store = self.make()
         return self.store
@@ -208,6 +209,61 @@ class Resuming(StoreCase):
             with self.assertRaises((ValueError, RecursionError)):
                 load(text)
         self.assertEqual(list(Records(self.root).read()), [])
+
+    def test_read_while_written(self) -> None:
+        """Another process that looks what there is takes no record away that is being written."""
+        real = os.fsync
+
+        def look(descriptor: int) -> None:
+            list(Records(self.root).read())
+            real(descriptor)
+
+        self.patch(os, "fsync", look)
+        upload_id = self.begin()
+        self.assertEqual(self.restarted().partial(upload_id, "me").offset, 3)
+
+    def test_taken_for_a_left_one(self) -> None:
+        """One that it took away after all, in the moment before it was locked, is written again."""
+        real, calls = fcntl.flock, []
+
+        def lock(descriptor: int, operation: int) -> None:
+            path = os.readlink(f"/proc/self/fd/{descriptor}")
+            if path.endswith(".new") and not calls:
+                calls.append(path)
+                os.unlink(path)
+            real(descriptor, operation)
+
+        self.patch(fcntl, "flock", lock)
+        upload_id = self.begin()
+        self.assertEqual(len(calls), 1)
+        self.assertEqual(self.restarted().partial(upload_id, "me").offset, 3)
+
+    def test_left_half_written(self) -> None:
+        """A record that a crash left half written is removed."""
+        self.begin()
+        left = self.root / ".netsvc" / "uploads" / f"{'0' * 32}.new"
+        left.write_bytes(b"{")
+        self.assertEqual(len(list(Records(self.root).read())), 1)
+        self.assertFalse(left.exists())
+
+    def test_record_that_cannot_be_read_now(self) -> None:
+        """A record that a failing disk does not give is not taken for none: it stays, and its partial file."""
+        upload_id = self.begin()
+        record = self.root / ".netsvc" / "uploads" / f"{upload_id}.json"
+        octets = record.read_bytes()
+        record.unlink()
+        record.symlink_to(record.name)  # ELOOP
+        store = self.restarted()
+        record = self.root / ".netsvc" / "uploads" / record.name
+        for ask in (lambda: store.partial(upload_id, "me"), lambda: store.find_partial(("f",), "me")):
+            with self.assertRaises(NotPermittedError):
+                ask()
+        self.later(YOUNG)
+        sweep(store.commons)
+        self.assertEqual(len(self.parts()), 1)
+        record.unlink()
+        record.write_bytes(octets)
+        self.assertEqual(store.resume(upload_id, "me").offset, 3)
 
 
 class Sweeping(StoreCase):
