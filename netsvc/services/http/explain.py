@@ -16,7 +16,7 @@ from netsvc.config.listen import TcpAddress
 from netsvc.config.scopes import a_labels
 from netsvc.errors import BadValue
 from netsvc.services.http.site.paths import Decision, Directory, File, Redirect, Refused, Script, close, join
-from netsvc.services.http.site.sites import Found, Moved, Place, Request, Sites, elsewhere, to_https
+from netsvc.services.http.site.sites import CHANGES, Found, Moved, Place, Request, Sites, elsewhere, to_https
 from netsvc.services.http.static.media_types import MediaTypes, read_types_file
 
 _URL = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]+)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?(?:#.*)?")
@@ -156,9 +156,12 @@ def _stands(told: Explanation, sites: Sites, found: Found, request: Request) -> 
     if found.place.settings.upload and method not in ("GET", "HEAD") and not isinstance(decision, Script):
         told.say("answer", _upload(found.place, method), upload=True)
         return
-    if isinstance(decision, File | Directory | Redirect) and method not in ("GET", "HEAD"):
+    nothing = sites.takes_nothing(found, decision, method)
+    if nothing or (isinstance(decision, File | Directory | Redirect) and method not in ("GET", "HEAD")):
         if method == "OPTIONS":
             told.say("answer", "204: the methods for a file are GET, HEAD, OPTIONS", status=204)
+        elif method in CHANGES:
+            told.say("answer", f"405: {method} is for places that take files (upload = no)", status=405)
         else:
             told.say("answer", f"405: {method} is for scripts", status=405)
         return

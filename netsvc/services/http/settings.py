@@ -70,7 +70,10 @@ class HttpSettings(ScopeSettings, AccessLogSettings, Http2Settings, ServerSettin
     max_head: int = option(values.size(1024, 1 << 20), default=32768, help="The longest header section; longer is 431.")
     max_headers: int = option(values.integer(8, 10_000), default=100, help="The most header fields; more is 431.")
     max_body: int = option(
-        values.size(0, 1 << 50), default=1 << 30, help="The longest request body; longer is 413. See also cgi_max_body."
+        values.size(0, 1 << 50),
+        default=1 << 30,
+        help="The longest request body; longer is 413. Resumable uploads bring longer files in parts. See also "
+        "cgi_max_body and max_file_size.",
     )
 
     def check(self) -> Iterator[tuple[str, str]]:
@@ -85,14 +88,10 @@ class HttpSettings(ScopeSettings, AccessLogSettings, Http2Settings, ServerSettin
         if settings.upload and settings.docroot.name in settings.cgi_directories:
             yield "upload", "its docroot is a CGI directory: whoever sent a file there would have it run"
 
-        longest = settings.max_file_size
-        if settings.upload and longest is not None and longest > self.max_body:
-            yield "max_file_size", f"a PUT cannot be so long: max_body is {values.show_size(self.max_body)}"
-
     def check_scopes(self) -> Iterator[tuple[Prefix, str, str]]:
         """Names of hosts that two scopes claim, and uploads by anybody: (prefix of a scope, key, message)."""
         for scope in self.scopes:
-            if not {"upload", "auth_file", "upload_anonymous", "docroot", "max_file_size"}.isdisjoint(scope.given):
+            if not {"upload", "auth_file", "upload_anonymous", "docroot"}.isdisjoint(scope.given):
                 for key, message in self._upload_faults(scope.settings):
                     yield scope.prefix, key, message
         claimed = dict.fromkeys(self.names, "the section itself")

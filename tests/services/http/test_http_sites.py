@@ -454,10 +454,10 @@ class ExplainTests(SynchronousTestCase):
         path = "/".join(data.draw(st.lists(names, max_size=4)))
         query = data.draw(st.sampled_from(("", "?x")))
         host = data.draw(st.sampled_from(("h", "S", "s.:80", "t")))
-        method = data.draw(st.sampled_from(("GET", "HEAD", "POST", "OPTIONS")))
+        method = data.draw(st.sampled_from(("GET", "HEAD", "POST", "OPTIONS", "PUT", "MKCOL", "DELETE")))
         told = explain(self.rig.settings, ask(f"http://{host}/{path}{query}", method)).facts
         answer = self.rig.at(
-            f"{host}/{path}{query}", *(("Content-Length: 0",) if method == "POST" else ()), method=method
+            f"{host}/{path}{query}", *(("Content-Length: 0",) if method in ("POST", "PUT") else ()), method=method
         )
         if "script" not in told:
             self.assertEqual(answer.status, told.get("status", 200))
@@ -481,6 +481,7 @@ class ExplainTests(SynchronousTestCase):
         for url, method, status in (
             ("http://h/f/x", "GET", 200), ("http://h/f/x", "POST", 404), ("http://h/none/x", "GET", 404),
             ("http://h/shut/x", "GET", 404), ("http://h/", "OPTIONS", 204), ("http://h/", "PUT", 405),
+            ("http://h/none/x", "PUT", 405), ("http://h/none/x", "MKCOL", 405), ("http://h/cgi-bin/x", "PUT", 404),
         ):  # fmt: skip
             self.assertEqual(self.told(url, method)[1]["status"], status, (url, method))
 

@@ -231,6 +231,21 @@ class FileTests(StaticCase):
         self.assertEqual(self.rig.get("/nothing", method="POST").status, 404)
         self.assertEqual(self.rig.get("example.com:443", method="CONNECT").status, 405)
 
+    def test_static_nothing_is_taken(self) -> None:
+        """Where no files are taken, what would change one is the same 405 whatever is there, or may not be seen."""
+        for method in ("PUT", "DELETE", "MKCOL"):
+            found = [
+                self.rig.get(path, method=method)
+                for path in ("/a.txt", "/nothing", "/a.txt/x", "/d", "/d/", "/no/d/", "/.hidden", "/.git/config")
+            ]
+            self.assertEqual(
+                {(one.status, one.headers[b"allow"], one.headers[b"content-length"]) for one in found},
+                {(405, b"GET, HEAD, OPTIONS", found[0].headers[b"content-length"])},
+            )
+            for path in ("/cgi-bin/nothing", "/cgi-bin/", "/CGI-BIN/x"):
+                self.assertIn(self.rig.get(path, method=method).status, (403, 404))
+            self.assertEqual(self.rig.get("/a%5cb", method=method).status, 404)
+
     def test_static_absolute_form(self) -> None:
         """An absolute target leads to the same file."""
         self.assertEqual(self.rig.get("http://example.com/a.txt?x").body, b"0123456789")

@@ -112,6 +112,9 @@ class Routes:
         place, decision = self._sites.look(found, exchange.user)
         exchange.style = self._equipment[place].style
         instead = self._sites.instead(found, decision, exchange.head.method, exchange.user)
+        if self._sites.takes_nothing(found, decision, exchange.head.method):
+            exchange.refuse(405, headers=((b"Allow", ALLOWED),))
+            return
         self._answer(exchange, found, *(instead or (place, decision)))
 
     def _answer(self, exchange: Any, found: Found, place: Place, decision: Decision) -> None:

@@ -27,6 +27,7 @@ from netsvc.services.http.static.encodings import SUFFIXES
 from netsvc.services.http.upload.settings import USER
 
 ACME = (b".well-known", b"acme-challenge")  # RFC 8555 8.3: asked for without TLS, and must be answered so
+CHANGES = ("PUT", "DELETE", "MKCOL")  # methods that are about a file's place, whether anything stands there or not
 
 
 @frozen(kw_only=True, eq=False)
@@ -304,6 +305,18 @@ class Sites:
                 decision.close()
                 return inner, _stands(inner, decision.names, False, user)
         return found.place, decision
+
+    def takes_nothing(self, found: Found, decision: Decision, method: str) -> bool:
+        """Whether a method is 405 where nothing can be served: it would change a file, and no place is here for one.
+
+        What can be served says 405, too, so that the answer does not tell what is there. Below a CGI directory it stays
+        what it is: methods are for scripts to take.
+        """
+        if method not in CHANGES or not isinstance(decision, Refused) or decision.status >= 500:
+            return False
+        place = found.place
+        cgi = {name.lower() for name in place.policy.cgi}
+        return all(name.lower() not in cgi for name in (*found.names, os.fsencode(place.docroot.name)))
 
     def instead(self, found: Found, decision: Decision, method: str, user: str = "") -> tuple[Place, File] | None:
         """What is sent where nothing stands: the fallback of the place, if that is a file behind the same gate."""

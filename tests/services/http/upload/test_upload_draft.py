@@ -394,6 +394,18 @@ class RefusedTests(DraftCase):
         self.assertEqual(self.append(url, 0, b"abcdef", PART).status, 413)
         self.assertEqual(self.offset(url), 0)
 
+    def test_longer_than_a_request(self) -> None:
+        """A file may be longer than any one request: both limits are told, and it comes in parts."""
+        self.rig = UploadRig(self.root, max_body=4, max_file_size=6)
+        self.assertEqual(self.rig.put("/a", b"abcdef", version(), WHOLE).status, 413)
+        url = self.begun()
+        self.assertRegex(self.head(url).headers[b"upload-limit"], rb"^max-size=6, max-append-size=4, max-age=\d+$")
+        self.assertEqual(self.append(url, 0, b"abcde", PART).status, 413)
+        self.assertEqual(self.append(url, 0, b"abcd", PART).status, 204)
+        self.assertEqual(self.append(url, 4, b"efg", WHOLE).status, 413)
+        self.assertEqual(self.append(url, self.offset(url), b"abcdef"[self.offset(url) :], WHOLE).status, 201)
+        self.assertEqual((self.published(), left_over(self.root)), (b"abcdef", []))
+
     def test_so_many_unfinished(self) -> None:
         """One user may have begun so many uploads; the next is refused before its body, until one of his ends."""
         self.rig = UploadRig(self.root, upload_unfinished=1)

@@ -452,6 +452,22 @@ class RoomTests(TusCase):
         self.assertEqual(self.create().status, 413)
         self.assertEqual(left_over(self.root), [])
 
+    def test_longer_than_a_request(self) -> None:
+        """A file may be longer than any one request: it comes in parts; one that is too long changes nothing."""
+        self.rig = UploadRig(self.root, max_body=4096, max_file_size=len(BODY))
+        answer = self.rig.get("/", method="OPTIONS")
+        self.assertEqual(answer.headers[b"tus-max-size"], b"%d" % len(BODY))
+        self.assertEqual(answer.headers[b"upload-limit"], b"max-size=%d, max-append-size=4096" % len(BODY))
+        url = self.begun()
+        self.assertEqual(self.patch(url, 0, BODY).status, 413)
+        self.assertEqual(self.offset(url), 0)
+        for at in range(0, len(BODY), 4096):
+            self.assertEqual(self.patch(url, at, BODY[at : at + 4096]).status, 204)
+        self.assertEqual(self.published(), BODY)
+        self.assertEqual(self.rig.put("/whole", BODY).status, 413)
+        self.assertEqual(self.create(length=len(BODY) + 1).status, 413)
+        self.assertEqual((self.published("whole"), left_over(self.root)), (None, []))
+
     def test_quota(self) -> None:
         """What has no room is refused when it is begun; where nobody knew the length, what had room stays."""
         self.rig = UploadRig(self.root, quota=6000)
