@@ -10,6 +10,7 @@ import json
 import resource
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def fetch(root: Path, *wanted: dict[str, Any], **terms: Any) -> list[dict[str, A
         [sys.executable, "-m", __name__, str(root), json.dumps([{"private_addresses": True, **terms}, *wanted])],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         cwd=Path(__file__).parents[2],
     )
     assert not done.stderr, done.stderr
@@ -32,7 +33,7 @@ def fetch(root: Path, *wanted: dict[str, Any], **terms: Any) -> list[dict[str, A
 def _main(root: Path, terms: dict[str, Any], *wanted: dict[str, Any]) -> None:
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred, gatherResults
-    from twisted.internet.threads import deferToThread
+    from twisted.internet.threads import deferToThreadPool
     from twisted.logger import (
         FilteringLogObserver,
         LogLevel,
@@ -40,6 +41,7 @@ def _main(root: Path, terms: dict[str, Any], *wanted: dict[str, Any]) -> None:
         globalLogBeginner,
         textFileLogObserver,
     )
+    from twisted.python.threadpool import ThreadPool
 
     from netsvc.filestore.store import FileStore
     from netsvc.filestore.terms import Terms as StoreTerms
@@ -51,7 +53,10 @@ def _main(root: Path, terms: dict[str, Any], *wanted: dict[str, Any]) -> None:
         terms["ca_file"] = Path(terms["ca_file"])
     stop_at = terms.pop("stop_at", None)
     store = FileStore(root, StoreTerms())
-    downloader = Downloader(reactor, store, Terms(**terms), deferToThread)
+    disk = ThreadPool(0, 16, "disk")  # as the daemon has one: names are looked up in the reactor's
+    disk.start()
+    reactor.addSystemEventTrigger("during", "shutdown", disk.stop)  # type: ignore[attr-defined]
+    downloader = Downloader(reactor, store, Terms(**terms), partial(deferToThreadPool, reactor, disk))
 
     async def one(given: dict[str, Any]) -> dict[str, Any]:
         if "names" in given:

@@ -10,7 +10,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,7 +21,21 @@ from tests.live.daemon import NETSVC
 from tests.live.fetch_origin import faulty, nginx
 from tests.waiting import wait_until
 
-PATIENCE = 60.0  # seconds until a command that hangs fails the test
+PATIENCE = 180.0  # seconds until a command that hangs fails the test
+# Runs the command with a disk that syncs nothing until there is a file of this name.
+SLOW_DISK = """
+import os, sys, time
+from pathlib import Path
+from netsvc.cli.main import main
+
+def fsync(descriptor, real=os.fsync, go=Path(sys.argv[1])):
+    while not go.exists():
+        time.sleep(0.01)
+    real(descriptor)
+
+os.fsync = os.fdatasync = fsync
+sys.exit(main(sys.argv[2:]))
+"""
 
 
 class CommandCase(SynchronousTestCase):
@@ -96,13 +112,18 @@ class FetchTests(CommandCase):
         with nginx(self.root, self.state, slow) as origin:
             command = [NETSVC, "fetch", "--private-addresses", "-c", f"{origin.url}/first/a"]
             run = subprocess.Popen(command, cwd=self.to, stderr=subprocess.DEVNULL)
-            wait_until(lambda: list((self.to / ".netsvc").glob("uploads/*")), "nothing is written down")
+            wait_until(lambda: self.noted() > 1 << 20, "nothing is written down")
             run.kill()
             run.wait(PATIENCE)
             self.assertEqual(self.files(), {})
             done = self.fetch("-c", "--json", f"{origin.url}/first/a")
         self.assertEqual((done.returncode, self.files()), (0, {"a": body}))
         self.assertGreater(json.loads(done.stdout.splitlines()[0])["octets"], 1 << 20)
+
+    def noted(self) -> int:
+        """Octets that are written down of what is not whole."""
+        records = self.to.glob(".netsvc/uploads/*.json")
+        return max((json.loads(one.read_bytes())["offset"] for one in records), default=0)
 
     def test_feed_and_checksums(self) -> None:
         """A feed page by page with a key, and SHA256SUMS of a URL: what differs is refused."""
@@ -139,18 +160,26 @@ class FetchTests(CommandCase):
         master, slave = os.openpty()
         with nginx(self.root, self.state) as origin, open(master, "rb", buffering=0) as terminal:
             command = [NETSVC, "fetch", "--private-addresses", "-i", f"{origin.url}/a", f"{origin.url}/b"]
-            environ = {**os.environ, "TERM": "xterm"}
-            done = subprocess.run(
-                command, stdout=subprocess.PIPE, stderr=slave, cwd=self.to, env=environ, timeout=PATIENCE
-            )
-            os.close(slave)
-            shown = b""
-            with contextlib.suppress(OSError):  # EIO: its end
-                while data := terminal.read(65536):
-                    shown += data
+            shown = bytearray()
+
+            def watch() -> None:
+                with contextlib.suppress(OSError):  # EIO: its end
+                    while data := terminal.read(65536):
+                        shown.extend(data)
+
+            watching = threading.Thread(target=watch)
+            watching.start()  # now: a terminal holds some KiB, and whoever writes more waits
+            try:
+                environ = {**os.environ, "TERM": "xterm"}
+                done = subprocess.run(
+                    command, stdout=subprocess.PIPE, stderr=slave, cwd=self.to, env=environ, timeout=PATIENCE
+                )
+            finally:
+                os.close(slave)
+                watching.join()
         self.assertEqual((done.returncode, done.stdout.count(b"HTTP 200 OK\n")), (0, 2))
         for name in (b"a", b"b", b"2 files"):
-            self.assertRegex(shown, name + rb": \d+ B in 0:00, [^,\n]*\r\n")
+            self.assertRegex(shown, name + rb": \d+ B in \d+:\d\d, [^,\n]*\r\n")
 
     def test_trying_again(self) -> None:
         """A 500 and then a 503 with Retry-After are tried again; a host that is down does not hold up another."""
@@ -166,7 +195,7 @@ class FetchTests(CommandCase):
         with faulty(origin) as port, socket.create_server(("127.0.0.1", 0)) as deaf:
             down = f"http://127.0.0.1:{deaf.getsockname()[1]}"
             words = [f"{down}/{number}" for number in range(12)]
-            done = self.fetch(*words, f"http://localhost:{port}/a", "--timeout", "4", "--retry-for", "5")
+            done = self.fetch(*words, f"http://localhost:{port}/a", "--timeout", "5", "--retry-for", "12")
         self.assertEqual((done.returncode, self.files(), len(asked)), (1, {"a": b"hi"}, 3))
         self.assertIn("again in", done.stderr)
 
@@ -176,6 +205,34 @@ class FetchTests(CommandCase):
         self.assertEqual(done.returncode, 4)
         self.assertIn("no address on the public Internet", done.stderr)
         self.assertIn("--private-addresses", done.stderr)
+
+
+class SlowDiskTests(CommandCase):
+    def test_names_are_looked_up_while_the_disk_is_slow(self) -> None:
+        """Files that wait for the disk, more than the reactor has threads, do not keep others from being asked for."""
+        count = 24
+        asked: list[bytes] = []
+
+        def origin(connection: socket.socket, head: bytes) -> None:
+            asked.append(head)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
+
+        with faulty(origin) as port:
+            urls = [f"http://localhost:{port}/{number}" for number in range(count)]
+            words = ["fetch", "--private-addresses", "-q", "-j", "12", "--per-host", "12", *urls]
+            run = subprocess.Popen(
+                [sys.executable, "-c", SLOW_DISK, self.directory / "go", *words],
+                cwd=self.to,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            try:
+                wait_until(lambda: len(asked) == count, "some are not asked for")
+            finally:
+                (self.directory / "go").touch()
+                _, err = run.communicate(timeout=PATIENCE)
+        self.assertEqual((run.returncode, err), (0, ""))
+        self.assertEqual(self.files(), {str(number): b"hi" for number in range(count)})
 
 
 class InterruptedTests(CommandCase):

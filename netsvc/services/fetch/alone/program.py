@@ -22,6 +22,7 @@ from twisted.logger import (
     textFileLogObserver,
 )
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.terms import Terms as StoreTerms
@@ -31,6 +32,8 @@ from netsvc.services.fetch.alone.ends import End
 from netsvc.services.fetch.alone.records import OWNER
 from netsvc.services.fetch.alone.request import Request
 from netsvc.services.fetch.download import Done, Downloader, Terms
+
+DISK_THREADS = 16  # syncs that the kernel may put together
 
 
 def run(request: Request, display: Display, on_head: Callable[[Done], None], *, whole: bool) -> set[End]:
@@ -44,8 +47,13 @@ def run(request: Request, display: Display, on_head: Callable[[Done], None], *, 
     bad = FilteringLogObserver(textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.critical)])
     globalLogBeginner.beginLoggingTo([bad], redirectStandardIO=False, discardBuffer=True)
 
+    # Not the reactor's pool: names are looked up there, and would come too late while a slow disk keeps it busy.
+    disk = ThreadPool(0, DISK_THREADS, "disk")
+    disk.start()
+    loop.addSystemEventTrigger("during", "shutdown", disk.stop)
+
     def in_thread(function: Callable[..., Any], *arguments: Any, **named: Any) -> Deferred[Any]:
-        return deferToThreadPool(loop, loop.getThreadPool(), function, *arguments, **named)
+        return deferToThreadPool(loop, disk, function, *arguments, **named)
 
     mask = os.umask(0o077)
     os.umask(mask)
