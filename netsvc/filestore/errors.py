@@ -49,7 +49,7 @@ class QuotaError(StoreError):
 
 
 class NoSpaceError(StoreError):
-    """The disk is full, or would have less free than must stay free."""
+    """The disk is full, would have less free than must stay free, or the system gives the daemon no more of it."""
 
 
 class MismatchError(StoreError):
@@ -102,7 +102,7 @@ _OF_ERRNO: dict[int, tuple[type[StoreError], str]] = {
     errno.EILSEQ: (BadNameError, "the file system takes no such name"),
     errno.EFBIG: (TooLargeError, "longer than the file system takes"),
     errno.ENOSPC: (NoSpaceError, "no space left"),
-    errno.EDQUOT: (QuotaError, "the disk quota of the daemon's user is used up"),
+    errno.EDQUOT: (NoSpaceError, "the disk quota of the daemon's user is used up"),
     errno.EMFILE: (BusyError, "out of file descriptors"),
     errno.ENFILE: (BusyError, "the system is out of file descriptors"),
     errno.ENOMEM: (BusyError, "out of memory"),

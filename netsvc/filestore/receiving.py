@@ -20,6 +20,7 @@ from netsvc.filestore.errors import (
     NotFoundError,
     OffsetError,
     QuotaError,
+    StaleError,
     StoreError,
 )
 from netsvc.filestore.ground import translated
@@ -130,6 +131,18 @@ class Receiving(Reading):
             partials = self.commons.partials()
         found = [one for one in partials if one.owner == owner and one.names == names and one.offset]
         return max(found, key=lambda one: one.offset, default=None)
+
+    def recorded(self, upload_id: str, owner: str) -> Partial:
+        """As :meth:`partial`, but as it is written down: ``prefix`` is the digest of the first ``offset`` octets.
+
+        One that is written to at this moment is synced for that.
+        """
+        self.partial(upload_id, owner)
+        active = self.commons.active(upload_id)
+        if active is not None:
+            with contextlib.suppress(StaleError):  # it was closed meanwhile
+                return active.recorded()
+        return self.partial(upload_id, owner)
 
     def resume(self, upload_id: str, owner: str, offset: int | None = None) -> Upload:
         """Continue an upload. Whoever still writes to it, over a connection that is perhaps dead, does no more.

@@ -220,6 +220,12 @@ class Upload:
             if self._hashed == self._pieces.whole and self._held is None:
                 self._record()
 
+    def recorded(self) -> Partial:
+        """What is written down of it now; ``prefix`` is empty where those octets were written once more since then."""
+        with self._writing():
+            self.sync()
+            return self._partial if self._hashed >= self._partial.offset else evolve(self._partial, prefix=b"")
+
     def commit(self, *, size: int | None = None, digest: bytes | None = None, modified: float | None = None) -> Entry:
         """Publish it.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -103,6 +104,7 @@ class SickDiskTests(SynchronousTestCase):
         ended, said = self.sftp(daemon, "large")
         self.assertEqual(ended, 1)
         self.assertIn("Failure", said)
+        self.assertEqual(len(re.findall(rf"\[sftp\] large: {words}.* \(ada from 127\.0\.0\.1\)", daemon.log())), 1)
         self.assertIn(words, self.filetransfer(daemon, "large")["error"])
         self.assertEqual([one.name for one in disk.iterdir() if not one.name.startswith(".netsvc")], [])
 

@@ -19,7 +19,7 @@ from netsvc.cli.files.meter import Meter, Stop
 from netsvc.cli.files.sftp_session import Session, remote_sha256
 from netsvc.cli.files.ways import Facts, Listed, Wishes, got
 from netsvc.filestore.records import Partial
-from netsvc.services.sftp.wire import CREATE, PUBLISH_AT_CLOSE, READ, TRUNCATE, WRITE
+from netsvc.services.sftp.wire import APPEND, CREATE, PUBLISH_AT_CLOSE, READ, TRUNCATE, WRITE
 
 HOME = "/~"
 PART = b".part"
@@ -89,12 +89,16 @@ def put(source: Source, location: Location, wishes: Wishes, meter: Meter) -> Fac
     with _session(location, wishes, meter) as session:
         part = path + PART
         start = _sent_before(session, location, wishes, source, part) if wishes.resume else 0
-        # What a server that publishes at the close keeps of a cut upload has no name: no sum of it can be asked for.
-        at_once = PUBLISH_AT_CLOSE in session.extensions and not wishes.verify and not start
+        publishes = PUBLISH_AT_CLOSE in session.extensions
+        at_once = publishes and not wishes.verify and not start
         if at_once:
             part = path
+            # What that server keeps of an upload that was cut off stands for the file as long as there is none.
+            start = _sent_before(session, location, wishes, source, part) if wishes.resume else 0
         meter.expect(source.size, at=start)
-        handle = session.open(part, WRITE | (0 if start else CREATE | TRUNCATE))
+        handle = session.open(part, WRITE | _flags(start, publishes))
+        if start and publishes and session.stat(part).size != start:
+            raise TransferError("somebody else has sent to this name meanwhile")
         for octets in session.write(handle, start, source.blocks(start, min(session.piece, meter.piece))):
             meter.moved(octets)
         session.sync(handle)
@@ -110,15 +114,27 @@ def put(source: Source, location: Location, wishes: Wishes, meter: Meter) -> Fac
     return {"stored": os.fsdecode(path), "verified": wishes.verify, "resumed_at": start}
 
 
+def _flags(start: int, publishes: bool) -> int:
+    """How a file is opened whose first `start` octets are there.
+
+    A server of ours goes on with a part, as for OpenSSH's ``reput``, where it is appended to; then it refuses octets
+    that come from elsewhere in the file than it has got to.
+    """
+    if not start:
+        return CREATE | TRUNCATE
+    return APPEND if publishes else 0
+
+
 def _sent_before(session: Session, location: Location, wishes: Wishes, source: Source, part: bytes) -> int:
     """Octets of the file that are there from an earlier run; 0 if that is not sure."""
     try:
         size = session.stat(part).size or 0
     except NotThereError:
         return 0
-    if not 0 < size <= source.size or remote_sha256(location, wishes, part) != source.digest(size):
+    if not 0 < size <= source.size:
         return 0
-    return size
+    there = remote_sha256(location, wishes, part)
+    return size if there is not None and there == source.digest(size) else 0
 
 
 def ls(location: Location, wishes: Wishes) -> Iterator[Listed]:

@@ -88,6 +88,18 @@ class Door:
                 raise
             return self.growing(names, partial.offset)
 
+    def digest_of_part(self, names: Names) -> bytes:
+        """The SHA-256 of the part that stands for a file that is not there, as :meth:`look` tells its length.
+
+        :raises NotFoundError: there is none, or what has come of it is not all written down.
+        """
+        partial = self.store.find_partial(names, self.owner)
+        if partial is not None:
+            recorded = self.store.recorded(partial.id, self.owner)
+            if recorded.offset >= partial.offset and recorded.prefix:
+                return recorded.prefix
+        raise NotFoundError("no such file or directory")
+
     def growing(self, names: Names, length: int, modified: float | None = None) -> Entry:
         """What is said of a file that is not published yet; it changes now, unless another time was set."""
         return Entry(names[-1], False, length, int((self.wall_clock() if modified is None else modified) * 1e9))

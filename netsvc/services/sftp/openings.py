@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,6 +13,7 @@ from twisted.python.failure import Failure
 from netsvc.filestore.errors import StoreError
 from netsvc.printable import printable
 from netsvc.services.sftp import wire
+from netsvc.services.sftp.account import Account
 from netsvc.services.sftp.door import Door, Names, Opened, names_of
 from netsvc.services.sftp.handles import Handles
 from netsvc.services.sftp.listing import Directory, LongNames
@@ -29,18 +29,6 @@ log = Logger()
 
 Answer = bytes | Deferred[bytes]
 Open = Reader | Writer | Directory
-
-
-@frozen
-class Account:
-    """Whose session it is.
-
-    :param owner: the user.
-    :param peer: where the connection comes from, for the log.
-    """
-
-    owner: str
-    peer: str
 
 
 class Openings:
@@ -121,7 +109,13 @@ class Openings:
     def _opened_to_write(self, opened: Opened, request: int, flags: int, wanted: wire.Attributes) -> bytes:
         append = bool(flags & wire.APPEND)
         writer = Writer(
-            opened.upload, self._in_thread, self._ready, self._intake, append=append, changed=opened.changed
+            opened.upload,
+            self._account,
+            self._in_thread,
+            self._ready,
+            self._intake,
+            append=append,
+            changed=opened.changed,
         )
         writer.modified = wanted.modified
         return self._add(writer, request)

@@ -14,9 +14,10 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from netsvc.filestore.entry import Entry
 from netsvc.filestore.errors import NotPermittedError
 from netsvc.services.sftp import wire
+from netsvc.services.sftp.account import Account
 from netsvc.services.sftp.door import Door, Names, copy_piece, names_of, real_path
 from netsvc.services.sftp.listing import Directory, attributes
-from netsvc.services.sftp.openings import Account, Answer, Open, Openings
+from netsvc.services.sftp.openings import Answer, Open, Openings
 from netsvc.services.sftp.reads import Reader
 from netsvc.services.sftp.refusals import RefusedError, UnsupportedError
 from netsvc.services.sftp.wire import Fields, Status, Type
@@ -115,6 +116,17 @@ class Operations:
         fields = Fields(packet)
         fields.string()
         return not fields.u32() & wire.CREATE
+
+    def named(self, packet: memoryview) -> str:
+        """What a request is about, for the log: the path in it, or that of its handle."""
+        fields = Fields(packet)
+        word = fields.string()
+        if packet[0] == Type.EXTENDED:
+            word = fields.string()
+        one = self.handles.get(word)
+        if one is None:
+            return word.decode("utf-8", "backslashreplace")
+        return "/".join(one.file.names if isinstance(one, Reader) else one.names)
 
     # -- attributes
 

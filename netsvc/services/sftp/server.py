@@ -17,8 +17,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from netsvc.filestore.errors import StoreError
 from netsvc.services.sftp import wire
-from netsvc.services.sftp.openings import Account, Open
+from netsvc.services.sftp.account import Account
+from netsvc.services.sftp.openings import Open
 from netsvc.services.sftp.operations import EXTENSIONS, Operations
 from netsvc.services.sftp.reads import Reader
 from netsvc.services.sftp.refusals import RefusedError, status_of
@@ -64,9 +66,8 @@ class Channel(Protocol):
 class SftpServer:
     """One session.
 
-    :param owner: the user, whose uploads are continued, and whom listings show.
+    :param account: whose it is; all sessions of a connection share it.
     :param in_thread: runs blocking work: (function, *arguments) -> Deferred.
-    :param peer: where the connection comes from, for the log.
     :param max_handles: files and directories that may be open at once; each may be a descriptor of the daemon.
     """
 
@@ -74,16 +75,15 @@ class SftpServer:
         self,
         store: FileStore,
         channel: Channel,
+        account: Account,
         *,
-        owner: str,
         in_thread: Callable[..., Deferred[Any]],
-        peer: str = "",
         max_handles: int,
     ) -> None:
         self._channel = channel
         self._in_thread = in_thread
-        self._account = Account(owner, peer)
-        self._operations = Operations(store, self._account, in_thread, self._run, max_handles=max_handles)
+        self._account = account
+        self._operations = Operations(store, account, in_thread, self._run, max_handles=max_handles)
         self._handles = self._operations.handles
         self._packets = Packets()
         self._held: memoryview | None = None  # a request that is to be tried again
@@ -237,6 +237,8 @@ class SftpServer:
         self._out_size += len(answer)
 
     def _refusal(self, failure: Failure, request: int, kind: int, packet: memoryview) -> bytes:
+        if isinstance(failure.value, StoreError):
+            self._account.tell(self._operations.named(packet), failure.value)
         try:
             lookup = Operations.looks_up(kind, packet)
         except BadMessageError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from netsvc.filestore.store import FileStore
+from netsvc.services.sftp.account import Account
+from netsvc.services.sftp.door import Door
 from netsvc.services.sftp.login.users import User
 from netsvc.services.sftp.server import SftpServer
 from netsvc.services.sftp.ssh.channel import Answers, Begin, SessionChannel
@@ -57,7 +60,7 @@ class UserSession:
         turns: DeferredSemaphore,
     ) -> None:
         self._user = user
-        self._peer = host or "local"
+        self._account = Account(user.name, host or "local")
         self._stores = stores
         self._in_thread = in_thread
         self._max_open_files = max_open_files
@@ -70,9 +73,8 @@ class UserSession:
             return SftpServer(
                 store,
                 channel,
-                owner=self._user.name,
+                self._account,
                 in_thread=self._in_thread,
-                peer=self._peer,
                 max_handles=self._max_open_files,
             )
 
@@ -80,7 +82,18 @@ class UserSession:
 
     def command(self, channel: SessionChannel, line: bytes) -> Deferred[Begin]:
         """A command; one that is not known says so itself."""
-        return self._with_store(lambda store: Answering(Command(store, channel, line, self._in_thread, self._turns)))
+        return self._with_store(
+            lambda store: Answering(
+                Command(
+                    Door(store, self._user.name, time.time),
+                    channel,
+                    line,
+                    self._account,
+                    self._in_thread,
+                    turns=self._turns,
+                )
+            )
+        )
 
     def _with_store(self, begin: Callable[[FileStore], Answers]) -> Deferred[Begin]:
         opening: Deferred[FileStore] = self._in_thread(self._stores.open, self._user)

@@ -3,6 +3,9 @@
 A line is split into words as a shell does it, with its quotes and backslashes; nothing else of it means anything.
 Without a file, the sum is that of no octets: rclone asks for it first, to find out whether there is such a command.
 
+Of an upload that was cut off, whose part stands for the file in STAT, too, its owner is told the SHA-256: that is kept,
+and says to a client whether what came is the beginning of what it has.
+
 Files may be long, and threads are few: a command reads a piece in a thread, then others have their turn.
 """
 
@@ -17,11 +20,11 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netsvc.filestore.errors import StoreError
-from netsvc.services.sftp.door import names_of
+from netsvc.filestore.errors import NotFoundError, NotPermittedError, StoreError
+from netsvc.services.sftp.account import Account
+from netsvc.services.sftp.door import Door, names_of
 
 if TYPE_CHECKING:
-    from netsvc.filestore.store import FileStore
     from netsvc.services.sftp.server import Channel
 
 log = Logger()
@@ -45,22 +48,27 @@ NO_SUCH_COMMAND = 127  # as a shell gives it
 class Command:
     """One exec request.
 
+    :param door: to the files of the account.
     :param line: what the peer wants to be run.
+    :param account: is told what goes wrong.
     :param in_thread: runs blocking work: (function, *arguments) -> Deferred.
     :param turns: are shared with all commands of the service.
     """
 
     def __init__(
         self,
-        store: FileStore,
+        door: Door,
         channel: Channel,
         line: bytes,
+        account: Account,
         in_thread: Callable[..., Deferred[Any]],
+        *,
         turns: DeferredSemaphore,
     ) -> None:
-        self._store = store
+        self._door = door
         self._channel = channel
         self._line = line
+        self._account = account
         self._in_thread = in_thread
         self._turns = turns
         self._closed = False
@@ -114,12 +122,19 @@ class Command:
         for file in files[:MAX_FILES]:
             try:
                 self._output.append(_line((yield from self._sum(algorithm, file)), file))
-            except StoreError:
+            except StoreError as error:
+                self._account.tell(file, error)
                 self._status = FAILED
             yield True
 
     def _sum(self, algorithm: str, path: str) -> Generator[bool, None, str]:
-        file = self._store.open(names_of(path.encode("utf-8", "surrogateescape")))
+        names = names_of(path.encode("utf-8", "surrogateescape"))
+        try:
+            file = self._door.store.open(names)
+        except (NotFoundError, NotPermittedError):  # who may only upload may read nothing
+            if algorithm != "sha256":
+                raise
+            return self._door.digest_of_part(names).hex()
         try:
             kept = file.digest() if algorithm == "sha256" else None
             if kept is not None:
@@ -131,7 +146,7 @@ class Command:
                 offset += len(block)
                 yield True
             if algorithm == "sha256":
-                self._store.keep_digest(file, running.digest())
+                self._door.store.keep_digest(file, running.digest())
             return running.hexdigest()
         finally:
             file.close()

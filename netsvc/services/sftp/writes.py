@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from netsvc.filestore.upload import Upload
+    from netsvc.services.sftp.account import Account
 
 log = Logger()
 
@@ -56,6 +57,7 @@ class Writer:
     """One file that is written.
 
     :param upload: where it goes.
+    :param account: is told what goes wrong.
     :param in_thread: runs blocking work: (function, *arguments) -> Deferred.
     :param ready: called when a WRITE that had to wait should be tried again.
     :param intake: of its session.
@@ -66,6 +68,7 @@ class Writer:
     def __init__(
         self,
         upload: Upload,
+        account: Account,
         in_thread: Callable[..., Deferred[Any]],
         ready: Callable[[], None],
         intake: Intake,
@@ -80,6 +83,7 @@ class Writer:
         self.modified: float | None = None  # the time of last change that it gets, seconds since the epoch
         self.failure: StoreError | None = None
         self.changed = changed
+        self._account = account
         self._in_thread = in_thread
         self._ready = ready
         self._intake = intake
@@ -188,7 +192,8 @@ class Writer:
             written = self._drain()
             try:
                 return written, function(*arguments)
-            except Exception:  # noqa: BLE001 - it is the Deferred's
+            except Exception as error:  # noqa: BLE001 - it is the Deferred's
+                self._tell(error)
                 return written, Failure()
 
     def _drain(self) -> int:
@@ -203,10 +208,14 @@ class Writer:
                         self.upload.writev(run.offset, run.blocks)
             except StoreError as error:
                 self.failure = error
+                self._tell(error)
             except Exception:  # noqa: BLE001 - the octets are counted, whatever becomes of them
                 log.failure("a fault in sftp", event="sftp-fault")
                 self.failure = StoreError("an internal fault")
         return octets
+
+    def _tell(self, error: Exception) -> None:
+        self._account.tell("/".join(self.names), error)
 
     def _done(self, outcome: tuple[int, Any]) -> Any:
         octets, result = outcome

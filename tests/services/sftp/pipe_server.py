@@ -17,6 +17,7 @@ from twisted.python.log import startLoggingWithObserver, textFromEventDict
 from netsvc.filestore.access import Access
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.terms import Terms
+from netsvc.services.sftp.account import Account
 from netsvc.services.sftp.server import SftpServer
 
 ROOM = 1 << 20
@@ -26,7 +27,7 @@ class Pipe(Protocol):
     """The channel, too."""
 
     def __init__(self, store: FileStore) -> None:
-        self._server = SftpServer(store, self, owner="someone", in_thread=deferToThread, peer="a pipe", max_handles=100)
+        self._server = SftpServer(store, self, Account("someone", "a pipe"), in_thread=deferToThread, max_handles=100)
         self._room = ROOM
 
     def connectionMade(self):

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.terms import Terms
+from netsvc.services.sftp.account import Account
 from netsvc.services.sftp.server import SftpServer
 
 INIT, VERSION = 1, 2
@@ -132,7 +133,7 @@ class Session:
         self.store = FileStore(self.root, terms or Terms())
         self.channel = FakeChannel(room)
         options = {"max_handles": 100, **options}
-        self.server = SftpServer(self.store, self.channel, owner=owner, in_thread=in_thread, **options)
+        self.server = SftpServer(self.store, self.channel, Account(owner, "a peer"), in_thread=in_thread, **options)
         self.number = 0
         self.send_raw(struct.pack(">IBI", 5, INIT, 3))
         self.greeting = self.channel.take()

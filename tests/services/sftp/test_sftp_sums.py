@@ -7,29 +7,43 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.defer import DeferredSemaphore, maybeDeferred
-from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.filestore.access import Access
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.terms import Terms
+from netsvc.services.sftp.account import Account
+from netsvc.services.sftp.door import Door
 from netsvc.services.sftp.sums import AT_ONCE, MAX_FILES, MAX_LINE, Command
-from tests.services.sftp.session import FakeChannel, Threads
+from tests.services.sftp.session import CREAT, EXTENDED, OK, TRUNC, FakeChannel, SessionTestCase, Threads, W, text
 
 DATA = b"some octets\n"
 
 
-class CommandTests(SynchronousTestCase):
+class CommandTests(SessionTestCase):
     def setUp(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="netsvc-sums-"))
-        self.addCleanup(shutil.rmtree, self.root)
+        self.addCleanup(shutil.rmtree, self.root, ignore_errors=True)
         (self.root / "a").write_bytes(DATA)
 
-    def run_line(self, line: bytes, access: Access = Access.FULL) -> tuple[bytes, int | None]:
+    def run_line(self, line: bytes, access: Access = Access.FULL, owner: str = "ada") -> tuple[bytes, int | None]:
         channel = FakeChannel()
-        Command(FileStore(self.root, Terms(access=access)), channel, line, maybeDeferred, DeferredSemaphore(1)).start()
+        self.command(channel, line, Terms(access=access), owner=owner).start()
         return channel.output, channel.ended
+
+    def command(
+        self,
+        channel: FakeChannel,
+        line: bytes,
+        terms: Terms | None = None,
+        in_thread: Any = maybeDeferred,
+        turns: DeferredSemaphore | None = None,
+        owner: str = "ada",
+    ) -> Command:
+        door = Door(FileStore(self.root, terms or Terms()), owner, lambda: 0.0)
+        return Command(door, channel, line, Account(owner, "a peer"), in_thread, turns=turns or DeferredSemaphore(1))
 
     def test_sums(self) -> None:
         """sha256sum, sha1sum and md5sum of a file print what GNU's print, with the path as it was given."""
@@ -78,10 +92,39 @@ class CommandTests(SynchronousTestCase):
         assert self.run_line(b"md5sum a", Access.UPLOAD_ONLY) == (b"", 1)
         assert self.run_line(b"sha256sum a", Access.UPLOAD_ONLY) == (b"", 1)
 
+    def test_part(self) -> None:
+        """Of an upload that was cut off its owner is told the SHA-256 of what came; nobody else, and no other sum."""
+        session = self.session(root=self.root)
+        session.write(session.open("new", W | CREAT | TRUNC), 0, b"012345")
+        session.server.closed()
+        expected = (hashlib.sha256(b"012345").hexdigest().encode() + b"  new\n", 0)
+        for access in (Access.FULL, Access.UPLOAD_ONLY, Access.READ_ONLY):
+            assert self.run_line(b"sha256sum new", access) == expected
+            assert self.run_line(b"sha256sum new", access, owner="eve") == (b"", 1)
+        for other in (b"sha1sum", b"md5sum"):
+            assert self.run_line(other + b" new") == (b"", 1)
+        (self.root / "new").write_bytes(DATA)
+        assert self.run_line(b"sha256sum new") == (hashlib.sha256(DATA).hexdigest().encode() + b"  new\n", 0)
+
+    def test_part_of_a_dead_connection(self) -> None:
+        """While nobody knows yet that the connection is dead, the sum is that of what came, whether synced or not."""
+        session = self.session(root=self.root)
+        handle = session.open("new", W | CREAT | TRUNC)
+        session.write(handle, 0, b"0123")
+        assert session.status(EXTENDED, text("fsync@openssh.com"), text(handle)) == OK
+        for offset, data, whole in ((4, b"45", b"012345"), (9, b"behind a gap", b"012345")):
+            session.write(handle, offset, data)
+            assert session.read(handle, offset, 100) == data  # it has gone to the file
+            assert self.session(root=self.root).size("new") == len(whole)
+            assert self.run_line(b"sha256sum new") == (hashlib.sha256(whole).hexdigest().encode() + b"  new\n", 0)
+        session.write(handle, 0, b"9")
+        assert session.read(handle, 0, 1) == b"9"
+        assert self.run_line(b"sha256sum new") == (b"", 1)  # its digest begins anew
+
     def test_gone(self) -> None:
         """When the connection is gone, nothing is answered."""
         threads, channel = Threads(), FakeChannel()
-        command = Command(FileStore(self.root, Terms()), channel, b"md5sum a", threads, DeferredSemaphore(1))
+        command = self.command(channel, b"md5sum a", in_thread=threads)
         command.start()
         command.closed()
         threads.work()
@@ -91,11 +134,11 @@ class CommandTests(SynchronousTestCase):
         """Sums of long files leave threads for others: few are worked out at once, and each for a while at a time."""
         with (self.root / "long").open("wb") as file:
             file.truncate(200 << 20)
-        threads, turns, store = Threads(), DeferredSemaphore(AT_ONCE), FileStore(self.root, Terms())
+        threads, turns = Threads(), DeferredSemaphore(AT_ONCE)
         channels = [FakeChannel() for _ in range(20)]
         for channel in channels:
             line = b"sha256sum long" if channel is channels[0] else b"md5sum a"
-            Command(store, channel, line, threads, turns).start()
+            self.command(channel, line, in_thread=threads, turns=turns).start()
         while not all(channel.ended == 0 for channel in channels[1:]):
             assert len(threads.waiting) <= AT_ONCE
             threads.work(1)
@@ -108,7 +151,7 @@ class CommandTests(SynchronousTestCase):
         with (self.root / "long").open("wb") as file:
             file.truncate(1 << 40)
         threads, channel = Threads(), FakeChannel()
-        command = Command(FileStore(self.root, Terms()), channel, b"sha256sum long", threads, DeferredSemaphore(1))
+        command = self.command(channel, b"sha256sum long", in_thread=threads)
         command.start()
         threads.work(1)
         command.closed()

@@ -82,13 +82,15 @@ def refuse(exchange: Any, error: BaseException | None, status: int | None = None
             request_id=exchange.request_id,
         )
     elif status >= 500:
-        log.error(
-            "{path}: {reason}",
-            event="http-upload-refused",
-            path=exchange.head.path.decode("latin-1"),
-            reason=reason,
-            request_id=exchange.request_id,
-        )
+        facts = {
+            "path": exchange.head.path.decode("latin-1"),
+            "reason": reason,
+            "request_id": exchange.request_id,
+        }
+        if isinstance(error, errors.QuotaError):  # the account's own affair
+            log.warn("{path}: {reason} (request {request_id})", event="http-upload-refused", **facts)
+        else:
+            log.error("{path}: {reason} (request {request_id})", event="http-upload-refused", **facts)
     if preferred_type(exchange.head.all(b"accept"), (HTML, PROBLEM, JSON)) in (PROBLEM, JSON):
         problem = {"title": reason_phrase(status), "status": status, "detail": reason, "request": exchange.request_id}
         body = json.dumps({key: value for key, value in problem.items() if value}, ensure_ascii=False).encode()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.config.load import load
@@ -191,6 +195,27 @@ class AccountTests(SynchronousTestCase):
         self.assertEqual(rig.put("/a", b"12345").status, 201)
         self.assertEqual(left_over(self.root), [])
 
+    def test_what_is_logged(self) -> None:
+        """An account's own quota that is used up is a warning, a disk that is full or fails an error."""
+        events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        rig = UploadRig(self.root, quota=10)
+        expected = []
+        for call, number, status, level, reason in (
+            (None, 0, 507, LogLevel.warn, "the quota of 10 octets is used up"),
+            ("pwritev", errno.ENOSPC, 507, LogLevel.error, "no space left"),
+            ("pwritev", errno.EDQUOT, 507, LogLevel.error, "the disk quota of the daemon's user is used up"),
+            ("fsync", errno.EIO, 500, LogLevel.error, "the disk failed (Input/output error)"),
+        ):
+            with patch(f"os.{call}", side_effect=OSError(number, os.strerror(number))) if call else nullcontext():
+                answer = rig.put("/a", b"x" * (5 if call else 11))
+            self.assertEqual(answer.status, status)
+            expected.append((level, f"/a: {reason} (request "))
+        refused = [one for one in events if one.get("event") == "http-upload-refused"]
+        found = [(one["log_level"], formatEvent(one).partition(one["request_id"])[0]) for one in refused]
+        self.assertEqual(found, expected)
+
     def test_names_of_the_store(self) -> None:
         """What the store keeps for itself is neither served nor listed, though dotfiles are."""
         rig = UploadRig(self.root, dotfiles=True, listing=True)
@@ -246,3 +271,13 @@ class SweepTests(SynchronousTestCase):
         os.utime(orphan, (1, 1))
         sweep(Sites(settings).places, Stores())
         self.assertFalse(orphan.exists())
+
+    def test_a_place_that_takes_nothing(self) -> None:
+        """Where nothing is uploaded nothing is removed: what is there is not ours."""
+        root = Path(self.mktemp())
+        root.mkdir()
+        stranger = root / f".netsvc-{'0' * 32}.part"
+        stranger.write_bytes(b"x")
+        os.utime(stranger, (1, 1))
+        sweep(Sites(HttpSettings(listen=(), docroot=root)).places, Stores())
+        self.assertTrue(stranger.exists())

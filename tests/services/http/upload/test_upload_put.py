@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from base64 import b64encode
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,14 @@ class PutTests(SynchronousTestCase):
         self.assertEqual(self.rig.put("/a", b"2", f"If-Match: {etag(b'1').decode()}").status, 204)
         self.assertEqual(self.rig.put("/a", b"3", "If-Match: *").status, 204)
         self.assertEqual(self.rig.put("/a", b"4", "If-Unmodified-Since: Mon, 01 Jan 2001 00:00:00 GMT").status, 412)
+
+    def test_a_time_that_has_not_come(self) -> None:
+        """A file whose time lies ahead, by a clock that was wrong, changed now at the latest (RFC 9110 8.8.2)."""
+        (self.root / "a").write_bytes(b"old")
+        os.utime(self.root / "a", (4e9, 4e9))
+        soon = formatdate(time.time() + 60, usegmt=True)
+        self.assertEqual(self.rig.put("/a", b"new", f"If-Unmodified-Since: {soon}").status, 204)
+        self.assertEqual((self.root / "a").read_bytes(), b"new")
 
     def test_if_match_of_what_was_not_uploaded(self) -> None:
         """A file that another program has put there is told apart by its own ETag."""
