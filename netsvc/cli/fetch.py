@@ -41,19 +41,21 @@ STATUSES = {
 }
 
 EPILOG = """\
-A URL may have its checksum behind it: "https://example.com/a.iso sha256:HEX"; so may a
-line of --from. A file is there whole and verified, or not at all. It is called as its URL
-ends; where two end alike, the second is name-2. What fails for now is tried again, after
-random delays that double, and as Retry-After says, --tries times in --retry-for seconds.
+A URL may have its checksum behind it: "https://example.com/a.iso sha256:HEX";
+so may a line of --from. A file is there whole and verified, or not at all. It
+is called as its URL ends; where two end alike, the second is name-2. What fails
+for now is tried again, after random delays that double, and as Retry-After
+says, --tries times in --retry-for seconds.
 
 netsvc fetch run [NAME] [--wait]       order a run of [fetch] or [fetch:NAME]
-netsvc fetch queue [--all], show ID, audit, requeue ID, remove ID       look into its queue
+netsvc fetch queue [--all] | show ID | audit | requeue ID | remove ID
+                                       look into its queue, and change it
 
-exit status: 0 all files are here; 1 some are not; 2 bad usage; 3 there is no such file;
-4 not allowed; 5 the octets are not those that were promised. Of several that end in
-different ways it is 1. 130 after Ctrl-C or SIGTERM: what has come is kept, and the same command with
--c goes on from there. Of run and its kin: 0, 1 with --wait if some failed, or a status of
-sysexits(3).
+exit status: 0 all files are here; 1 some are not; 2 bad usage; 3 there is no
+such file; 4 not allowed; 5 the octets are not those that were promised. Of
+several that end in different ways it is 1. 130 after Ctrl-C or SIGTERM: what
+has come is kept, and the same command with -c goes on from there. Of run and
+its kin: 0, 1 with --wait if some failed, or a status of sysexits(3).
 """
 
 
@@ -78,7 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--per-host", type=_count, default=8, metavar="N", help="so many at once from one host (8)")
     add("--limit-rate", type=_rate, metavar="SIZE/s", help="of all together, such as 1MiB/s")
     add("--max-size", type=_size, metavar="SIZE", help="of a file, such as 1GiB")
-    add("--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="without a sign of life (30)")
+    add("--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="how long to wait for a sign of life (30)")
     add("--tries", type=_count, default=8, metavar="N", help="how often a file is asked for at most (8)")
     add("--retry-for", type=_seconds, default=60.0, metavar="SECONDS", help="how long a file is tried again (60)")
     add("--checksums", metavar="FILE|URL", help="a list such as SHA256SUMS; what it has no line for is not taken")

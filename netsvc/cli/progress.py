@@ -7,9 +7,10 @@ what could move a cursor is spelled out. `rich` is imported when there are bars 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 
 BETWEEN = 1.0  # seconds between two JSON lines of one transfer
 REFRESH = 10  # times a second that bars are drawn
-NARROW = 72  # columns; below that the bar itself leaves its place to the numbers
+NARROW = 72  # columns; below that the bar itself leaves its place to the numbers, which are fewer
+ROOMY = 100  # columns; from there on a bar is long
+MARGIN = 3  # columns that stay free at the end of a line
+NUMBERS = 47  # columns: "1000 KiB of 60.0 MiB  7.85 MiB/s  2:05:00 left"
+SHORT_NUMBERS = 25  # columns: "100%  7.85 MiB/s  2:05:00"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -182,18 +187,24 @@ class JsonLines(Progress):
 
 
 class Bars(Progress):
-    """A bar for each transfer that runs, with octets, rate and time left; one line stays of each that is done.
+    """A bar for each transfer that moves, with octets, rate and time left; one line stays of each that is done.
+
+    Nothing is drawn before something moves: until then ssh may ask for a password on the same terminal.
 
     :param stream: a terminal.
     """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        from rich.console import Console
+        from rich.cells import cell_len
+        from rich.console import Console, RenderableType
+        from rich.constrain import Constrain
         from rich.progress import BarColumn, ProgressColumn, TextColumn
         from rich.progress import Progress as Display
         from rich.text import Text
 
         super().__init__(stream, clock)
+        console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        wide = console.width >= NARROW
 
         class Numbers(ProgressColumn):
             """How much there is, of how much, how fast, and how long it takes."""
@@ -201,16 +212,26 @@ class Bars(Progress):
             def render(self, task: Task) -> Text:
                 whole = "" if task.total is None else f" of {size_text(task.total)}"
                 rate = "" if task.speed is None else f"  {size_text(task.speed)}/s"
-                left = "" if task.time_remaining is None else f"  {time_text(task.time_remaining)} left"
-                return Text(f"{size_text(task.completed)}{whole}{rate}{left}", no_wrap=True)
+                left = "" if task.time_remaining is None else f"  {time_text(task.time_remaining)}"
+                if wide:
+                    return Text(f"{size_text(task.completed)}{whole}{rate}{left and left + ' left'}", no_wrap=True)
+                share = f"{task.percentage:.0f}%" if task.total else size_text(task.completed)
+                return Text(f"{share}{rate}{left}", no_wrap=True)
 
-        console = Console(file=stream, highlight=False, markup=False, emoji=False)
-        wide = console.width >= NARROW
-        columns = [TextColumn("{task.description}", markup=False), BarColumn(20)] if wide else []
+        class Fitting(Display):
+            """Leaves the end of each line free: a ^C that the terminal writes there must not begin another line."""
+
+            def get_renderables(self) -> Iterable[RenderableType]:
+                yield Constrain(self.make_tasks_table(self.tasks), max(1, console.width - MARGIN))
+
+        bar = 0 if not wide else 10 if console.width < ROOMY else 20
+        self._room = max(8, console.width - MARGIN - (bar + 1 + NUMBERS if wide else SHORT_NUMBERS) - 1)
+        self._width = cell_len
         self._console = console
-        self._display = Display(*columns, Numbers(), console=console, refresh_per_second=REFRESH, transient=True)
+        columns = [TextColumn("{task.description}", markup=False), *([BarColumn(bar)] if wide else []), Numbers()]
+        self._display = Fitting(*columns, console=console, refresh_per_second=REFRESH, transient=True)
         self._bars: dict[int, TaskID] = {}
-        self._display.start()
+        self._drawing = Lock()
 
     def close(self) -> None:
         self._display.stop()
@@ -218,26 +239,40 @@ class Bars(Progress):
     def say(self, line: str) -> None:
         self._console.print(printable(line), soft_wrap=True)
 
-    def _began(self, account: _Account) -> None:
-        room = max(8, self._console.width // 3)
-        name = account.name if len(account.name) <= room else f"...{account.name[3 - room :]}"
-        self._bars[account.task] = self._display.add_task(name, total=account.total, completed=account.at)
+    def _bar(self, account: _Account) -> TaskID:
+        with self._drawing:
+            if account.task not in self._bars:
+                name = account.name
+                if self._width(name) > self._room:
+                    while self._width(name) > self._room - 3:
+                        name = name[1:]
+                    name = f"...{name}"
+                if not self._bars:
+                    self._display.start()
+                self._bars[account.task] = self._display.add_task(name, total=account.total, completed=account.at)
+            return self._bars[account.task]
 
     def _moved(self, account: _Account) -> None:
-        bar = self._bars[account.task]
+        bar = self._bar(account)
         if account.moved == 0:
             self._display.reset(bar, total=account.total, completed=account.at)
         else:
             self._display.update(bar, total=account.total, completed=account.at)
 
     def _ended(self, account: _Account) -> None:
-        bar = self._bars.pop(account.task)
-        self._display.remove_task(bar)
+        with self._drawing:
+            bar = self._bars.pop(account.task, None)
+            if bar is not None:
+                self._display.remove_task(bar)
+            if not self._bars:
+                self._display.stop()
         if account.reason is None:
             seconds = max(self._clock() - account.began, 1e-3)
             rate = f", {size_text(account.moved / seconds)}/s" if account.moved else ""
             before = "" if account.moved == account.at else f", {size_text(account.at - account.moved)} of it before"
-            self.say(f"{account.name}: {size_text(account.at)} in {time_text(seconds)}{rate}{before}")
+            file = printable(os.path.basename(account.facts.get("file", account.name)))
+            called = "" if file == os.path.basename(account.name) else f", as {file}"
+            self.say(f"{account.name}: {size_text(account.at)} in {time_text(seconds)}{rate}{before}{called}")
 
 
 def progress_for(stream: TextIO, json: bool, quiet: bool, *, errors: TextIO | None = None) -> Progress:

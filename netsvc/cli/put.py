@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"{location} names one file; a directory ends with a slash")
     except UsageError as error:
         return refuse(COMMAND, error)
-    jobs = [Job(one.name, str(one), _Sending(one, location, wishes)) for one in arguments.files]
+    jobs = [Job(one.name, f"{one} to {location}", _Sending(one, location, wishes)) for one in arguments.files]
     return run_jobs(jobs, command=COMMAND, at_once=arguments.jobs, pace=pace_of(arguments), progress=shown(arguments))
 
 

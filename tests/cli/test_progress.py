@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from typing import Any
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,6 +20,11 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+def plain(shown: str) -> str:
+    """What is written, without what moves the cursor and colours it."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
 
 
 class Time:
@@ -108,11 +115,51 @@ class BarsTests(SynchronousTestCase):
         self.assertNotIn("one\x1b", shown)
         self.assertNotIn("\x07", shown)
 
-    def patch_environment(self) -> None:
+    def test_nothing_before_it_moves(self) -> None:
+        """Until something moves nothing is written, and nothing between two transfers: ssh may be asking there."""
+        terminal = Terminal()
+        self.patch_environment()
+        with progress_for(terminal, False, False) as bars:
+            for name in ("one", "two"):
+                task, before = bars.add(name), terminal.getvalue()
+                self.assertEqual(before, terminal.getvalue())
+                self.assertTrue(before == "" or before.endswith("\n"))
+                bars.expect(task, 10, at=0)
+                self.assertNotEqual(before, terminal.getvalue())
+                bars.advance(task, 10)
+                bars.done(task)
+
+    def test_lines_fit(self) -> None:
+        """A line has room for ^C behind it, however narrow the terminal, and all its numbers; long names give way."""
+        from rich.cells import cell_len
+
+        for width, numbers in ((120, "0 B of 999 KiB"), (80, "0 B of 999 KiB"), (72, "0 B of 999 KiB"), (40, "0%")):
+            terminal = Terminal()
+            self.patch_environment(width)
+            with progress_for(terminal, False, False) as bars:
+                task = bars.add("a name with \u6f22\u5b57" + "\u6f22" * 60 + ".iso")
+                bars.expect(task, 999 << 10, at=0)
+            (line, *_) = [one for one in re.split(r"[\r\n]", plain(terminal.getvalue())) if numbers in one]
+            self.assertLessEqual(cell_len(line), width - 3)
+            self.assertIn(".iso ", line)
+            self.assertNotIn("\u2026", line)
+
+    def test_other_name(self) -> None:
+        """Where a file is called otherwise than what was asked for, the line that stays says how."""
+        terminal = Terminal()
+        self.patch_environment()
+        with progress_for(terminal, False, False) as bars:
+            for name, file in (("netsvc://h:1/", "in/a\x1b.txt"), ("b.txt", "in/b.txt")):
+                bars.done(bars.add(name), file=file)
+        self.assertIn("netsvc://h:1/: 0 B in 0:00, as a\\x1b.txt\n", terminal.getvalue())
+        self.assertIn("b.txt: 0 B in 0:00\n", terminal.getvalue())
+
+    def patch_environment(self, width: int = 120) -> None:
         import os
 
-        environ = {"TERM": "xterm", "COLUMNS": "120", "LINES": "30"}
-        self.patch(os, "environ", {**os.environ, **environ})
+        environ = patch.dict(os.environ, {"TERM": "xterm", "COLUMNS": str(width), "LINES": "30"})
+        environ.start()  # rich keeps the dictionary itself
+        self.addCleanup(environ.stop)
 
 
 class ChoiceTests(SynchronousTestCase):

@@ -74,7 +74,7 @@ def run(jobs: Sequence[Job], *, command: str, at_once: int, pace: Pace, progress
             for future in futures:
                 future.cancel()
             wait(futures)
-            progress.say(f"{command}: interrupted; what has come is kept where it can be, and -c goes on from there")
+            progress.say(f"{command}: interrupted; -c goes on from there, where a part could be kept")
             return EXIT_INTERRUPTED
         finally:
             signal.signal(signal.SIGTERM, terminated)

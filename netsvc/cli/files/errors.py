@@ -12,10 +12,15 @@ EXIT_NOT_VERIFIED = 5
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 STATUSES = """\
-exit status: 0 all is done; 1 something failed; 2 bad usage; 3 there is no such file;
-4 not allowed, or nobody could sign in; 5 the octets are not those that were promised, or
---verify could not be done. Of several transfers that end in different ways it is 1.
-130 after Ctrl-C or SIGTERM: what has come is kept, and -c goes on from there.
+exit status: 0 all is done; 1 something failed; 2 bad usage; 3 there is no such
+file; 4 not allowed, or nobody could sign in. Of several URLs that end in
+different ways it is 1.
+"""
+TRANSFER_STATUSES = """\
+exit status: 0 all is done; 1 something failed; 2 bad usage; 3 there is no such
+file; 4 not allowed, or nobody could sign in; 5 the octets are not those that
+were promised, or --verify could not be done; 130 Ctrl-C or SIGTERM. Of several
+transfers that end in different ways it is 1.
 """
 
 

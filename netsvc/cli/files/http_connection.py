@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import netrc
 import socket
 import ssl
@@ -39,7 +40,13 @@ class _Tls(http.client.HTTPSConnection):
 
     def connect(self) -> None:
         http.client.HTTPConnection.connect(self)
-        self.sock = self._own_context.wrap_socket(self.sock, server_hostname=self.host, suppress_ragged_eofs=False)
+        try:
+            self.sock = self._own_context.wrap_socket(self.sock, server_hostname=self.host, suppress_ragged_eofs=False)
+        except ssl.SSLCertVerificationError as error:
+            raise TransferError(f"the server's certificate is not accepted: {error.verify_message}") from None
+        except ssl.SSLError as error:
+            known = (error.reason or "it was cut").replace("_", " ").lower()
+            raise TransferError("the server speaks no TLS" if "wrong version" in known else f"TLS: {known}") from None
 
 
 def _authorization(location: Location) -> dict[str, str]:
@@ -93,7 +100,8 @@ def asked(
             except (http.client.HTTPException, ValueError) as error:
                 raise TransferError(f"the server's answer is no HTTP ({type(error).__name__})") from None
             if answer.status not in _REDIRECTS or body is not None or not answer.headers["Location"]:
-                yield where, answer
+                with contextlib.closing(answer):
+                    yield where, answer
                 return
             where = _redirected(where, str(answer.headers["Location"]))
     raise TransferError(f"more than {MAX_REDIRECTS} redirects")
@@ -110,15 +118,50 @@ def _exchange(
     for name, value in fields.items():
         connection.putheader(name, value)
     connection.endheaders()
+    early = _Early(connection.sock)
     try:
         for block in body or ():
+            if early.has_come():  # it will not have the rest
+                break
             connection.send(block)
     except ConnectionError:
         # The server has refused the body, and said so before it closed: perhaps that can be read still.
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return connection.getresponse()
+            return early.answer(method)
         raise
-    return connection.getresponse()
+    return early.answer(method)
+
+
+class _Early:
+    """An answer that may come while the body of the request is sent.
+
+    That the socket is readable would say too little: over TLS that may be a ticket. So it is read, and kept.
+    """
+
+    def __init__(self, peer: socket.socket) -> None:
+        self._peer = peer
+        self._reader = peer.makefile("rb")
+
+    def has_come(self) -> bool:
+        """Whether some of it is here. Does not wait."""
+        patience = self._peer.gettimeout()
+        self._peer.settimeout(0)
+        try:
+            return bool(self._reader.peek(1))
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        finally:
+            self._peer.settimeout(patience)
+
+    def answer(self, method: str) -> http.client.HTTPResponse:
+        """Wait for its head."""
+        found = http.client.HTTPResponse(self, method=method)  # type: ignore[arg-type] # it asks for makefile only
+        found.begin()
+        return found
+
+    def makefile(self, mode: str) -> io.BufferedReader:  # noqa: ARG002
+        """What http.client wants of a socket."""
+        return self._reader
 
 
 def _cut(connection: http.client.HTTPConnection) -> None:
@@ -146,11 +189,13 @@ def expect(answer: http.client.HTTPResponse, *statuses: int) -> None:
     """
     if answer.status in statuses:
         return
-    text = f"{answer.status} {answer.reason}".strip()
+    text, said = f"{answer.status} {answer.reason}".strip(), ""
     if answer.headers.get_content_type() in ("text/plain", "application/problem+json"):
         with contextlib.suppress(OSError, http.client.HTTPException):
-            said = answer.read(_LARGEST_ERROR).decode("utf-8", "replace").strip()
-            text += f": {' '.join(said.split())[:_PLAIN]}" if said else ""
+            said = " ".join(answer.read(_LARGEST_ERROR).decode("utf-8", "replace").split())[:_PLAIN]
+    if not said and answer.status == http.client.UNAUTHORIZED:
+        said = "the name or the password is missing or wrong"
+    text += f": {said}" if said else ""
     if answer.status in (404, 410):
         raise NotThereError(text)
     if answer.status in (401, 403, 405, 407):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from netsvc.cli.files.errors import NotVerifiedError, TransferError, UsageError
+from netsvc.cli.files.errors import NotThereError, NotVerifiedError, TransferError, UsageError
 from netsvc.filestore.entry import Entry
 from netsvc.filestore.errors import MismatchError, StoreError
 from netsvc.filestore.records import Partial
@@ -103,16 +103,23 @@ class Download:
 
 
 class Source:
-    """A local file that is sent; a context manager. It must not change meanwhile."""
+    """A local file that is sent; a context manager. It must not change meanwhile.
+
+    :raises NotThereError: there is none.
+    :raises TransferError: it is something else than a file.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotThereError("there is no such file here") from None
         found = os.fstat(self._descriptor)
         if not stat.S_ISREG(found.st_mode):
             os.close(self._descriptor)
-            raise TransferError("it is not a regular file")
+            raise TransferError(f"it is {'a directory' if stat.S_ISDIR(found.st_mode) else 'no regular file'}")
         self.size = found.st_size
         self.modified_ns = found.st_mtime_ns
 
@@ -163,6 +170,8 @@ def reason_of(error: Exception) -> str:
     """Why something failed, in one phrase for people."""
     if isinstance(error, StoreError):
         return error.reason
+    if isinstance(error, TimeoutError):
+        return "no sign of life for too long"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

@@ -70,9 +70,10 @@ def parse_location(url: str) -> Location:
         parts = urlsplit(url, allow_fragments=False)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise UsageError(f"{scheme}://...: {error}") from None
+        raise UsageError(f"{scheme}://...: {str(error).lower()}") from None
     if parts.scheme not in SCHEMES:
-        raise UsageError(f"{url!r} is no URL of {', '.join(SCHEMES)}" if parts.password is None else "no such scheme")
+        known = f"begins with none of {', '.join(f'{one}://' for one in SCHEMES)}"
+        raise UsageError(f"{'the URL' if '@' in url else repr(url)} {known}")
     shown = f"{parts.scheme}://{host}"
     if not host or host.startswith("-"):
         raise UsageError(f"{shown} has no host")

@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from netsvc.cli.files.errors import EXIT_USAGE, STATUSES, UsageError
+from netsvc.cli.files.errors import EXIT_USAGE, STATUSES, TRANSFER_STATUSES, UsageError
 from netsvc.cli.files.locations import Location, parse_location
 from netsvc.cli.files.pace import Pace
 from netsvc.cli.files.ways import Wishes
@@ -17,10 +17,18 @@ from netsvc.config.options import Context
 from netsvc.errors import BadValue, printable
 
 URLS = """\
-netsvc://HOST:PORT/       a filetransfer service: get receives what it offers, put sends
-http://, https://HOST/... this daemon, or any server; names and passwords also from ~/.netrc
-sftp://[USER@]HOST/...    by the system's ssh, with its keys, agent and configuration;
-                          the path begins at the root, /~/ is the home directory
+http://, https://HOST/...  this daemon, or any server; a name and a password
+                           stand in the URL or, better, in ~/.netrc
+sftp://[USER@]HOST/...     by the system's ssh, with its keys, agent and
+                           configuration; the path begins at the root, /~/ is
+                           the home directory
+"""
+TUTORIALS = """netsvc://HOST:PORT/        a filetransfer service: get receives what it offers,
+                           put sends
+"""
+GOING_ON = """What Ctrl-C, SIGTERM or a broken connection cut is kept where it can be, and -c
+goes on from there: with sftp; get by http if the server has named the file's
+version (ETag); put by http if the server speaks tus and the first run had -c.
 """
 _MOST_AT_ONCE = 64
 
@@ -53,7 +61,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = f"{URLS}\n{STATUSES}"
     parser.add_argument("--json", action="store_true", help="print JSON lines")
-    parser.add_argument("--timeout", type=_seconds, default=60.0, metavar="SECONDS", help="without a sign of life (60)")
+    parser.add_argument(
+        "--timeout", type=_seconds, default=60.0, metavar="SECONDS", help="how long to wait for a sign of life (60)"
+    )
     parser.add_argument("--cafile", metavar="FILE", help="the authorities for https, in PEM form")
     parser.add_argument("--ssh", metavar="COMMAND", default="ssh", help="what sftp:// runs, with options (ssh)")
 
@@ -61,6 +71,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 def add_transfer(parser: argparse.ArgumentParser) -> None:
     """What those have that move files."""
     add_common(parser)
+    parser.epilog = f"{TUTORIALS}{URLS}\n{GOING_ON}\n{TRANSFER_STATUSES}"
     parser.add_argument(
         "-c", "--continue", dest="resume", action="store_true", help="go on where an earlier run stopped"
     )

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import socket
+import ssl
 from base64 import b64encode
 from collections.abc import Callable
 
@@ -131,8 +132,6 @@ class GetTests(FilesCase):
 
     def test_file_abuse_47_tls_cut(self) -> None:
         """Over TLS a body that ends with the connection is whole only if TLS has ended, too: a cut is no success."""
-        import ssl
-
         certificate, key = make_certificate(self.directory, "localhost")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
@@ -152,7 +151,19 @@ class GetTests(FilesCase):
             ran = run("get", "-d", self.here, "--cafile", certificate, url)
             self.assertEqual((ran.status, self.names()), (status, ["a"] * ends), ran.err)
         ran = run("get", "-d", self.here, f"https://localhost:{self.server(converse(True))}/b")
-        self.assertEqual((ran.status, len(ran.err.splitlines())), (1, 1))
+        self.assertEqual(ran.status, 1)
+        self.assertIn("/b: the server's certificate is not accepted: self-signed certificate\n", ran.err)
+
+    def test_no_tls(self) -> None:
+        """A server that answers TLS with plain HTTP is told as that."""
+
+        def plain(peer: socket.socket) -> None:
+            peer.recv(65536)
+            peer.sendall(b"HTTP/1.1 400 No\r\n\r\n")
+
+        ran = run("get", "-d", self.here, f"https://localhost:{self.server(plain)}/a")
+        self.assertEqual(ran.status, 1)
+        self.assertIn("/a: the server speaks no TLS\n", ran.err)
 
     def test_verify(self) -> None:
         """--verify wants the server's Repr-Digest; a wrong one is refused also without; without one --verify fails."""
@@ -174,6 +185,8 @@ class GetTests(FilesCase):
             ran = self.get(port)
             self.assertEqual((ran.status, self.names()), (status, []))
             self.assertIn(f"{head}: no\\x1b[2Jpe\n", ran.err)
+        ran = self.get(self.server(says("HTTP/1.1 401 Who\nContent-Type: text/html\nContent-Length: 0\n")))
+        self.assertIn("401 Who: the name or the password is missing or wrong\n", ran.err)
 
     def test_no_http(self) -> None:
         """What is no HTTP is an error in one line; a server that says nothing is not waited for for ever."""
@@ -289,6 +302,34 @@ class OthersTests(FilesCase):
         file.write_bytes(DATA * 10)
         ran = run("put", file, f"http://127.0.0.1:{self.server(refuse)}/a")
         self.assertEqual(ran.status, 4, ran.err)
+
+    def test_put_refused_early(self) -> None:
+        """A refusal that comes before the body ends it there, over TLS, too; the error says which file and where to."""
+        authority, key = make_certificate(self.directory, "localhost")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(authority, key)
+        taken: list[int] = []
+
+        def refuse(peer: socket.socket) -> None:
+            head_of(peer)
+            peer.sendall(b"HTTP/1.1 409 No directory\r\nContent-Length: 0\r\n\r\n")
+            count = 0
+            while data := peer.recv(1 << 20):
+                count += len(data)
+            taken.append(count)
+
+        def over_tls(peer: socket.socket) -> None:
+            with context.wrap_socket(peer, server_side=True) as secure:
+                refuse(secure)
+
+        file = self.here / "a"
+        with file.open("wb") as sparse:
+            sparse.truncate(1 << 34)
+        for scheme, converse in (("http", refuse), ("https", over_tls)):
+            url = f"{scheme}://localhost:{self.server(converse)}/no/a"
+            ran = run("put", "--cafile", authority, file, url)
+            self.assertEqual((ran.status, ran.err), (1, f"netsvc put: {file} to {url}: 409 No directory\n"))
+        self.assertTrue(all(count < 1 << 30 for count in taken), taken)
 
     def test_ls(self) -> None:
         """The list of this daemon and that of nginx are shown; names are cleaned; what is no list is an error."""

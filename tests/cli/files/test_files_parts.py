@@ -162,10 +162,15 @@ class UsageTests(FilesCase):
             self.assertTrue(ran.err)
 
     def test_what_is_no_file(self) -> None:
-        """A directory, a FIFO and what is not there are not sent, and nothing waits for them."""
+        """A directory, a FIFO and what is not there are not sent, each in its words, and nothing waits for them."""
         import os
 
         os.mkfifo(self.here / "fifo")
-        for name in (".", "fifo", "none"):
+        for name, status, words in (
+            *((".", 1, "it is a directory"), ("fifo", 1, "it is no regular file")),
+            ("none", 3, "there is no such file here"),
+        ):
             ran = run("put", self.here / name, "http://127.0.0.1:1/")
-            self.assertEqual((ran.status, len(ran.err.splitlines())), (1, 1))
+            self.assertEqual(
+                (ran.status, ran.err), (status, f"netsvc put: {self.here / name} to http://127.0.0.1:1/: {words}\n")
+            )
