@@ -142,7 +142,7 @@ class SftpTests(SftpCase):
         self.assertFalse((self.there / "a.part").exists())
         file.write_bytes(b"other octets")
         ran = run("put", "--ssh", ssh, file, "sftp://h/")
-        self.assertEqual((ran.status, ran.err), (1, f"netsvc put: {file}: it exists\n"))
+        self.assertEqual((ran.status, ran.err), (1, f"netsvc put: {file} to sftp://h/: it exists\n"))
         self.assertEqual((self.there / "a").read_bytes(), DATA)
 
     def test_put_to_be_verified_first(self) -> None:
