@@ -334,6 +334,20 @@ class TryingAgainTests(Lists):
             self.net.advance(0)
             self.assertEqual(self.tally(run), {"delivered": 3})
 
+    def test_a_host_that_answers_again(self) -> None:
+        """A host that asked to be left alone and then sends a file after all is asked for others when they are due."""
+        self.halt()
+        self.boot(listed=tuple(Listed(f"http://a.example/{number}") for number in range(3)))
+        self.ask()
+        asked, sent, failed = (self.next_wire() for _ in range(3))
+        asked.answer(reply(b"", "503 Service Unavailable", "Retry-After: 300", "Connection: close"))
+        self.net.advance(0)
+        sent.answer(reply(b"one", "200 OK", "Connection: close"))
+        failed.answer(reply(b"", "500 Internal Server Error", "Connection: close"))
+        self.net.advance(0)
+        self.assertTrue(self.idle())
+        self.next_wire(within=60).answer(reply(b"two", "200 OK", "Connection: close"))
+
     def test_a_host_that_is_down(self) -> None:
         """A host that does not answer is left alone after some tries; files of another come at once meanwhile."""
         self.net.names["down.example"] = ["93.184.216.1"]

@@ -243,6 +243,22 @@ class UploadTests(SessionTestCase):
         threads.work()
         assert [kind for kind, _, _ in session.channel.take()] == [STATUS, ATTRS]
 
+    def test_a_name_waits_for_the_close_before_it(self) -> None:
+        """A request that names a path waits until what was closed before it is published; threads keep no order."""
+        threads = Threads()
+        session = self.session(in_thread=threads)
+        session.send(OPEN, text("a"), u32(W | CREAT | TRUNC), u32(0))
+        threads.work()
+        session.channel.take()
+        session.send(6, text(u32(0)), u64(0), text("new"))
+        session.send(CLOSE, text(u32(0)))
+        session.send(RENAME, text("a"), text("b"))
+        while threads.waiting:
+            threads.waiting.rotate(1)  # who has come last is served first
+            threads.work(1)
+        assert [body[:4] for _, _, body in session.channel.take()] == [u32(OK)] * 3
+        assert (session.root / "b").read_bytes() == b"new"
+
     def test_gone_with_octets_waiting(self) -> None:
         """What was accepted is written and kept by one piece of work in a thread: a daemon that stops does that."""
         threads = Threads()
@@ -444,6 +460,19 @@ class ExtensionTests(SessionTestCase):
         assert (
             session.status(EXTENDED, text("copy-data"), text(source), u64(0), u64(0), text(source), u64(0)) == FAILURE
         )
+
+    def test_copy_data_behind_a_write_that_failed(self) -> None:
+        """copy-data to a file that an earlier WRITE went wrong for says so, and copies nothing."""
+        session = self.session(Terms(max_file_size=10))
+        assert session.put("a", b"12345") == OK
+        source, target = session.open("a"), session.open("b", W | CREAT | TRUNC)
+        assert session.write(target, 8, b"too long") == OK
+        fields = (text("copy-data"), text(source), u64(0), u64(0), text(target), u64(0))
+        kind, body = session.ask(EXTENDED, *fields)
+        assert (kind, body[:4]) == (STATUS, u32(FAILURE))
+        assert b"longer than 10 octets" in body
+        assert session.close(target) == FAILURE
+        assert not (session.root / "b").exists()
 
     def test_unknown(self) -> None:
         """An unknown extension, and an unknown type of packet, are not supported."""
