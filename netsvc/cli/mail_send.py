@@ -14,9 +14,10 @@ from pathlib import Path
 from netsvc.cli.connection import CommandError
 from netsvc.cli.mail_connection import EX_DATAERR, EX_NOINPUT, EX_OK, Connection
 from netsvc.cli.mail_socket import add_where, find_socket
+from netsvc.net.json_lines import Refusal
 from netsvc.printable import printable
 from netsvc.services.smtp_client import message
-from netsvc.services.smtp_client.submission_wire import MAX_AFTER, Refusal, check_address, is_id
+from netsvc.services.smtp_client.submission_wire import MAX_AFTER, check_address, is_id
 
 EPILOG = """\
 The text comes from standard input, UTF-8. Addresses may have names in any script, and

@@ -10,6 +10,7 @@ from typing import Any
 
 from netsvc.config.options import Context
 from netsvc.errors import BadValue
+from netsvc.net.json_lines import MalformedError, encode
 from netsvc.services.smtp_client import submission_wire, wire
 from netsvc.services.smtp_client.endpoint import order
 from netsvc.services.smtp_client.endpoint.problem import Problem
@@ -21,7 +22,7 @@ from netsvc.services.smtp_client.rewriting.headers import rewrite_head
 from netsvc.services.smtp_client.rewriting.rules import Rewriting
 from netsvc.services.smtp_client.routing import mta_sts
 from netsvc.services.smtp_client.routing.table import routes, tls_policies
-from netsvc.services.smtp_client.submission_wire import MalformedError, Query, RequestReader, Send
+from netsvc.services.smtp_client.submission_wire import Query, RequestReader, Send
 from netsvc.services.smtp_client.trace import split_head
 from netsvc.services.smtp_client.transcode import MAX_LINE, UnsendableError, prepare
 from tests.fuzz.terms import Target, check, pieces
@@ -293,8 +294,8 @@ MAIL_TARGETS: dict[str, Target] = {
     "mail-socket": Target(
         submission,
         (
-            submission_wire.encode(_SEND) + b"hello" + submission_wire.encode({"v": 1, "command": "audit"}),
-            submission_wire.encode({**_SEND, **_WISHES}) + b"hello",
+            encode(_SEND) + b"hello" + encode({"v": 1, "command": "audit"}),
+            encode({**_SEND, **_WISHES}) + b"hello",
             b'"queue","after":"x","limit":5,"done":true,"whole":false}\n',
             b'"hold","domain":"x.example"}\n',
             b'"suppress","address":"a@x","reason":"r"}\n',

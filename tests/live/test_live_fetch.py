@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.terms import Terms
-from netsvc.services.fetch.wire import encode
+from netsvc.net.json_lines import encode
 from tests.live.daemon import NETSVC, Daemon
 from tests.live.fetch_origin import faulty
 from tests.waiting import wait_until

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from netsvc.cli.connection import CommandError
+from netsvc.net.json_lines import Refusal
 from netsvc.services.smtp_client.listener.events import End, Message, Room, Terms
 from netsvc.services.smtp_client.listener.wire import Conversation
-from netsvc.services.smtp_client.submission_wire import MAX_RECIPIENTS, Refusal
+from netsvc.services.smtp_client.submission_wire import MAX_RECIPIENTS
 
 _STATUS = re.compile(r"([45]\.[0-9]{1,3}\.[0-9]{1,3}) (.*)", re.S)
 

@@ -12,13 +12,14 @@ from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from netsvc.interfaces import IMetrics
+from netsvc.net.json_lines import Refusal, refused
 from netsvc.net.unix_peer import UnixPeer
 from netsvc.outbox.model import DamagedError, NoSuchItemError, OutboxError, Submission, Summary, make_queue_id
 from netsvc.outbox.retry import DAY
 from netsvc.outbox.runner import Runner
 from netsvc.services.fetch.book import Book
 from netsvc.services.fetch.orders import RUN, RunOrder
-from netsvc.services.fetch.wire import Refusal, Request, refused
+from netsvc.services.fetch.wire import Request
 
 PAGE = 1000  # items of the queue that are read at once
 SHOWN_ATTEMPTS = 1000  # lines of a ledger, the newest

@@ -10,11 +10,11 @@ Standard library only: the command uses it too.
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-VERSION = 1
+from netsvc.net.json_lines import MalformedError, RequestReader, read_command
+
 MAX_LINE = 1 << 12  # octets of a request
 MAX_PAGE = 1000  # items in one answer to queue
 
@@ -28,19 +28,6 @@ _COMMANDS = {
     "remove": frozenset({"id"}),
     "requeue": frozenset({"id"}),
 }
-
-
-class Refusal(Exception):  # noqa: N818 - the house's word for it
-    """What was asked is not done.
-
-    :param code: as RFC 3463.
-    :param text: one line for people.
-    """
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(f"{code} {text}")
-        self.code = code
-        self.text = text
 
 
 class Request(NamedTuple):
@@ -61,23 +48,20 @@ def is_id(text: str) -> bool:
 def parse_request(line: bytes) -> Request:
     """Read a request, without its line end.
 
-    :raises Refusal: it is not of the form that the module's head shows.
+    :raises MalformedError: it is not of the form that the module's head shows.
     """
-    try:
-        given = json.loads(line.decode())
-    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
-        raise Refusal("5.5.2", "the request is not a line of JSON") from None
-    if not isinstance(given, dict):
-        raise Refusal("5.5.2", "the request is not a JSON object")
-    version, command = given.pop("v", None), given.pop("command", None)
-    if type(version) is not int or version != VERSION:
-        raise Refusal("5.5.2", f"this is not version {VERSION} of the protocol")
-    known = _COMMANDS.get(command) if isinstance(command, str) else None
+    command, given = read_command(line, unique=False, constants=True)
+    known = _COMMANDS.get(command)
     if known is None:
-        raise Refusal("5.5.2", "there is no such command")
+        raise MalformedError("there is no such command")
     if not given.keys() <= known:
-        raise Refusal("5.5.2", "a name in the request is wrong")
-    return _checked(Request(str(command), **given), known)
+        raise MalformedError("a name in the request is wrong")
+    return _checked(Request(command, **given), known)
+
+
+def make_reader() -> RequestReader[Request]:
+    """What reads the requests of one connection."""
+    return RequestReader(parse_request, MAX_LINE)
 
 
 def _checked(request: Request, known: frozenset[str]) -> Request:
@@ -88,17 +72,7 @@ def _checked(request: Request, known: frozenset[str]) -> Request:
         and 1 <= request.limit <= MAX_PAGE
         and type(request.done) is bool
     ):
-        raise Refusal("5.5.2", "a type in the request is wrong")
+        raise MalformedError("a type in the request is wrong")
     if ("id" in known and not is_id(request.id)) or (request.after and not is_id(request.after)):
-        raise Refusal("5.5.2", "what stands for a queue id is none")
+        raise MalformedError("what stands for a queue id is none")
     return request
-
-
-def encode(value: dict[str, Any]) -> bytes:
-    """One line of the protocol."""
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
-def refused(refusal: Refusal) -> dict[str, Any]:
-    """The reply to what is not done."""
-    return {"ok": False, "code": refusal.code, "text": refusal.text}

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from netsvc.interfaces import IMetrics
+from netsvc.net.json_lines import Refusal, refused
 from netsvc.net.unix_peer import UnixPeer
 from netsvc.outbox.model import (
     DamagedError,
@@ -31,7 +32,7 @@ from netsvc.services.sms.marks import Marks
 from netsvc.services.sms.message import TextMessage
 from netsvc.services.sms.numbers import NumberError, Numbering, labels
 from netsvc.services.sms.segments import Segments, cut
-from netsvc.services.sms.wire import Query, Refusal, Send, refused
+from netsvc.services.sms.wire import Query, Send
 
 PAGE = 1000  # items of the records that are read at once
 REMEMBERED_KEYS = 10_000  # of messages that were counted: a repetition is not counted again

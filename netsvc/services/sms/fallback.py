@@ -19,10 +19,11 @@ from zope.interface import implementer
 
 from netsvc.errors import NotTakenError
 from netsvc.interfaces import IMailFates, ITextMessages
+from netsvc.net.json_lines import Refusal, encode
 from netsvc.outbox.model import OutboxError, Selection
 from netsvc.outbox.runner import Runner
 from netsvc.services.sms.desk import Desk
-from netsvc.services.sms.wire import Refusal, Send, encode, parse_request
+from netsvc.services.sms.wire import Send, parse_request
 
 PAGE = 1000  # items that are read at once
 

@@ -11,11 +11,11 @@ uses it too.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, NamedTuple
 
-VERSION = 1
+from netsvc.net.json_lines import MalformedError, Refusal, RequestReader, read_command
+
 MAX_LINE = 512 << 10  # octets: 1,000 numbers and the longest text, each of its characters escaped
 MAX_NUMBER = 40  # characters as written, with separators
 MAX_TEXT = 255 * 153  # characters: what 255 segments can hold, 3GPP TS 23.040 9.2.3.24.1
@@ -25,26 +25,6 @@ MAX_PAGE = 1000  # items in one answer to queue
 
 _ID = re.compile(r"[0-9a-z]{1,64}")
 _TEMPLATE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-
-
-class Refusal(Exception):  # noqa: N818 - the house's word for it
-    """Something was not taken.
-
-    :param code: as RFC 3463.
-    :param text: one line for people, without number or message.
-    """
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(f"{code} {text}")
-        self.code = code
-        self.text = text
-
-
-class MalformedError(Refusal):
-    """A request against the rules: the connection ends with it."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__("5.5.2", text)
 
 
 class Send(NamedTuple):
@@ -83,35 +63,24 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise MalformedError("the request has a name twice")
-    return found
-
-
 def parse_request(line: bytes) -> Send | Query:
     """Read a request, without its line end.
 
     :raises MalformedError: it is not of the form that the module's head shows.
     :raises Refusal: it is, but what it says is not acceptable.
     """
-    try:
-        request = json.loads(line.decode(), object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
-        raise MalformedError("the request is not a line of JSON") from None
-    if not isinstance(request, dict):
-        raise MalformedError("the request is not a JSON object")
-    version = request.pop("v", None)
-    if type(version) is not int or version != VERSION:
-        raise MalformedError(f"this is not version {VERSION} of the protocol")
-    command = request.pop("command", None)
+    command, request = read_command(line, constants=True)
     if command == "send":
         return _parse_send(**_only(request, {"to", "text", "key", "template"}))
-    known = _QUERIES.get(command) if isinstance(command, str) else None
+    known = _QUERIES.get(command)
     if known is None:
         raise MalformedError("there is no such command")
-    return _parse_query(Query(str(command), **_only(request, known)), known)
+    return _parse_query(Query(command, **_only(request, known)), known)
+
+
+def make_reader() -> RequestReader[Send | Query]:
+    """What reads the requests of one connection."""
+    return RequestReader(parse_request, MAX_LINE)
 
 
 def _only(request: dict[str, Any], known: set[str] | frozenset[str]) -> dict[str, Any]:
@@ -160,46 +129,3 @@ def _parse_query(query: Query, known: frozenset[str]) -> Query:
     if ("id" in known and not is_id(query.id)) or (query.after and not is_id(query.after)):
         raise MalformedError("what stands for a queue id is none")
     return query
-
-
-class LineReader:
-    """Cuts what arrives on one connection into lines."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._scanned = 0
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing of a next line has come."""
-        return not self._buffer
-
-    def feed(self, data: bytes) -> None:
-        """Take what arrived."""
-        self._buffer += data
-
-    def next(self) -> bytes | None:
-        """The next whole line without its end, or None.
-
-        :raises MalformedError: it is too long; there is none to be had any more.
-        """
-        end = self._buffer.find(b"\n", self._scanned, MAX_LINE + 1)
-        if end < 0:
-            if len(self._buffer) > MAX_LINE:
-                raise MalformedError(f"the request is longer than {MAX_LINE} octets")
-            self._scanned = len(self._buffer)
-            return None
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        self._scanned = 0
-        return line
-
-
-def encode(value: dict[str, Any]) -> bytes:
-    """One line of the protocol."""
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
-def refused(refusal: Refusal) -> dict[str, Any]:
-    """The reply to what was not taken."""
-    return {"ok": False, "code": refusal.code, "text": refusal.text}

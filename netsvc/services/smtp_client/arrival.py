@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping
 
 from attrs import frozen
 
+from netsvc.net.json_lines import Refusal
 from netsvc.services.smtp_client.aliases import MAX_TARGETS, Aliases, TooManyTargetsError
 from netsvc.services.smtp_client.rewriting.rules import Rewriting
-from netsvc.services.smtp_client.submission_wire import Refusal
 from netsvc.services.smtp_client.terms import NO_WISHES, Envelope, Notice
 
 

@@ -14,10 +14,11 @@ from zope.interface import implementer
 
 from netsvc.errors import NotTakenError
 from netsvc.interfaces import IMailFates, IRuntime, ITextMessages
+from netsvc.net.json_lines import Refusal
 from netsvc.outbox.model import Lease, NoSuchItemError, Settlement, Submission
 from netsvc.outbox.runner import Runner
 from netsvc.outbox.steps import Settled
-from netsvc.services.smtp_client.submission_wire import Refusal, Sms
+from netsvc.services.smtp_client.submission_wire import Sms
 
 META = "sms"  # where an item keeps the name of the section that has a message for it
 

@@ -9,6 +9,7 @@ import attrs
 from twisted.logger import Logger
 
 from netsvc.interfaces import IMetrics
+from netsvc.net.json_lines import Refusal
 from netsvc.outbox.model import (
     Accepted,
     KeyConflictError,
@@ -21,7 +22,7 @@ from netsvc.outbox.runner import Runner
 from netsvc.services.smtp_client.aliases import Aliases
 from netsvc.services.smtp_client.arrival import Arrival
 from netsvc.services.smtp_client.rewriting.rules import Rewriting
-from netsvc.services.smtp_client.submission_wire import MAX_KEY, Refusal, check_address
+from netsvc.services.smtp_client.submission_wire import MAX_KEY, check_address
 from netsvc.services.smtp_client.trace import examine, split_head
 from netsvc.services.smtp_client.wishes import to_envelope, to_meta
 

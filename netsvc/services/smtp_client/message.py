@@ -19,8 +19,9 @@ from html.parser import HTMLParser
 from mimetypes import MimeTypes
 from typing import NamedTuple
 
+from netsvc.net.json_lines import Refusal
 from netsvc.services.smtp_client.domains import a_labels
-from netsvc.services.smtp_client.submission_wire import Refusal, check_address, check_name
+from netsvc.services.smtp_client.submission_wire import check_address, check_name
 
 MAX_PLAIN_LINE = 900  # characters of text that is not encoded: below the 998 of RFC 5322 2.1.1
 LINE = 78  # characters of a header line, RFC 5322 2.1.1

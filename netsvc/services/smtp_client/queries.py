@@ -9,11 +9,12 @@ from typing import Any
 
 import attrs
 
+from netsvc.net.json_lines import Refusal
 from netsvc.outbox.model import Attempt, Audit, NoSuchItemError, Selection, Summary, Target
 from netsvc.outbox.runner import Runner
 from netsvc.services.smtp_client.guide import MOST, Asked, Guide, Told
 from netsvc.services.smtp_client.routing.answers import Decision
-from netsvc.services.smtp_client.submission_wire import Query, Refusal
+from netsvc.services.smtp_client.submission_wire import Query
 from netsvc.services.smtp_client.terms import TLSWish
 from netsvc.services.smtp_client.wishes import REQUIRE_TLS
 

@@ -23,14 +23,15 @@ is answered and ends the connection. Standard library only: the command uses it 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-VERSION = 1
+from netsvc.net import json_lines
+from netsvc.net.json_lines import MalformedError, Refusal, read_command
+
 MAX_HEAD = 400_000  # octets of the JSON line: 1,000 recipients of 254 octets, some escaped
 MAX_RECIPIENTS = 1000  # RFC 5321 4.5.3.1.8 asks for 100 at least
 MAX_ADDRESS = 254  # octets: a path is 256 with its angle brackets, RFC 5321 4.5.3.1.3
@@ -47,26 +48,6 @@ _LOCAL = re.compile(rf'(?:{_ATOM})+|"(?:[ !#-\[\]-~]|[^\x00-\x7f]|\\[ -~])*"')
 _LABEL = r"(?!-)(?:[A-Za-z0-9_-]|[^\x00-\x7f]){1,63}(?<!-)"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|\[[A-Za-z0-9.:-]{{1,64}}\]")
 _ID = re.compile(r"[0-9a-z]{1,64}")
-
-
-class Refusal(Exception):  # noqa: N818 - the house's word for it
-    """Something was not taken.
-
-    :param code: RFC 3463 status.
-    :param text: one line for people.
-    """
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(f"{code} {text}")
-        self.code = code
-        self.text = text
-
-
-class MalformedError(Refusal):
-    """A request against the rules: where it ends is not known, so the connection ends with it."""
-
-    def __init__(self, text: str, code: str = "5.5.2") -> None:
-        super().__init__(code, text)
 
 
 class Sms(NamedTuple):
@@ -166,39 +147,19 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise MalformedError("the request has a name twice")
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise MalformedError(f"{name} is not JSON")
-
-
 def parse_head(line: bytes, *, max_recipients: int = MAX_RECIPIENTS) -> Send | Query:
     """Read the JSON line of a request, without its line end.
 
     :raises MalformedError: it is not of the form that the module's head shows.
     :raises Refusal: it is, but an address or a key is not acceptable.
     """
-    try:
-        head = json.loads(line.decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
-        raise MalformedError("the request is not a line of JSON") from None
-    if not isinstance(head, dict):
-        raise MalformedError("the request is not a JSON object")
-    version = head.pop("v", None)
-    if type(version) is not int or version != VERSION:
-        raise MalformedError(f"this is not version {VERSION} of the protocol")
-    command = head.pop("command", None)
+    command, head = read_command(line)
     if command == "send":
         return _parse_send(head, max_recipients)
-    known = _QUERIES.get(command) if isinstance(command, str) else None
+    known = _QUERIES.get(command)
     if known is None:
         raise MalformedError("there is no such command")
-    return _parse_query(str(command), head, known)
+    return _parse_query(command, head, known)
 
 
 def _parse_send(head: dict[str, Any], max_recipients: int) -> Send:
@@ -318,27 +279,26 @@ def _parse_query(command: str, head: dict[str, Any], known: frozenset[str]) -> Q
     return query
 
 
-class RequestReader:
+class RequestReader(json_lines.RequestReader[Send | Query]):
     """Cuts what arrives on one connection into requests.
 
     :param max_message: octets; a longer one is refused at its head, before it is read.
     """
 
     def __init__(self, *, max_message: int, max_recipients: int = MAX_RECIPIENTS) -> None:
+        super().__init__(partial(parse_head, max_recipients=max_recipients), MAX_HEAD, "the first line")
         self._max_message = max_message
-        self._max_recipients = max_recipients
-        self._buffer = bytearray()
-        self._scanned = 0
         self.pending: Send | None = None  # the head of a message whose octets are still arriving
 
     @property
     def idle(self) -> bool:
         """Whether nothing of a next request has come."""
-        return self.pending is None and not self._buffer
+        return self.pending is None and super().idle
 
-    def feed(self, data: bytes) -> None:
-        """Take what arrived."""
-        self._buffer += data
+    @property
+    def announced(self) -> int:
+        """Octets of the message that is arriving."""
+        return 0 if self.pending is None else self.pending.length
 
     def next(self) -> Send | Query | None:
         """The next request that is whole, or None.
@@ -346,40 +306,15 @@ class RequestReader:
         :raises MalformedError: there is none to be had any more.
         """
         if self.pending is None:
-            line = self._line()
-            if line is None:
-                return None
-            head = parse_head(line, max_recipients=self._max_recipients)
-            if isinstance(head, Query):
+            head = super().next()
+            if not isinstance(head, Send):
                 return head
             if head.length > self._max_message:
                 raise MalformedError(f"the message is larger than {self._max_message} octets", "5.3.4")
             self.pending = head
-        if len(self._buffer) < self.pending.length:
+        content = self.take(self.pending.length)
+        if content is None:
             return None
-        whole = self.pending._replace(content=bytes(memoryview(self._buffer)[: self.pending.length]))
-        del self._buffer[: self.pending.length]
+        whole = self.pending._replace(content=content)
         self.pending = None
         return whole
-
-    def _line(self) -> bytes | None:
-        end = self._buffer.find(b"\n", self._scanned, MAX_HEAD + 1)
-        if end < 0:
-            if len(self._buffer) > MAX_HEAD:
-                raise MalformedError(f"the first line is longer than {MAX_HEAD} octets")
-            self._scanned = len(self._buffer)
-            return None
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        self._scanned = 0
-        return line
-
-
-def encode(value: dict[str, Any]) -> bytes:
-    """One line of the protocol, a request's head or a reply."""
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
-def refused(refusal: Refusal) -> dict[str, Any]:
-    """The reply to what was not taken."""
-    return {"ok": False, "code": refusal.code, "text": refusal.text}

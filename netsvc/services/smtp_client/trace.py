@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from attrs import frozen
 
-from netsvc.services.smtp_client.submission_wire import Refusal
+from netsvc.net.json_lines import Refusal
 from netsvc.services.smtp_client.wire import canonical
 
 MAX_HEAD = 1 << 20  # octets of a header section (ours): it is looked at line by line, in the reactor's thread

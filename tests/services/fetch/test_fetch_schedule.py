@@ -21,13 +21,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.terms import Terms
+from netsvc.net.json_lines import Refusal, encode
 from netsvc.net.unix_peer import UnixPeer
 from netsvc.services.fetch.book import Book, Record, Status
 from netsvc.services.fetch.manifest import LATEST, QUIET, Manifest, line_of, record_of
 from netsvc.services.fetch.orders import key_of
 from netsvc.services.fetch.protocol import SocketFactory
 from netsvc.services.fetch.schedule import Schedule, Times
-from netsvc.services.fetch.wire import MAX_LINE, Refusal, Request, encode, parse_request
+from netsvc.services.fetch.wire import MAX_LINE, Request, parse_request
 
 HOUR = 3600.0
 LINES = st.binary(max_size=60) | st.dictionaries(
@@ -292,6 +293,23 @@ class SocketTests(SynchronousTestCase):
         held.callback({"ok": True})
         self.clock.advance(0)
         self.assertEqual(len(transport.value().splitlines()), 1)
+        self.assertTrue(transport.disconnecting)
+
+    def test_deadline(self) -> None:
+        """A request that does not come whole within 30 s is answered so, and ends its connection; one at rest stays."""
+        protocol, transport = self.connect()
+        self.clock.advance(1000)
+        protocol.dataReceived(encode({"v": 1, "command": "run"})[:-1])
+        self.clock.advance(29)
+        self.assertEqual((transport.value(), transport.disconnecting), (b"", False))
+        self.clock.advance(1)
+        self.assertEqual((json.loads(transport.value())["code"], transport.disconnecting), ("4.4.2", True))
+
+    def test_drain_half_way(self) -> None:
+        """A drain does not wait for the rest of a request."""
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"{")
+        self.factory.drain()
         self.assertTrue(transport.disconnecting)
 
     def test_slow_reader(self) -> None:

@@ -42,7 +42,7 @@ class Keeping(SocketCase):
     def new(self) -> Fallback:
         """What a start makes."""
         offers: Any = {"smtp_client": self.mails}.get
-        return Fallback(self.make().desk, self.runner, offers, now=self.runner._now)
+        return Fallback(self.make_desk(), self.runner, offers, now=self.runner._now)
 
     def deliver(self, lease: Lease, content: bytes) -> Deferred[Any]:
         self.leases.append((lease, content))

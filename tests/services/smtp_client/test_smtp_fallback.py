@@ -13,19 +13,12 @@ from zope.interface.verify import verifyObject
 
 from netsvc.errors import NotTakenError
 from netsvc.interfaces import IMailFates, ITextMessages
+from netsvc.net.json_lines import MalformedError, Refusal, encode
 from netsvc.outbox.custody import Custody
 from netsvc.outbox.model import Lease, Outcome, Result
 from netsvc.outbox.runner import Limits, Runner
 from netsvc.services.smtp_client.fallback import META, Fallback, Fates
-from netsvc.services.smtp_client.submission_wire import (
-    MAX_AFTER,
-    MalformedError,
-    Refusal,
-    Send,
-    Sms,
-    encode,
-    parse_head,
-)
+from netsvc.services.smtp_client.submission_wire import MAX_AFTER, Send, Sms, parse_head
 from tests.fakes import FakeMetrics, FakeRuntime
 from tests.outbox.kit import START, ImmediateStore, open_database, submission
 

@@ -8,9 +8,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from netsvc.net.json_lines import Refusal
 from netsvc.services.smtp_client.guide import PATIENCE, Asked, Words
 from netsvc.services.smtp_client.routing.answers import MX, TLSA, Answer
-from netsvc.services.smtp_client.submission_wire import Refusal
 from netsvc.services.smtp_client.terms import TLSWish
 from tests.services.smtp_client.guides import SECRET, make_guide
 from tests.services.smtp_client.routing.names import FAILED, Names, found

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from netsvc.net.json_lines import Refusal
 from netsvc.services.smtp_client.message import (
     Attachment,
     Draft,
@@ -22,7 +23,6 @@ from netsvc.services.smtp_client.message import (
     parse_mailboxes,
     text_of,
 )
-from netsvc.services.smtp_client.submission_wire import Refusal
 
 NOW = datetime(2026, 11, 20, 21, 0, tzinfo=UTC)
 ME = Mailbox("汤众", "a@example.com")

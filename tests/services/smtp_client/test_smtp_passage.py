@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.config.secrets import Secret
+from netsvc.net.json_lines import Refusal
 from netsvc.outbox.model import Item
 from netsvc.services.smtp_client.aliases import Aliases
 from netsvc.services.smtp_client.arrival import Arrival
@@ -20,7 +21,6 @@ from netsvc.services.smtp_client.departure import Departure, by_queue_name
 from netsvc.services.smtp_client.dkim_keys import DkimKey
 from netsvc.services.smtp_client.rewriting.rules import Masquerade, Rewriting
 from netsvc.services.smtp_client.rewriting.tables import Table
-from netsvc.services.smtp_client.submission_wire import Refusal
 from netsvc.services.smtp_client.terms import Envelope, Notice, Outcome
 from netsvc.services.smtp_client.transcode import prepare
 

@@ -25,12 +25,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.config.secrets import Secret
 from netsvc.errors import StartError
+from netsvc.net.json_lines import encode
 from netsvc.outbox.model import Outcome
 from netsvc.services.smtp_client import way as way_module
 from netsvc.services.smtp_client.routing.places import Smarthost, ToSmarthosts
 from netsvc.services.smtp_client.service import SmtpClient, make_service
 from netsvc.services.smtp_client.settings import SmtpClientSettings
-from netsvc.services.smtp_client.submission_wire import encode
 from netsvc.services.smtp_client.terms import Outcome as DeliveryOutcome
 from netsvc.services.smtp_client.terms import Timeouts
 from tests.fakes import FakeRuntime

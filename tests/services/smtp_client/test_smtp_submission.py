@@ -12,6 +12,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from netsvc.net.json_lines import encode
+from netsvc.net.request_socket import RequestProtocol
+from netsvc.net.unix_peer import UnixPeer, unix_peer
 from netsvc.outbox.custody import Custody
 from netsvc.outbox.model import Lease, StoreFailedError, StoreFullError
 from netsvc.outbox.runner import Limits, Runner
@@ -20,13 +23,9 @@ from netsvc.services.smtp_client.intake import Intake
 from netsvc.services.smtp_client.memory import Budget
 from netsvc.services.smtp_client.submission import (
     Desk,
-    Peer,
     SubmissionFactory,
-    SubmissionProtocol,
     SubmissionRules,
-    credentials,
 )
-from netsvc.services.smtp_client.submission_wire import encode
 from netsvc.services.smtp_client.terms import Notice
 from netsvc.services.smtp_client.wishes import to_envelope
 from tests.fakes import FakeMetrics
@@ -87,10 +86,10 @@ class SubmissionCase(SynchronousTestCase):
         desk = Desk(self.runner, made, Intake(self.runner, self.metrics), make_guide(self.clock))
         return SubmissionFactory(desk, made, self.clock, lambda transport: transport.peer)
 
-    def connect(self, uid: int | None = 1000) -> tuple[SubmissionProtocol, Transport]:
+    def connect(self, uid: int | None = 1000) -> tuple[RequestProtocol[Any], Transport]:
         protocol = self.factory.buildProtocol(None)
         transport = Transport()
-        transport.peer = Peer(uid, 4711)  # type: ignore[attr-defined]
+        transport.peer = UnixPeer(uid, 4711)  # type: ignore[attr-defined]
         protocol.makeConnection(transport)
         return protocol, transport
 
@@ -457,9 +456,9 @@ class Credentials(SynchronousTestCase):
         self.addCleanup(theirs.close)
         transport = StringTransport()
         transport.getHandle = lambda: ours  # type: ignore[attr-defined]
-        peer = credentials(transport)
+        peer = unix_peer(transport)
         self.assertEqual((peer.uid, peer.pid, str(peer)), (os.getuid(), os.getpid(), f"uid:{os.getuid()}"))
 
     def test_nobody_knows(self) -> None:
         """Where the kernel does not say, the peer is unknown."""
-        self.assertEqual(str(credentials(StringTransport())), "unknown")
+        self.assertEqual(str(unix_peer(StringTransport())), "unknown")

@@ -11,18 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.services.smtp_client.submission_wire import (
-    MAX_HEAD,
-    MalformedError,
-    Query,
-    Refusal,
-    RequestReader,
-    Send,
-    check_address,
-    encode,
-    parse_head,
-    refused,
-)
+from netsvc.net.json_lines import MalformedError, Refusal, encode, refused
+from netsvc.services.smtp_client.submission_wire import MAX_HEAD, Query, RequestReader, Send, check_address, parse_head
 
 
 def head(**values: Any) -> bytes:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from netsvc.services.smtp_client.submission_wire import Refusal
+from netsvc.net.json_lines import Refusal
 from netsvc.services.smtp_client.trace import MAX_RECEIVED, examine, split_head, stamp
 from netsvc.services.smtp_client.transcode import prepare
 from netsvc.services.smtp_client.wire import canonical

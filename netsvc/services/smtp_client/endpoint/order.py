@@ -27,10 +27,11 @@ from urllib.parse import parse_qsl
 
 from attrs import field, frozen
 
+from netsvc.net.json_lines import Refusal
 from netsvc.services.smtp_client.endpoint.problem import Problem
 from netsvc.services.smtp_client.intake import check_key, take_key
 from netsvc.services.smtp_client.message import Attachment, Draft, Mailbox, build, parse_mailboxes
-from netsvc.services.smtp_client.submission_wire import Refusal, check_name
+from netsvc.services.smtp_client.submission_wire import check_name
 
 PATH = b"/v1/messages"
 IN_JSON = b"application/json"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 
-from netsvc.services.smtp_client.submission_wire import Refusal
+from netsvc.net.json_lines import Refusal
 
 RETRY_AFTER = 30  # seconds until a queue that is full or broken is worth another try
 

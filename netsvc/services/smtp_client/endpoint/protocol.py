@@ -20,13 +20,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netsvc.config.secrets import Secret
+from netsvc.net.json_lines import Refusal
 from netsvc.services.smtp_client.allowance import Allowance
 from netsvc.services.smtp_client.endpoint.order import Posted, admit, read
 from netsvc.services.smtp_client.endpoint.problem import Problem, problem_of
 from netsvc.services.smtp_client.endpoint.wire import Connection, Head, Over, Part
 from netsvc.services.smtp_client.intake import Intake
 from netsvc.services.smtp_client.memory import Budget
-from netsvc.services.smtp_client.submission_wire import Refusal
 from netsvc.services.smtp_client.wishes import to_meta
 
 IDLE = 60.0  # seconds that a connection is kept for the next request

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from netsvc.services.smtp_client.submission_wire import Refusal, check_address
+from netsvc.net.json_lines import Refusal
+from netsvc.services.smtp_client.submission_wire import check_address
 from netsvc.services.smtp_client.terms import NO_WISHES, Notice
 
 MAX_COMMAND = 2048  # octets: 512 of RFC 5321 4.5.3.1.4, and what each extension adds, ORCPT's 500 the most

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from netsvc.net.json_lines import Refusal
 from netsvc.services.smtp_client.listener.commands import Mail, Rcpt
-from netsvc.services.smtp_client.submission_wire import Refusal
 from netsvc.services.smtp_client.wire import CANONICAL, LARGE
 from netsvc.services.smtp_client.wishes import to_meta
 

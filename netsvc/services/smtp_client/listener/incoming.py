@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from netsvc.net.json_lines import Refusal
 from netsvc.services.smtp_client.listener.commands import Chunk, CommandError
 from netsvc.services.smtp_client.listener.envelope import Transaction
 from netsvc.services.smtp_client.listener.octets import BareLineEndError, DotReader, LineReader
-from netsvc.services.smtp_client.submission_wire import Refusal
 
 
 class Dotted:

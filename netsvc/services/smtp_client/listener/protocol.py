@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from netsvc.net.addresses import canonical
 from netsvc.net.fast_write import fast_write
+from netsvc.net.json_lines import Refusal
 from netsvc.net.last_words import say_and_close
 from netsvc.services.smtp_client.allowance import Allowance
 from netsvc.services.smtp_client.intake import Intake, take_key
@@ -28,7 +29,6 @@ from netsvc.services.smtp_client.listener.events import End, Event, Login, Messa
 from netsvc.services.smtp_client.listener.login import Logins
 from netsvc.services.smtp_client.listener.wire import Conversation
 from netsvc.services.smtp_client.memory import Budget
-from netsvc.services.smtp_client.submission_wire import Refusal
 
 HANDSHAKE = 30.0  # seconds for the TLS handshake behind STARTTLS
 LINGER = 2.0  # seconds in which a peer may take its last reply

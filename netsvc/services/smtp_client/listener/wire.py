@@ -21,6 +21,7 @@ from collections.abc import Collection
 
 from attrs import Factory, define
 
+from netsvc.net.json_lines import Refusal
 from netsvc.services.smtp_client.listener import commands
 from netsvc.services.smtp_client.listener.commands import MAX_AUTH_LINE, MAX_COMMAND, CommandError
 from netsvc.services.smtp_client.listener.envelope import Transaction
@@ -30,7 +31,6 @@ from netsvc.services.smtp_client.listener.octets import BareLineEndError, LineRe
 from netsvc.services.smtp_client.listener.replies import final_code, lines, reply
 from netsvc.services.smtp_client.listener.sasl import Exchange
 from netsvc.services.smtp_client.listener.standing import Standing
-from netsvc.services.smtp_client.submission_wire import Refusal
 
 MAX_ERRORS = 20  # commands in a conversation that could not be obeyed
 MAX_IDLE_COMMANDS = 200  # commands in a row that bring no message nearer

@@ -12,7 +12,8 @@ from netsvc.config import sections
 from netsvc.config.options import Context, ValueType
 from netsvc.config.values import resolve
 from netsvc.errors import BadValue, Origin, together
-from netsvc.services.smtp_client.submission_wire import Refusal, check_address
+from netsvc.net.json_lines import Refusal
+from netsvc.services.smtp_client.submission_wire import check_address
 
 T = TypeVar("T")
 

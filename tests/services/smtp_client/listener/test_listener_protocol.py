@@ -21,6 +21,7 @@ from netsvc.config.secrets import Secret
 from netsvc.config.tls import TlsDirectory
 from netsvc.errors import BadValue, StartError
 from netsvc.net.accepted import AcceptedConnection
+from netsvc.net.json_lines import Refusal
 from netsvc.net.passwords import htpasswd
 from netsvc.net.passwords.checks import PasswordChecks
 from netsvc.net.passwords.users import UserFile
@@ -33,7 +34,6 @@ from netsvc.services.smtp_client.listener.login import FAILURES, Logins
 from netsvc.services.smtp_client.listener.protocol import ListenerFactory, ListenerProtocol, ListenerRules
 from netsvc.services.smtp_client.listener.settings import tls_place
 from netsvc.services.smtp_client.settings import SmtpClientSettings
-from netsvc.services.smtp_client.submission_wire import Refusal
 from tests.outbox.kit import START
 from tests.services.smtp_client.test_smtp_submission import SubmissionCase, Transport
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from netsvc.net.json_lines import Refusal
 from netsvc.services.smtp_client.listener import wire
 from netsvc.services.smtp_client.listener.events import End, Login, Message, Room, StartTls, Terms
 from netsvc.services.smtp_client.listener.octets import DotReader, has_bare_line_end
 from netsvc.services.smtp_client.listener.wire import Conversation
-from netsvc.services.smtp_client.submission_wire import Refusal
 from netsvc.services.smtp_client.terms import Notice
 from netsvc.services.smtp_client.wire import CANONICAL, LARGE
 from netsvc.services.smtp_client.wishes import to_envelope
