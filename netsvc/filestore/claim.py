@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from netsvc.filestore.errors import NoSpaceError, QuotaError
 from netsvc.filestore.room import Room
 from netsvc.filestore.terms import Terms
@@ -12,15 +14,16 @@ STEP = 1 << 20  # octets that are claimed at once where the size is not known
 class Claim:
     """Its account with a Room.
 
-    :param length: octets that are in the file, and in the room's account, already.
+    :param found: the state of its file: what is in that is in the room's account already.
     :ivar length: octets that are in the file.
     :ivar ahead: octets that were claimed and are not in the file.
     """
 
-    def __init__(self, room: Room, terms: Terms, length: int) -> None:
+    def __init__(self, room: Room, terms: Terms, found: os.stat_result) -> None:
         self._room = room
         self._terms = terms
-        self.length = length
+        self._account = room.open(found)
+        self.length = found.st_size
         self.ahead = 0
         self._loose = 0  # those of them that the disk has not set aside
 
@@ -35,12 +38,12 @@ class Claim:
             return
         step = missing if sized else max(missing, min(STEP, self.length))
         try:
-            self._room.claim(step, self._terms)
+            self._room.claim(step, self._terms, self._account)
         except (QuotaError, NoSpaceError):
             if step == missing:
                 raise
             step = missing
-            self._room.claim(step, self._terms)
+            self._room.claim(step, self._terms, self._account)
         self.ahead += step
         self._loose += step
 
@@ -52,7 +55,6 @@ class Claim:
         """The file reaches up to there now, if it did not before."""
         more = stop - self.length
         if more > 0:
-            self._room.written(more)
             self.ahead -= more
             self._settle(max(0, self._loose - self.ahead))
             self.length = stop
@@ -60,19 +62,23 @@ class Claim:
     def cut(self, length: int) -> None:
         """The file is shorter now, and the disk has set aside nothing behind its end."""
         self._settle(self._loose - self.ahead)
-        self._room.give_back(self.length - length)
+        self._room.give_back(self.length - length, self._account)
         self.length = length
 
     def release(self, octets: int) -> None:
         """So much of what was claimed will not be written."""
-        self._room.release(octets)
+        self._room.give_back(octets, self._account)
         self.ahead -= octets
         self._settle(max(0, self._loose - self.ahead))
 
     def remove(self) -> None:
         """The file is gone."""
         self.release(self.ahead)
-        self._room.give_back(self.length)
+        self._room.give_back(self.length, self._account)
+
+    def close(self) -> None:
+        """Nobody writes any more."""
+        self._room.close(self._account)
 
     def _settle(self, octets: int) -> None:
         self._room.settled(octets)

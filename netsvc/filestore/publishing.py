@@ -71,11 +71,10 @@ def publish(commons: Commons, terms: Terms, directory: int, part: str, upload: P
         if upload.if_absent:
             rename_new(directory, part, directory, name)
         else:
-            os.rename(part, name, src_dir_fd=directory, dst_dir_fd=directory)
+            with commons.room.leaving(old):
+                os.rename(part, name, src_dir_fd=directory, dst_dir_fd=directory)
         if old is None:
             change.added(name)
-    if old is not None:
-        commons.room.give_back(old.st_size)
 
 
 def state(found: os.stat_result) -> tuple[int, ...]:

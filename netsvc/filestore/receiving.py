@@ -248,10 +248,12 @@ class Receiving(Reading):
 
     def _remove_part(self, directory: int, descriptor: int, upload_id: str) -> None:
         """Remove a partial file that is open and locked."""
-        length = os.fstat(descriptor).st_size
-        with translated(), self.commons.twins.changing(directory):
+        with (
+            translated(),
+            self.commons.twins.changing(directory),
+            self.commons.room.leaving(os.fstat(descriptor)),
+        ):
             os.unlink(part_name(upload_id), dir_fd=directory)
-        self.commons.room.give_back(length)
 
     def _verified(self, directory: int, descriptor: int, partial: Partial) -> hashlib._Hash:
         """The running digest of what is there, if that is what was there when it was last synced.
@@ -263,13 +265,14 @@ class Receiving(Reading):
             if running is None:
                 running = hashlib.sha256()
                 sha256_of(descriptor, 0, partial.offset, running)
-            length = os.fstat(descriptor).st_size
-            if length < partial.offset or (partial.prefix and running.digest() != partial.prefix):
+            found = os.fstat(descriptor)
+            if found.st_size < partial.offset or (partial.prefix and running.digest() != partial.prefix):
                 self._remove_part(directory, descriptor, partial.id)
                 self.commons.strike(partial.id)
                 raise MismatchError("what had come of the upload is damaged: it begins anew")
-            os.ftruncate(descriptor, partial.offset)
-        self.commons.room.give_back(length - partial.offset)
+            with self.commons.room.touching(found) as account:
+                os.ftruncate(descriptor, partial.offset)
+                self.commons.room.give_back(found.st_size - partial.offset, account)
         return running
 
     def _begun(self, upload: Upload, size: int | None) -> Upload:

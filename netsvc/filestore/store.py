@@ -45,11 +45,11 @@ class FileStore(Receiving):
             with self.commons.changing(directory, names[-1]) as change:
                 if seen is not None:
                     check_state(standing(directory, names[-1]), seen)
-                os.unlink(names[-1], dir_fd=directory)
+                found = os.stat(names[-1], dir_fd=directory, follow_symlinks=False)
+                with self.commons.room.leaving(found if stat.S_ISREG(found.st_mode) else None):
+                    os.unlink(names[-1], dir_fd=directory)
                 change.removed(names[-1])
             os.fsync(directory)
-        if stat.S_ISREG(found.st_mode):
-            self.commons.room.give_back(found.st_size)
         self.commons.digests.forget(names)
 
     def rename(self, old: tuple[str, ...], new: tuple[str, ...], *, replace: bool = False) -> None:
@@ -65,27 +65,28 @@ class FileStore(Receiving):
         if old == new:
             return
         with self.beneath.directory(old[:-1]) as here, self.beneath.directory(new[:-1]) as there, translated():
+            room = self.commons.room
             with self.commons.moving(here, old[-1], there, new[-1]) as (leaving, coming):
+                source = os.stat(old[-1], dir_fd=here, follow_symlinks=False)
                 target = standing(there, new[-1])
                 if target is not None and not replace:
                     raise ExistsError("it exists")
                 same = old[:-1] == new[:-1] and twin_key(old[-1]) == twin_key(new[-1])  # only its case changes
                 if target is None and not same:
                     self.commons.twins.check(there, new[-1], case=self.terms.case_twins)
-                if target is not None and target.st_nlink > 1 and os.path.samestat(source, target):
-                    os.unlink(old[-1], dir_fd=here)  # rename(2) does nothing with two names of one file
-                elif stat.S_ISDIR(source.st_mode) or not replace:
-                    rename_new(here, old[-1], there, new[-1])
-                else:
-                    os.rename(old[-1], new[-1], src_dir_fd=here, dst_dir_fd=there)
+                with room.touching(source), room.leaving(target):
+                    if target is not None and target.st_nlink > 1 and os.path.samestat(source, target):
+                        os.unlink(old[-1], dir_fd=here)  # rename(2) does nothing with two names of one file
+                    elif stat.S_ISDIR(source.st_mode) or not replace:
+                        rename_new(here, old[-1], there, new[-1])
+                    else:
+                        os.rename(old[-1], new[-1], src_dir_fd=here, dst_dir_fd=there)
                 leaving.removed(old[-1])
                 if target is None:
                     coming.added(new[-1])
             os.fsync(there)
             if old[:-1] != new[:-1]:
                 os.fsync(here)
-        if target is not None:
-            self.commons.room.give_back(target.st_size)
         self.commons.digests.forget(old)
 
     def make_directory(self, names: tuple[str, ...]) -> None:

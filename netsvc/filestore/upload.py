@@ -80,7 +80,7 @@ class Upload:
         self._lock = threading.RLock()
         self._open = True
         self._pieces = Pieces(partial.offset)
-        self._room = Claim(commons.room, terms, partial.offset)
+        self._room = Claim(commons.room, terms, os.fstat(descriptor))
         self._hash = running
         self._hashed = partial.offset
         self._synced = (partial.offset, commons.steady_clock())
@@ -415,4 +415,5 @@ class Upload:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a process that was forked this moment has the file, too
         os.close(self._descriptor)
         os.close(self._directory)
+        self._room.close()
         self._commons.end(self)

@@ -13,6 +13,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
+from netsvc.filestore.census import Account
 from netsvc.filestore.errors import ExistsError, NoSpaceError, QuotaError, StaleError
 from netsvc.filestore.room import Room
 from netsvc.filestore.store import FileStore
@@ -73,11 +74,12 @@ class Doors(RuleBasedStateMachine):
         """What is on the disk is what is accounted for."""
         used = sum(path.stat().st_size for path in self.root.iterdir() if path.is_file())
         room = self.commons.room
-        assert (room._promised, room._unallocated) == (0, 0)
+        assert (room._accounts, room._unallocated) == ({}, 0)
+        probe = Account((0, 0), 0)
         if used <= QUOTA:  # the other door knows no quota
-            room.claim(QUOTA - used, Terms(quota=QUOTA))
+            room.claim(QUOTA - used, Terms(quota=QUOTA), probe)
         try:
-            room.claim(1, Terms(quota=QUOTA))
+            room.claim(1, Terms(quota=QUOTA), probe)
         except QuotaError:
             return
         raise AssertionError("an octet too many")

@@ -96,14 +96,15 @@ class Quotas(StoreCase):
         self.assertEqual(self.left(), 1000 - total)
 
     def test_past_the_store(self) -> None:
-        """What others write and remove is counted by the next sweep in which nobody uploads."""
+        """What others write and remove is counted by the next sweep, also while somebody uploads."""
         self.assertEqual(self.left(), 1000)
         (self.root / "by-another").write_bytes(bytes(300))
         upload = self.store.create(("f",), size=100)
-        self.store.sweep()
+        upload.write(0, bytes(10))
         self.assertEqual(self.left(), 900)
-        upload.discard()
         self.store.sweep()
+        self.assertEqual(self.left(), 600)
+        upload.discard()
         self.assertEqual(self.left(), 700)
         (self.root / "by-another").unlink()
         self.store.sweep()
