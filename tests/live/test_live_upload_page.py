@@ -265,13 +265,15 @@ class UploadPageTest(Case):
         wait_until(lambda: not list(self.directory.glob(".netsvc*")), "the cancelled upload is still there")
 
     def test_file_abuse_21_names_on_the_upload_page(self) -> None:
-        """A name that is refused says so beside the file, in the server's words; nothing is shown as HTML or raw."""
+        """A name that is refused says so beside the file, in the server's words, without an offer to try it again;
+        nothing is shown as HTML or raw."""
         page = self.look()
         names = [[".hidden", "x"], ["<img src=x onerror=alert(1)>", "x"], ["r\u202egnp.exe", "x"], ["a\x1bb", "x"]]
         page.evaluate(DROP, [names])
         row = page.locator("#panel li", has_text=".hidden")
         row.get_by_text("The name begins with a dot.").wait_for()
         self.assertEqual(row.locator("bdi").inner_text(), ".hidden")
+        self.assertEqual(row.get_by_role("button").all_inner_texts(), ["Dismiss"])
         self.wait_for(page, "rU+202Egnp.exe")
         self.wait_for(page, "aU+001Bb")
         page.locator("#list").get_by_role("link", name="<img src=x onerror=alert(1)>").wait_for()

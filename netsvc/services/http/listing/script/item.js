@@ -96,7 +96,8 @@ class Item {
       this.show("ask", "There is a file of this name. Replace it?",
         ["Replace", () => { this.replace = true; this.wait(); }], ["Keep", () => this.close()]);
     } else {
-      this.show("bad", error.message, ["Retry", () => this.retry()], ["Dismiss", () => this.close()]);
+      const again = error.code === 400 ? [] : [["Retry", () => this.retry()]]; // a name that may not be stays so
+      this.show("bad", error.message, ...again, ["Dismiss", () => this.close()]);
     }
     say(`${visible(this.name)}: ${this.text.textContent}`, false);
   }
