@@ -69,7 +69,7 @@ class TourTests(SynchronousTestCase):
         assert lines is not None
         self.assertEqual(lines[1].count("\n"), 5)
         *commands, last = (line.strip() for line in lines[1].splitlines())
-        self.assertTrue(last.startswith("twistd -n netsvc --config netsvc.ini"))
+        self.assertTrue(last.startswith("twistd -n --pidfile= netsvc --config netsvc.ini"))
         with tempfile.TemporaryDirectory() as directory:
             script = "\n".join(commands).replace("/usr/lib/cgi-bin", str(ROOT / "etc" / "www" / "cgi-bin"))
             script = script.replace("/var/www/html", str(ROOT / "etc" / "www"))
@@ -95,7 +95,7 @@ class TourTests(SynchronousTestCase):
         section = re.search(r"^## The first five minutes of mail\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)
         assert section is not None
         first, last, *rest = (line.strip() for line in re.findall(r"(?m)^    (.*)$", section[1]))
-        self.assertEqual(last, "twistd -n netsvc --config mail.ini")
+        self.assertEqual(last, "twistd -n --pidfile= netsvc --config mail.ini")
         with tempfile.TemporaryDirectory() as directory:
 
             def run(script: str, **more: str) -> str:
@@ -123,7 +123,7 @@ class TourTests(SynchronousTestCase):
         assert section is not None
         numbers = {"2222": str(free_port()), "8080": str(free_port())}
         lines = re.findall(r"(?m)^    (.*)$", re.sub("2222|8080", lambda match: numbers[match[0]], section[1]))
-        start = lines.index("twistd -n netsvc --config files.ini")
+        start = lines.index("twistd -n --pidfile= netsvc --config files.ini")
         daemon = Daemon("")
         daemon.config = daemon.directory / "files.ini"
         self.addCleanup(daemon.close)
