@@ -31,6 +31,8 @@ from netsvc.filestore.root import DIRECTORY
 from netsvc.filestore.sweeping import sweep
 from netsvc.filestore.upload import Upload
 
+STRANGERS = 10  # times as many uploads as one has may be begun by all together who are nobody in particular
+
 _PART = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -42,6 +44,7 @@ class Receiving(Reading):
         names: tuple[str, ...],
         *,
         owner: str = "",
+        source: str = "",
         size: int | None = None,
         digest: bytes | None = None,
         if_absent: bool = False,
@@ -53,12 +56,14 @@ class Receiving(Reading):
         """Begin a file. A kept part of the same owner for the same name is given up.
 
         :param owner: who may continue it; "" is nobody in particular.
+        :param source: where such a one comes from.
         :param size: octets that it will have, for which room is set aside now; None: not known.
         :param digest: SHA-256 that it must have.
         :param if_absent: whether it may replace nothing.
         :param replaces: SHA-256 that the file must have which it replaces.
         :param lasting: whether it must be known after a crash from its beginning on. Of those an owner may have
-            so many, since they cost a file and a record each before any quota counts an octet.
+            so many, since they cost a file and a record each before any quota counts an octet; those who are nobody
+            in particular so many from each source, and STRANGERS times as many together.
         :param resumable: whether it may be continued when its connection is lost: that costs a sync now and then.
         :param meta: what the door wants to know when it is continued.
         """
@@ -81,6 +86,7 @@ class Receiving(Reading):
                 id=secrets.token_hex(16),
                 names=names,
                 owner=owner,
+                source=source,
                 digest=digest,
                 if_absent=if_absent,
                 replaces=replaces,
@@ -210,8 +216,11 @@ class Receiving(Reading):
             return
         with translated():
             partials = self.commons.partials()
-        if sum(one.lasting and one.owner == new.owner for one in partials) > most:
+        sources = [one.source for one in partials if one.lasting and one.owner == new.owner]
+        if sources.count(new.source) > most:
             raise QuotaError(f"{most} uploads are unfinished, and no more are kept: finish some, or delete them")
+        if not new.owner and len(sources) > STRANGERS * most:
+            raise QuotaError("too many uploads are unfinished, and no more are kept for now")
 
     def _make_part(self, commons: Commons, directory: int, upload_id: str) -> int:
         with translated(), commons.twins.changing(directory):

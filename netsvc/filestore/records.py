@@ -48,6 +48,7 @@ class Partial:
     :param id: unguessable, 32 hexadecimal digits.
     :param names: what it will be called.
     :param owner: whose it is; nobody else hears of it.
+    :param source: where it came from, if it is nobody's in particular.
     :param offset: octets that have come; of one that is written at this moment, as far as it is.
     :param size: octets that it will have, None: not known yet.
     :param digest: SHA-256 that it must have, or None.
@@ -60,6 +61,7 @@ class Partial:
     id: str
     names: tuple[str, ...]
     owner: str = ""
+    source: str = ""
     offset: int = 0
     size: int | None = None
     digest: bytes | None = None
@@ -78,6 +80,7 @@ def dump(one: Partial) -> bytes:
             "id": one.id,
             "names": one.names,
             "owner": one.owner,
+            "source": one.source,
             "offset": one.offset,
             "size": one.size,
             "digest": one.digest and one.digest.hex(),
@@ -102,6 +105,7 @@ def load(octets: bytes) -> Partial:
             id=str(found["id"]),
             names=tuple(map(str, found["names"])),
             owner=str(found["owner"]),
+            source=str(found.get("source", "")),
             offset=int(found["offset"]),
             size=None if found["size"] is None else int(found["size"]),
             digest=bytes.fromhex(found["digest"]) if found["digest"] else None,

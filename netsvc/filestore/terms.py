@@ -18,6 +18,7 @@ class Terms:
     :param max_file_size: octets; None for any.
     :param keep_partials: seconds that an upload which was cut off waits for its rest.
     :param unfinished: lasting uploads that one owner may have begun and not finished; None for any number.
+        Of uploads that are nobody's in particular, each source.
     :param windows_names: whether names that Windows has not are refused.
     :param case_twins: whether two names in one directory may differ in case only.
     :param follow: ``inside`` follows symbolic links that stay beneath the root, ``no`` follows none.

@@ -9,7 +9,7 @@ import shutil
 
 from netsvc.filestore.commons import Commons
 from netsvc.filestore.errors import MismatchError, NotFoundError, NotPermittedError, OffsetError, StaleError
-from netsvc.filestore.records import Records, load
+from netsvc.filestore.records import Partial, Records, dump, load
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.sweeping import YOUNG, sweep
 from netsvc.filestore.upload import SYNC_SECONDS, Upload
@@ -209,6 +209,11 @@ class Resuming(StoreCase):
             with self.assertRaises((ValueError, RecursionError)):
                 load(text)
         self.assertEqual(list(Records(self.root).read()), [])
+
+    def test_record_without_a_source(self) -> None:
+        """A record of before it said where an upload came from is read still."""
+        found = Partial(id="0" * 32, names=("f",), lasting=True)
+        self.assertEqual(load(dump(found).replace(b'"source": "", ', b"")), found)
 
     def test_read_while_written(self) -> None:
         """Another process that looks what there is takes no record away that is being written."""

@@ -24,6 +24,7 @@ class Door:
     :param below: the names of a file of that name in the directory that the path names, checked as a path would be.
         It raises BadNameError, and RefusedError where such a path would belong to another place.
     :param owner: who signed in; "" for whoever was not asked. Partial uploads are his only.
+    :param source: where whoever was not asked comes from: his address, or its IPv6 /64.
     :param access: what he may do.
     :param settings: the options of the place, a ScopeSettings.
     :param longest: octets that the body of a request may have.
@@ -37,6 +38,7 @@ class Door:
     directory: bool
     below: Callable[[str], tuple[str, ...]]
     owner: str
+    source: str
     access: Access
     settings: Any
     longest: int

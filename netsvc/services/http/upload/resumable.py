@@ -26,6 +26,7 @@ def begin(door: Door, found: Standing, *, size: int | None, digest: bytes | None
         return door.store.create(
             door.names,
             owner=door.owner,
+            source=door.source,
             size=size,
             digest=digest,
             if_absent=found.if_absent,

@@ -55,7 +55,8 @@ class UploadSettings(StoreSettings):
     upload_unfinished: int = option(
         values.integer(1, 100_000),
         default=1000,
-        help="Resumable uploads (tus, the IETF's draft) that one user may have unfinished beneath one root.",
+        help="Resumable uploads (tus, the IETF's draft) that one user may have unfinished beneath one root. "
+        "Where nobody signs in, one address (an IPv6 /64), and all together ten times as many.",
     )
 
     def terms(self, access: Access = Access.FULL, follow: str = "inside") -> Terms:

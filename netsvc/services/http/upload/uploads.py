@@ -13,6 +13,7 @@ from netsvc.filestore.access import Access
 from netsvc.filestore.errors import BadNameError, StoreError, store_error
 from netsvc.filestore.names import check_name, parse_path
 from netsvc.filestore.store import FileStore
+from netsvc.net.addresses import canonical, prefix
 from netsvc.services.http.exchange import Headers, RequestHead
 from netsvc.services.http.listing.offers import Offers
 from netsvc.services.http.listing.page import drop_page
@@ -95,6 +96,7 @@ class Uploads:
                 directory=found.directory,
                 below=lambda name: _below(found, place, name),
                 owner=exchange.user,
+                source="" if exchange.user else prefix(canonical(exchange.peer[0])).hex(),
                 access=access,
                 settings=place.settings,
                 longest=self._longest,

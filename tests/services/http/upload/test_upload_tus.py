@@ -499,6 +499,26 @@ class RoomTests(TusCase):
             self.assertEqual(self.rig.send("DELETE", url, b"", TUS, "X-User: alice").status, 204)
         self.begun("X-User: alice")
 
+    def test_so_many_of_strangers(self) -> None:
+        """Of those who need not sign in each address has so many, an IPv6 /64 is one; all together ten times that."""
+        self.rig = UploadRig(self.root, upload_unfinished=1)
+
+        def status(host: str, *fields: str) -> int:
+            self.rig.host = host
+            return self.create(*fields).status
+
+        url = self.begun()
+        self.assertEqual([status("192.0.2.1"), status("192.0.2.2"), status("192.0.2.2")], [507, 201, 507])
+        self.assertEqual([status("2001:db8:0:1::7"), status("2001:db8:0:1::8")], [201, 507])
+        self.assertEqual([status("2001:db8:0:2::7"), status("192.0.2.2", "X-User: alice")], [201, 201])
+        self.rig = UploadRig(self.root, upload_unfinished=1)  # as after a restart
+        self.assertEqual([status("2001:db8:0:2::9"), status("192.0.2.1", "X-User: alice")], [507, 507])
+        self.assertEqual([status(f"192.0.2.{at}") for at in range(10, 18)], [201] * 6 + [507] * 2)
+        self.assertEqual(status("192.0.2.19", "X-User: bob"), 201)
+        self.assertEqual(self.patch(url, 0, BODY).status, 204)  # from wherever: the address of an upload is its secret
+        self.assertEqual([status("192.0.2.20"), status("192.0.2.21")], [201, 507])
+        self.assertEqual(len(left_over(self.root)), 12)
+
 
 class SlowDiskTests(TusCase):
     def test_gone_while_it_is_begun(self) -> None:

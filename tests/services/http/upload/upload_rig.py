@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from netsvc.services.http.listing.lists import Listings
@@ -16,7 +17,7 @@ from netsvc.services.http.static.files import StaticFiles
 from netsvc.services.http.upload.offers import file_fields
 from netsvc.services.http.upload.stores import Stores
 from netsvc.services.http.upload.uploads import Uploads
-from tests.services.http.http_rig import Answer, Rig
+from tests.services.http.http_rig import Answer, Peer, Rig
 
 
 class Threads:
@@ -47,6 +48,8 @@ class Threads:
 class UploadRig(Rig):
     """A service over a directory that takes files. Who a request says to be in X-User is taken to have signed in.
 
+    :ivar host: the address of whoever connects from now on.
+
     :param run_script: as of Equipment.
     :param options: of the section; all that can be allowed is, unless they say otherwise.
     """
@@ -60,12 +63,19 @@ class UploadRig(Rig):
             **options,
         }
         super().__init__(root, route=self._route, **chosen)
+        self.host = "192.0.2.1"
         self.threads = Threads()
         self._run_script = run_script
         self.stores = Stores()
         self.uploads = Uploads(self.stores, self.threads, self.clock, self.settings.max_body)
         self.sites = Sites(self.settings)
         self.upload_routes = Routes(self.sites, self._equipment)
+
+    def connect(self) -> Peer:
+        """As Rig."""
+        peer = super().connect()
+        peer.transport.peerAddr = (IPv6Address if ":" in self.host else IPv4Address)("TCP", self.host, 40000)
+        return peer
 
     def _equipment(self, place: Place) -> Equipment:
         return Equipment(
