@@ -1,8 +1,8 @@
 """Which names files may have. No I/O.
 
 A name is refused if it could leave its directory, hide, deceive an eye or a terminal, or be no name elsewhere: valid
-UTF-8 in NFC; no NUL, controls, slash, backslash or bidirectional controls; not ``.`` or ``..``; no leading dot, no
-trailing dot or blank; at most 255 octets. Names that are there already, put there by others, are read with fewer rules.
+UTF-8 in NFC; no NUL, controls, slash, backslash or bidirectional controls; not ``.`` or ``..``; no dot and no blank at
+either end; at most 255 octets. Names that are there already, put there by others, are read with fewer rules.
 """
 
 from __future__ import annotations
