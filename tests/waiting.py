@@ -8,7 +8,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-BOUND = 30.0  # seconds; a loaded CI machine is slow
+BOUND = 120.0  # seconds; a loaded CI machine is slow, and whoever waits for what comes never waits so long
 LOOK = 0.01  # seconds between two looks
 
 

@@ -40,6 +40,7 @@ receive = yes
 store = {directory}/root
 replace = yes
 """
+DYING = 10.0  # seconds until strace has ended, too
 TRIES = 3  # of each sending in a life that is not killed
 
 _PORTS = re.compile(rf"\[(http|sftp|filetransfer:inbox)\] listening on tcp:{re.escape(LOOPBACK)}:(\d+)")
@@ -102,8 +103,8 @@ def visit(directory: Path, point: Point) -> Found:
     try:
         for number, kill in enumerate(point.kills):
             with Life(directory, f"life-{number}", kill) as life:
-                if life.ready():
-                    send_all(script, doors_of(directory, life), 1)
+                if life.ready() and send_all(script, doors_of(directory, life), 1):
+                    life.wait(DYING)  # its peers hear of its death before we do
                 killed += life.end()
             faults += judge(directory, script, whole=False)
         acknowledged = sum(one.acknowledged for each in script for one in each)

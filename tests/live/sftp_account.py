@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.live.daemon import Daemon
 from tests.services.sftp.session import CREAT, HANDLE, INIT, OPEN, STATUS, TRUNC, VERSION, W, packet, text, u32, u64
 
-BOUND = 60.0  # seconds for one command
+BOUND = 180.0  # seconds for one command
 
 USER = "ada"
 

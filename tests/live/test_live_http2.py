@@ -19,7 +19,7 @@ from tests.runtime.certificates import make_certificate
 from tests.shared import SharedCase
 from tests.waiting import wait_until
 
-BOUND = 60.0  # seconds
+BOUND = 180.0  # seconds
 MIB = 1 << 20
 
 ECHO = """#!/bin/sh
@@ -58,7 +58,7 @@ class Http2Tests(SharedCase):
         cls.certificate, key = make_certificate(cls.place, "netsvc.test")
         cls.ini = (
             f"[http]\nlisten = tls:0:interface=127.0.0.1:privateKey={key}:certKey={cls.certificate}\n"
-            f"docroot = {cls.place}/www\ndrain_timeout = 30s\n"
+            f"docroot = {cls.place}/www\ndrain_timeout = 100s\n"
         )
         cls.daemon = Daemon(cls.ini).__enter__()
         cls.url = f"https://localhost:{cls.daemon.port('http', 'tls')}"

@@ -17,7 +17,7 @@ from tests.live.daemon import Daemon
 from tests.shared import SharedCase
 from tests.waiting import wait_until
 
-BOUND = 30.0  # seconds
+BOUND = 120.0  # seconds
 MIB = 1 << 20
 LARGE = 64 * MIB  # octets; 1024 parts of 64 KiB
 

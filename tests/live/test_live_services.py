@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.live.daemon import Daemon
 from tests.shared import SharedCase
 
-BOUND = 20.0  # seconds that any answer may take on a loaded machine
+BOUND = 120.0  # seconds that any answer may take on a loaded machine
 
 INI = """\
 [netsvc]
@@ -149,7 +149,7 @@ class ServiceTests(SharedCase):
         self.assertIn(str(time.localtime().tm_year).encode(), line)
         with self.connected("time") as client:
             (seconds,) = struct.unpack("!I", read_all(client))
-        self.assertLess(abs(seconds - 2208988800 - time.time()), 5)
+        self.assertLess(abs(seconds - 2208988800 - time.time()), 60)
 
     def test_the_rest(self) -> None:
         """The others: chargen sends lines of 72, qotd a quote, discard nothing."""

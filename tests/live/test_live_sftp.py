@@ -16,12 +16,12 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.net.passwords import htpasswd
-from tests.live import large_rsa
+from tests.live import large_rsa, parts
 from tests.live.daemon import Daemon
 from tests.waiting import wait_until
 
 PASSWORD = "correct horse"
-BOUND = 60.0  # seconds for one client
+BOUND = 180.0  # seconds for one client
 
 INI = """\
 [netsvc]
@@ -98,7 +98,7 @@ class SftpCase(SynchronousTestCase):
             f"UserKnownHostsFile={self.place / 'known'}",
             "IdentitiesOnly=yes",
             f"IdentityFile={self.place / key}",
-            "ConnectTimeout=20",
+            "ConnectTimeout=120",
             *more,
         )
         return ["-F", "none", *(word for one in settings for word in ("-o", one))]
@@ -302,7 +302,7 @@ class ClientTests(SftpCase):
         slow.stdin.write(b"put up\n")
         slow.stdin.flush()
         self.addCleanup(slow.stdin.close)
-        wait_until(lambda: any(one.stat().st_size for one in self.files.glob(".netsvc-*.part")), "nothing has come")
+        wait_until(lambda: any(parts.sizes(self.files)), "nothing has come")
         self.assertEqual(self.daemon.stop(), -signal.SIGTERM)
         self.assertTrue(list(self.files.glob(".netsvc-*.part")))
         self.assertFalse((self.files / "up").exists())

@@ -17,7 +17,7 @@ from httplint import HttpRequestLinter, HttpResponseLinter, levels
 from tests.live.daemon import Daemon
 from tests.shared import SharedCase
 
-BOUND = 30.0  # seconds
+BOUND = 120.0  # seconds
 CHROMIUM = shutil.which("chromium")
 TEXT = b"<!doctype html>\n<title>t</title>\n" + b"<p>All work and no play makes Jack a dull boy.\n" * 200
 LARGE = b"".join(b"%d bottles of beer\n" % at for at in range(60_000))  # a megabyte
