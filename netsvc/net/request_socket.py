@@ -1,6 +1,7 @@
 """A UNIX socket that answers lines of JSON: one request at a time on each connection, and a deadline for each.
 
-A connection holds one request at most; while it is worked on nothing more is read. The peer is who the kernel says.
+While a request is worked on, or while the peer does not read, nothing more is read from it: what a connection holds is
+one request and what came with its end. The peer is who the kernel says.
 What is malformed, or too slow, is answered and ends the connection. How many connections there may be is said by the
 ``max_connections`` of the ServerSettings that the factory is served with.
 """
@@ -50,6 +51,7 @@ class RequestProtocol(protocol.Protocol, Generic[R]):
         self._share: Share | None = None
         self._deadline: Any = None
         self._working = False  # a request is being answered
+        self._is_due = False  # more has come, and waits for its turn
         self._peer_reads = True
         self._half_closed = False  # the peer will send no more
         self._draining = False  # the service stops: this request is the last
@@ -85,10 +87,12 @@ class RequestProtocol(protocol.Protocol, Generic[R]):
     def pauseProducing(self) -> None:
         """The peer does not read: the transport's buffer is full."""
         self._peer_reads = False
+        self._read_or_not()
 
     def resumeProducing(self) -> None:
         """The buffer is empty again."""
         self._peer_reads = True
+        self._read_or_not()
         self._go_on()
 
     def stopProducing(self) -> None:
@@ -105,7 +109,6 @@ class RequestProtocol(protocol.Protocol, Generic[R]):
     def _go_on(self) -> None:
         if self._closed or self._working or not self._peer_reads:
             return
-        transport: Any = self.transport
         try:
             request = self._reader.next()
         except MalformedError as refusal:
@@ -119,7 +122,7 @@ class RequestProtocol(protocol.Protocol, Generic[R]):
             return
         self._stop_deadline()
         self._working = True
-        transport.pauseProducing()
+        self._read_or_not()
         Deferred.fromCoroutine(self._home.answer(request, self._peer)).addCallback(self._answered)
 
     def _wait_for_more(self) -> None:
@@ -127,13 +130,23 @@ class RequestProtocol(protocol.Protocol, Generic[R]):
         if self._half_closed:
             self._close()
             return
-        home, transport = self._home, typing.cast("Any", self.transport)
+        home = self._home
         if not self._reader.idle and self._deadline is None:
             self._deadline = home.reactor.callLater(home.deadline, self._too_slow)
         if home.room is not None and self._reader.announced and self._share is None:
-            self._share = home.room(self._reader.announced, transport.resumeProducing)
-            if not self._share.granted:
-                transport.pauseProducing()
+            self._share = home.room(self._reader.announced, self._read_or_not)
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        """Read, or leave what nothing can be done with to the kernel, which makes the peer wait."""
+        if self._closed:
+            return
+        transport: Any = self.transport
+        has_room = self._share is None or self._share.granted
+        if has_room and self._peer_reads and not self._working and not self._is_due:
+            transport.resumeProducing()
+        else:
+            transport.pauseProducing()
 
     def _answered(self, reply: Reply) -> None:
         transport: Any = self.transport
@@ -142,12 +155,18 @@ class RequestProtocol(protocol.Protocol, Generic[R]):
         if self._closed:
             return
         transport.write(encode(reply))
-        transport.resumeProducing()
         if self._draining or (self._half_closed and self._reader.idle):
             self._close()
-        elif not self._reader.idle:
+            return
+        if not self._reader.idle and not self._is_due:
             # From a new turn of the reactor, so that one peer with many requests does not keep the others waiting.
-            self._home.reactor.callLater(0, self._go_on)
+            self._is_due = True
+            self._home.reactor.callLater(0, self._take_turn)
+        self._read_or_not()
+
+    def _take_turn(self) -> None:
+        self._is_due = False
+        self._go_on()
 
     def _too_slow(self) -> None:
         self._deadline = None

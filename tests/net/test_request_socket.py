@@ -126,6 +126,12 @@ class Requests(SocketCase):
         _, transport = self.connect(b"a\nb\nc\n")
         self.assertEqual(len(transport.value().splitlines()), 1)
 
+    def test_more_than_can_be_answered(self) -> None:
+        """A peer that has asked more than has had its turn is not read meanwhile, however soon each is answered."""
+        _, transport = self.connect(b"a\nno\nb\n")
+        self.assertEqual((transport.producerState, len(transport.value().splitlines())), ("paused", 1))
+        self.assertEqual((self.said(transport), transport.producerState), (["a", "5.7.1", "b"], "producing"))
+
     def test_one_at_a_time(self) -> None:
         """While a request is worked on its peer is not read, and the next has not begun."""
         self.held = held = Deferred()
@@ -133,7 +139,7 @@ class Requests(SocketCase):
         self.assertEqual((transport.producerState, len(self.asked)), ("paused", 1))
         self.held = None
         held.callback(None)
-        self.assertEqual((transport.producerState, self.said(transport)), ("producing", ["a", "b"]))
+        self.assertEqual((self.said(transport), transport.producerState), (["a", "b"], "producing"))
 
     def test_the_end_of_trust(self) -> None:
         """What is malformed, or longer than a line may be, is answered and ends the connection; no more is taken."""
@@ -215,13 +221,33 @@ class Ends(SocketCase):
         self.assertEqual((self.said(transport), self.factory.connections), ([], set()))
 
     def test_output_is_stuck(self) -> None:
-        """A peer that does not read is answered no further until it does."""
+        """A peer that does not read is neither answered nor read any further until it does."""
         protocol, transport = self.connect()
         protocol.pauseProducing()
         protocol.dataReceived(b"a\n")
-        self.assertEqual(self.said(transport), [])
+        self.assertEqual((self.said(transport), transport.producerState), ([], "paused"))
         protocol.resumeProducing()
-        self.assertEqual(self.said(transport), ["a"])
+        self.assertEqual((self.said(transport), transport.producerState), (["a"], "producing"))
+
+    def test_output_is_stuck_by_an_answer(self) -> None:
+        """An answer that finds no room behind it stops the reading, until the peer has taken it."""
+        protocol, transport = self.connect()
+        self.patch(transport, "write", lambda _: protocol.pauseProducing())
+        protocol.dataReceived(b"a\nb\n")
+        self.clock.advance(0)
+        self.assertEqual((transport.producerState, len(self.asked)), ("paused", 1))
+        protocol.resumeProducing()
+        self.assertEqual(len(self.asked), 2)
+
+    def test_resumed_while_working(self) -> None:
+        """A peer that reads again while its request is worked on is read only behind the answer."""
+        self.held = Deferred()
+        protocol, transport = self.connect(b"a\n")
+        protocol.pauseProducing()
+        protocol.resumeProducing()
+        self.assertEqual(transport.producerState, "paused")
+        self.held.callback(None)
+        self.assertEqual(transport.producerState, "producing")
 
     def test_drain(self) -> None:
         """A drain ends connections at rest; the others after the request that is under way, or is arriving."""

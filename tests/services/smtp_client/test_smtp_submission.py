@@ -194,8 +194,8 @@ class Connections(SubmissionCase):
         protocol.dataReceived(send() + ask("audit"))
         self.assertEqual(transport.producerState, "paused")
         slow.callback(None)
-        self.assertEqual(transport.producerState, "producing")
         self.assertEqual(len(self.replies(transport)), 2)
+        self.assertEqual(transport.producerState, "producing")
 
     def test_peer_does_not_read(self) -> None:
         """A peer that asks and does not read is answered no further until it does."""
