@@ -223,3 +223,37 @@ class UploadTests(SharedCase):
         run = subprocess.run([NETSVC, "check", path], capture_output=True, text=True, timeout=BOUND, check=False)
         self.assertEqual(run.returncode, 1)
         self.assertIn(":6:10: error[conflict]: upload: anybody could fill the disk", run.stdout + run.stderr)
+
+    def test_nothing_is_taken(self) -> None:
+        """Where no files are taken, the command says that it is not allowed, whatever is there."""
+        (self.place / "www" / "there").write_bytes(b"")
+        for arguments in (("put", self.source(10)), ("put", "-c", self.source(10)), ("rm",)):
+            for name in ("there", "not-there"):
+                url = f"http://alice:alice@127.0.0.1:{self.port}/{name}"
+                run = subprocess.run(
+                    [NETSVC, *arguments, url], capture_output=True, text=True, timeout=BOUND, check=False
+                )
+                self.assertEqual(run.returncode, 4, run.stderr)
+                self.assertIn("405 Method Not Allowed", run.stderr)
+
+    def test_longer_than_a_request(self) -> None:
+        """``netsvc put -c`` brings a file that is longer than a request may be."""
+        (self.place / "long").mkdir()
+        ini = (
+            "[http]\nlisten = tcp:0:interface=127.0.0.1\nupload = yes\nmax_body = 1MiB\nmax_file_size = 3MiB\n"
+            f"docroot = {self.place}/long\n"
+        )
+        with Daemon(ini) as daemon:
+            environ = {**os.environ, "XDG_STATE_HOME": str(self.place / "state")}
+            for length, status in ((3 * MIB, 0), (4 * MIB, 1)):
+                source = self.source(length)
+                run = subprocess.run(
+                    [NETSVC, "put", "-c", "--verify", source, f"http://127.0.0.1:{daemon.port('http')}/"],
+                    capture_output=True,
+                    text=True,
+                    timeout=BOUND,
+                    check=False,
+                    env=environ,
+                )
+                self.assertEqual(run.returncode, status, run.stderr)
+        self.assertEqual([one.name for one in (self.place / "long").iterdir()], [f"source-{3 * MIB}"])

@@ -123,14 +123,15 @@ class Source:
         self.size = found.st_size
         self.modified_ns = found.st_mtime_ns
 
-    def blocks(self, start: int = 0, length: int = BLOCK) -> Iterator[bytes]:
-        """The octets from `start` on.
+    def blocks(self, start: int = 0, length: int = BLOCK, *, stop: int | None = None) -> Iterator[bytes]:
+        """The octets from `start` on, up to `stop` or the end.
 
         :raises TransferError: the file has changed meanwhile.
         """
         position = start
-        while position < self.size:
-            block = os.pread(self._descriptor, min(length, self.size - position), position)
+        end = self.size if stop is None else stop
+        while position < end:
+            block = os.pread(self._descriptor, min(length, end - position), position)
             if not block:
                 break
             position += len(block)

@@ -288,6 +288,42 @@ class OthersTests(FilesCase):
         self.assertIn(b"PATCH /u/1 HTTP/1.1\r\n", heads[0])
         self.assertIn(b"Upload-Offset: 0\r\n", heads[0])
 
+    def test_put_by_tus_in_parts(self) -> None:
+        """With -c a file goes in requests no longer than the server says it takes, whichever of them is cut."""
+        self.patch(os, "environ", {**os.environ, "XDG_STATE_HOME": str(self.directory / "state")})
+        file = self.here / "a"
+        file.write_bytes(b"0123456789")
+        tus = "Tus-Resumable: 1.0.0\nContent-Length: 0\n"
+        limit = "Upload-Limit: max-size=99, max-append-size=4;x=1, max-age=9\n"
+        got: list[tuple[bytes, bytes]] = []
+
+        def take(length: int, after: int) -> Callable[[socket.socket], None]:
+            def converse(peer: socket.socket) -> None:
+                head, _, body = head_of(peer).partition(b"\r\n\r\n")
+                while len(body) < length:
+                    body += peer.recv(100)
+                offset, *_ = (line for line in head.split(b"\r\n") if line.startswith(b"Upload-Offset"))
+                got.append((offset, body))
+                if after:
+                    peer.sendall(f"HTTP/1.1 204 N\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: {after}\r\n\r\n".encode())
+
+            return converse
+
+        begun, stands = says(f"HTTP/1.1 201 C\n{tus}{limit}Location: /u/1\n"), "HTTP/1.1 200 O\n"
+        port = self.server(
+            begun, take(4, 4), take(4, 0), says(f"{stands}{tus}{limit}Upload-Offset: 5\n"), take(4, 9), take(1, 10)
+        )
+        self.assertEqual([run("put", "-c", file, f"http://127.0.0.1:{port}/").status for _ in range(2)], [1, 0])
+        self.assertEqual(
+            got,
+            [
+                (b"Upload-Offset: 0", b"0123"),
+                (b"Upload-Offset: 4", b"4567"),
+                (b"Upload-Offset: 5", b"5678"),
+                (b"Upload-Offset: 9", b"9"),
+            ],
+        )
+
     def test_put_refused(self) -> None:
         """A server that refuses before it has read all is understood."""
 

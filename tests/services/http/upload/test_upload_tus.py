@@ -458,9 +458,12 @@ class RoomTests(TusCase):
         answer = self.rig.get("/", method="OPTIONS")
         self.assertEqual(answer.headers[b"tus-max-size"], b"%d" % len(BODY))
         self.assertEqual(answer.headers[b"upload-limit"], b"max-size=%d, max-append-size=4096" % len(BODY))
-        url = self.begun()
+        created = self.create()
+        url = created.headers[b"location"].decode()
         self.assertEqual(self.patch(url, 0, BODY).status, 413)
         self.assertEqual(self.offset(url), 0)
+        for told in (created, self.head(url)):
+            self.assertEqual(told.headers[b"upload-limit"], answer.headers[b"upload-limit"])
         for at in range(0, len(BODY), 4096):
             self.assertEqual(self.patch(url, at, BODY[at : at + 4096]).status, 204)
         self.assertEqual(self.published(), BODY)

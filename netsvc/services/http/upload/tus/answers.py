@@ -17,6 +17,7 @@ from netsvc.services.http.upload.checksum import Checksum
 from netsvc.services.http.upload.conditions import standing
 from netsvc.services.http.upload.digest_fields import MalformedError, parse_digests
 from netsvc.services.http.upload.door import Door
+from netsvc.services.http.upload.draft.wire import VERSIONS, limit_field
 from netsvc.services.http.upload.links import id_of, is_link, link
 from netsvc.services.http.upload.problems import RefusedError, refuse
 from netsvc.services.http.upload.resumable import begin, resume, tell_length
@@ -97,7 +98,7 @@ class Tus:
             return self._receive(exchange, door, upload, asked.checksum).addCallback(arrived, upload)
 
         def arrived(there: Arrived, upload: Upload) -> None:
-            fields = ((b"Location", link(door, upload.id)), *self._stands(there, upload))
+            fields = ((b"Location", link(door, upload.id)), _limits(door), *self._stands(there, upload))
             exchange.answer(201, fields, b"")
 
         return door.in_thread(create).addCallback(begun)
@@ -116,7 +117,7 @@ class Tus:
             length = one.offset if found.finished else one.size
             fields = wire.state(offset=one.offset, length=length, metadata=one.meta.get(_METADATA, ""))
             if not found.finished:
-                fields = (*fields, *wire.expires(one.expires))
+                fields = (*fields, _limits(door), *wire.expires(one.expires))
             exchange.answer(200, (wire.RESUMABLE, wire.NO_STORE, *fields), b"")
 
         return self._transfers.look(door, id_of(exchange.head)).addCallback(known)
@@ -169,3 +170,8 @@ class Tus:
         elif isinstance(error, NotFoundError) and exchange.head.method == "POST" and not is_link(exchange.head):
             error = RefusedError(404, "no such directory")
         refuse(exchange, error, headers=headers)
+
+
+def _limits(door: Door) -> tuple[bytes, bytes]:
+    """How long a file may be, and one request: tus has no field for the latter, the draft has."""
+    return limit_field(VERSIONS[0], max_size=door.store.terms.max_file_size, longest=door.longest)
