@@ -88,6 +88,22 @@ class CrewTests(Downloads):
         self.assertEqual(self.shown.said[-1], "netsvc fetch: http://a.example/x: the answer is 503")
         self.assertEqual(self.shown.ended, {0: "the answer is 503"})
 
+    def test_fault_of_ours(self) -> None:
+        """What nobody expected fails the file, and the call; the others come."""
+        whole = Downloader.download
+
+        def download(downloader: Downloader, wanted: Any, *more: Any) -> Deferred[Done]:
+            if wanted.url.endswith("/x"):
+                raise RuntimeError("fault")
+            return whole(downloader, wanted, *more)
+
+        self.patch(Downloader, "download", download)
+        status = self.run_crew("http://a.example/x", "http://a.example/y")
+        self.next_wire().answer(reply(b"y"))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertEqual((self.successResultOf(status), self.files()), ({"failed"}, {"y": b"y"}))
+        self.assertIn("netsvc fetch: http://a.example/x: netsvc failed", self.shown.said)
+
     def test_retry_after_that_is_too_long(self) -> None:
         """A peer that wants to be left alone for longer than the command waits ends it at once."""
         status = self.run_crew("http://a.example/x", retry_for=60.0)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
 from netsvc.filestore.errors import MismatchError, StoreError
 from netsvc.filestore.store import FileStore
@@ -37,6 +38,8 @@ from netsvc.services.fetch.naming import free_name, name_in
 from netsvc.services.fetch.orders import host_of
 from netsvc.services.fetch.recording import is_here
 from netsvc.services.fetch.settings import Listed
+
+_log = Logger()
 
 POLICY = RetryPolicy(first=1.0, longest=30.0)
 LEFT_ALONE = frozenset({429, 503})  # answers that speak for the whole host, RFC 6585 4, RFC 9110 15.6.4
@@ -202,6 +205,9 @@ class Crew:
             file.error = error
         except StoreError as error:
             file.error = Permanent(error.reason)
+        except Exception:  # noqa: BLE001 - a fault of ours is logged, and no success
+            _log.failure("A file failed for a reason that nobody expected")
+            file.error = Permanent("netsvc failed")
         if file.task is None:
             size = 0 if file.done is None else file.done.size
             file.task = self._display.add(file.shown, size or None, at=size)

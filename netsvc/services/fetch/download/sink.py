@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from netsvc.filestore.entry import Entry
 from netsvc.filestore.errors import MismatchError, StoreError
@@ -98,6 +98,7 @@ class Sink:
 
     def _failed(self, failure: Any) -> None:
         error = failure.value
+        self._making = succeed(None)  # it runs callbacks at this moment: who is cut here cannot wait for it
         self._holder.cut(of_store(error) if isinstance(error, StoreError) else Permanent("the store failed"))
 
     async def finish(self, checksum: Checksum | None, modified: float | None) -> Entry:

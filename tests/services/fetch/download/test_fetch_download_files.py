@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
+from typing import Any
 
-from netsvc.services.fetch.download import Checksum, Permanent, Transient, Validators
+from twisted.internet.defer import Deferred, execute
+
+from netsvc.filestore.store import FileStore
+from netsvc.filestore.terms import Terms as StoreTerms
+from netsvc.services.fetch.download import Checksum, Downloader, Permanent, Transient, Validators, Wanted
 from netsvc.services.fetch.download.sink import SMALL
 from tests.services.fetch.download.net import Downloads, reply
 
@@ -42,6 +48,30 @@ class WholeTests(Downloads):
         wire.answer(octets[-1:])
         self.assertEqual(self.successResultOf(started).size, len(LARGE))
         self.assertEqual((self.files(), self.parts()), ({"a.bin": LARGE}, []))
+
+    def test_no_room_for_the_part(self) -> None:
+        """Where there is no room when a part is to be begun, it is for another time; threads may answer late."""
+        waiting: list[Any] = []
+
+        def later(call: Any, *arguments: Any) -> Deferred[Any]:
+            answer: Deferred[Any] = Deferred()
+            waiting.append((answer, partial(execute, call, *arguments)))
+            return answer
+
+        store = FileStore(self.root, StoreTerms(quota=SMALL))
+        started = Downloader(self.net, store, self.terms, later).download(
+            Wanted(url="http://example.com/a.bin", names=("a.bin",))
+        )
+        while True:
+            while waiting:
+                answer, call = waiting.pop(0)
+                call().chainDeferred(answer)
+            if started.called:
+                break
+            self.wire(0).answer(reply(LARGE), piece=50_000)
+            self.assertTrue(waiting)
+        self.assertEqual(self.failure(started, Transient).reason, "the quota of 262144 octets is used up")
+        self.assertEqual((self.files(), self.parts()), ({}, []))
 
     def test_empty_file_is_a_file(self) -> None:
         """A length of 0 makes an empty file."""
