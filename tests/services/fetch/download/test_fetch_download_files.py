@@ -58,7 +58,7 @@ class WholeTests(Downloads):
             waiting.append((answer, partial(execute, call, *arguments)))
             return answer
 
-        store = FileStore(self.root, StoreTerms(quota=SMALL))
+        store = FileStore(self.root, StoreTerms(keep_free=1 << 60))
         started = Downloader(self.net, store, self.terms, later).download(
             Wanted(url="http://example.com/a.bin", names=("a.bin",))
         )
@@ -68,9 +68,9 @@ class WholeTests(Downloads):
                 call().chainDeferred(answer)
             if started.called:
                 break
-            self.wire(0).answer(reply(LARGE), piece=50_000)
+            self.wire(0).answer(reply(LARGE)[:-1], piece=50_000)
             self.assertTrue(waiting)
-        self.assertEqual(self.failure(started, Transient).reason, "the quota of 262144 octets is used up")
+        self.assertEqual(self.failure(started, Transient).reason, "no space left")
         self.assertEqual((self.files(), self.parts()), ({}, []))
 
     def test_empty_file_is_a_file(self) -> None:
