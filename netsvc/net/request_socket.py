@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, Generic
 
 from twisted.internet import protocol
@@ -18,6 +19,8 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, I
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netsvc.config.listen import MAX_UNIX_PATH, UnixAddress
+from netsvc.errors import StartError
 from netsvc.net.json_lines import MalformedError, R, Refusal, RequestReader, encode, refused
 from netsvc.net.unix_peer import UnixPeer, unix_peer
 
@@ -34,6 +37,16 @@ class Share(typing.Protocol):
 
 
 Room = Callable[[int, Callable[[], None]], Share]
+
+
+def own_socket(section: str, path: Path, mode: int) -> UnixAddress:
+    """Where the socket of a section listens.
+
+    :raises StartError: the kernel takes no path so long.
+    """
+    if len(bytes(path)) > MAX_UNIX_PATH:
+        raise StartError(f"[{section}] the socket {path} is longer than {MAX_UNIX_PATH} octets; set socket")
+    return UnixAddress(path=path, mode=mode)
 
 
 def _just_say(refusal: Refusal, _: UnixPeer) -> Reply:

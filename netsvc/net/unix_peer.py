@@ -1,7 +1,8 @@
-"""Who is at the other end of a UNIX socket: the kernel says (SO_PEERCRED, unix(7))."""
+"""Who is at the other end of a UNIX socket: the kernel says (SO_PEERCRED, unix(7)). And who of them may do what."""
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from typing import Any
@@ -33,3 +34,8 @@ def unix_peer(transport: Any) -> UnixPeer:
         return UnixPeer(None)
     pid, uid, _ = _CREDENTIALS.unpack(octets)
     return UnixPeer(uid, pid)
+
+
+def operators() -> frozenset[int]:
+    """The uids of root and of whom the daemon runs as; once privileges have dropped, that is another than before."""
+    return frozenset({0, os.geteuid()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,8 +14,10 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from netsvc.config.listen import UnixAddress
+from netsvc.errors import StartError
 from netsvc.net.json_lines import MalformedError, Refusal, RequestReader, refused
-from netsvc.net.request_socket import RequestFactory, RequestProtocol
+from netsvc.net.request_socket import RequestFactory, RequestProtocol, own_socket
 from netsvc.net.unix_peer import UnixPeer
 
 
@@ -104,6 +107,15 @@ class SocketCase(SynchronousTestCase):
         self.clock.advance(0)
         replies = [json.loads(line) for line in transport.value().splitlines()]
         return [one["said"] if one["ok"] else one["code"] for one in replies]
+
+
+class Places(SynchronousTestCase):
+    def test_own_socket(self) -> None:
+        """A path of 107 octets is the longest; who set a longer one is told in which section."""
+        path = Path("/" + "x" * 106)
+        self.assertEqual(own_socket("sms", path, 0o600), UnixAddress(path=path, mode=0o600))
+        with self.assertRaisesRegex(StartError, r"^\[sms\] the socket /x+ is longer than 107 octets; set socket$"):
+            own_socket("sms", path.with_name("x" * 107), 0o600)
 
 
 class Requests(SocketCase):

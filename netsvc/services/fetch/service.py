@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from pathlib import Path
@@ -11,11 +10,12 @@ from zoneinfo import ZoneInfo
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from netsvc.config.listen import UnixAddress
 from netsvc.config.server import ServerSettings
 from netsvc.errors import StartError
 from netsvc.filestore.store import FileStore
 from netsvc.interfaces import IRuntime
+from netsvc.net.request_socket import own_socket
+from netsvc.net.unix_peer import operators
 from netsvc.outbox.custody import Custody
 from netsvc.outbox.destinations import Pace
 from netsvc.outbox.directories import make_directories
@@ -32,7 +32,6 @@ from netsvc.services.fetch.protocol import SocketFactory
 from netsvc.services.fetch.runs import Plan
 from netsvc.services.fetch.schedule import Schedule, Times
 from netsvc.services.fetch.settings import (
-    MAX_SOCKET_PATH,
     FetchSettings,
     directory_path,
     queue_path,
@@ -106,8 +105,7 @@ def make_service(settings: FetchSettings, runtime: IRuntime) -> IService:
     :raises StartError: the path of its socket is too long.
     """
     path = socket_path(settings, runtime.state_directory, runtime.name)
-    if len(bytes(path)) > MAX_SOCKET_PATH:
-        raise StartError(f"[{runtime.name}] the socket {path} is longer than {MAX_SOCKET_PATH} octets; set socket")
+    here = own_socket(runtime.name, path, settings.socket_mode)
 
     def changed() -> None:
         manifest.changed()
@@ -134,13 +132,10 @@ def make_service(settings: FetchSettings, runtime: IRuntime) -> IService:
         settings.identity(),
         plan.destination,
         runtime.metrics,
-        # Whom the daemon runs as is another once privileges have dropped.
-        operators=lambda: frozenset({0, os.geteuid()}),
+        operators=operators,
     )
     ways_in = MultiService()
-    server = ServerSettings(
-        listen=(UnixAddress(path=path, mode=settings.socket_mode),), drain_timeout=settings.drain_timeout
-    )
+    server = ServerSettings(listen=(here,), drain_timeout=settings.drain_timeout)
     ways_in.addService(runtime.serve(server, stream=SocketFactory(desk.answer, runtime.reactor)))
     schedule = Schedule(
         Times(

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from netsvc.config import values
+from netsvc.config.listen import MAX_UNIX_PATH
 from netsvc.config.options import Context, ValueType, option
 from netsvc.config.secrets import Secret, secret
 from netsvc.errors import BadValue, together
@@ -27,7 +28,6 @@ KIND_WORD = "fetch"
 MINUTE = 60.0
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
-MAX_SOCKET_PATH = 107  # octets: sun_path has 108 with its NUL, unix(7)
 _LARGEST = 1 << 60  # octets; ext4 ends at 2^44, XFS at 2^63
 
 
@@ -263,8 +263,8 @@ class FetchSettings(StoreSettings, DatabaseSettings):
             yield "per_host", "it is more than concurrency"
         if self.retry_longest < self.retry_first:
             yield "retry_longest", "it is shorter than retry_first"
-        if self.socket is not None and len(bytes(self.socket)) > MAX_SOCKET_PATH:
-            yield "socket", f"the path {str(self.socket)!r} is longer than {MAX_SOCKET_PATH} octets"
+        if self.socket is not None and len(bytes(self.socket)) > MAX_UNIX_PATH:
+            yield "socket", f"the path {str(self.socket)!r} is longer than {MAX_UNIX_PATH} octets"
         yield from database_faults(self)
 
     def identity(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +14,12 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netsvc.config.listen import ListenAddress, UnixAddress
+from netsvc.config.listen import ListenAddress
 from netsvc.config.secrets import Secret
 from netsvc.config.server import ServerSettings
-from netsvc.errors import StartError
 from netsvc.interfaces import IRuntime
+from netsvc.net.request_socket import own_socket
+from netsvc.net.unix_peer import operators
 from netsvc.outbox.custody import Custody
 from netsvc.outbox.destinations import Pace
 from netsvc.outbox.model import OutboxError
@@ -36,7 +36,7 @@ from netsvc.services.sms.marks import Marks
 from netsvc.services.sms.receipts.book import Book
 from netsvc.services.sms.receipts.polling import Polling, PollRules
 from netsvc.services.sms.receipts.protocol import CallRules, ReceiptFactory
-from netsvc.services.sms.settings import MAX_SOCKET_PATH, SmsSettings, key_path, queue_path, socket_path
+from netsvc.services.sms.settings import SmsSettings, key_path, queue_path, socket_path
 from netsvc.services.sms.submission import SubmissionFactory
 
 SETTLE_IN = 1.0  # seconds after the start in which a mail service comes up, too
@@ -107,8 +107,7 @@ def make_service(settings: SmsSettings, runtime: IRuntime) -> IService:
     :raises StartError: the path of its socket is too long.
     """
     path = socket_path(settings, runtime.state_directory, runtime.name)
-    if len(bytes(path)) > MAX_SOCKET_PATH:
-        raise StartError(f"[{runtime.name}] the socket {path} is longer than {MAX_SOCKET_PATH} octets; set socket")
+    here = own_socket(runtime.name, path, settings.socket_mode)
     custody = Custody(
         retry=RetryPolicy(first=settings.retry_first, longest=settings.retry_longest, give_up=settings.give_up_after),
         # What may have been sent is sent again only to a gateway that knows it again.
@@ -126,8 +125,7 @@ def make_service(settings: SmsSettings, runtime: IRuntime) -> IService:
             max_segments=settings.max_segments,
             max_recipients=settings.max_recipients,
             destination=gateway.host(),
-            # Whom the daemon runs as is another once privileges have dropped.
-            operators=lambda: frozenset({0, os.geteuid()}),
+            operators=operators,
         ),
         Limits(
             per_number=settings.limit_per_number,
@@ -142,9 +140,8 @@ def make_service(settings: SmsSettings, runtime: IRuntime) -> IService:
     runtime.offer(fallback)
     courier.fallback = fallback.decide
     ways = MultiService()
-    here = (UnixAddress(path=path, mode=settings.socket_mode),)
     factory = SubmissionFactory(desk, timeout=settings.submission_timeout, reactor=runtime.reactor)
-    ways.addService(runtime.serve(_server(settings, here), stream=factory))
+    ways.addService(runtime.serve(_server(settings, (here,)), stream=factory))
     for way in _receipts(settings, runtime, runner, courier):
         ways.addService(way)
     key = key_path(settings, runtime.state_directory, runtime.name)

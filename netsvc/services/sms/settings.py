@@ -9,6 +9,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from netsvc.config import values
+from netsvc.config.listen import MAX_UNIX_PATH
 from netsvc.config.options import Context, ValueType, option
 from netsvc.config.secrets import Secret, secret
 from netsvc.config.values import Rate
@@ -27,7 +28,6 @@ KIND_WORD = "sms"
 MINUTE = 60.0
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
-MAX_SOCKET_PATH = 107  # octets: sun_path has 108 with its NUL, unix(7)
 
 
 # What a preset can say: option -> its type.
@@ -186,8 +186,8 @@ class SmsSettings(ReceiptSettings, DatabaseSettings):
             yield "idempotent", "no template has {id}, by which the gateway would know a message again"
         if self.retry_longest < self.retry_first:
             yield "retry_longest", "it is shorter than retry_first"
-        if self.socket is not None and len(bytes(self.socket)) > MAX_SOCKET_PATH:
-            yield "socket", f"the path {str(self.socket)!r} is longer than {MAX_SOCKET_PATH} octets"
+        if self.socket is not None and len(bytes(self.socket)) > MAX_UNIX_PATH:
+            yield "socket", f"the path {str(self.socket)!r} is longer than {MAX_UNIX_PATH} octets"
         if "message_id" in names:
             yield "parameters", "{message_id} is known when the gateway has answered, and not before"
         yield from receipt_faults(self, {key: self._part(key) for key in RECEIPT_PARTS})

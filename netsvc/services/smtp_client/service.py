@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from functools import partial
@@ -11,10 +10,11 @@ from typing import Any
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from netsvc.config.listen import ListenAddress, UnixAddress
+from netsvc.config.listen import ListenAddress
 from netsvc.config.server import ServerSettings
-from netsvc.errors import StartError
 from netsvc.interfaces import IRuntime
+from netsvc.net.request_socket import own_socket
+from netsvc.net.unix_peer import operators
 from netsvc.outbox.courier import Deliver
 from netsvc.outbox.custody import Custody
 from netsvc.outbox.destinations import Pace
@@ -30,7 +30,7 @@ from netsvc.services.smtp_client.guide import Guide
 from netsvc.services.smtp_client.intake import Intake, addressed
 from netsvc.services.smtp_client.listener.service import make_listener
 from netsvc.services.smtp_client.pool import Pool
-from netsvc.services.smtp_client.settings import MAX_SOCKET_PATH, SmtpClientSettings, queue_path, socket_path
+from netsvc.services.smtp_client.settings import SmtpClientSettings, queue_path, socket_path
 from netsvc.services.smtp_client.submission import Desk, SubmissionFactory, SubmissionRules
 from netsvc.services.smtp_client.turns import AHEAD
 from netsvc.services.smtp_client.way import host_name, make_way
@@ -70,9 +70,6 @@ def make_service(settings: SmtpClientSettings, runtime: IRuntime) -> IService:
 
     :raises StartError: the path of its socket is too long.
     """
-    path = socket_path(settings, runtime.state_directory, runtime.name)
-    if len(bytes(path)) > MAX_SOCKET_PATH:
-        raise StartError(f"[{runtime.name}] the socket {path} is longer than {MAX_SOCKET_PATH} octets; set socket")
     way = make_way(settings, runtime)
     agents = Agents(settings.delivery_processes, settings, runtime, way)
     bouncer = make_bouncer(settings, runtime, way.host)
@@ -148,14 +145,14 @@ def _ways_in(  # noqa: PLR0917
         max_message=settings.max_message,
         max_recipients=settings.max_recipients,
         deadline=settings.submission_timeout,
-        operators=_operators,
+        operators=operators,
     )
     desk = Desk(runner, rules, intake, guide, fallback)
     ways_in = MultiService()
     path = socket_path(settings, runtime.state_directory, runtime.name)
-    here = (UnixAddress(path=path, mode=settings.socket_mode),)
+    here = own_socket(runtime.name, path, settings.socket_mode)
     factory = SubmissionFactory(desk, rules, runtime.reactor)
-    ways_in.addService(runtime.serve(_server(settings, here), stream=factory))
+    ways_in.addService(runtime.serve(_server(settings, (here,)), stream=factory))
     if settings.submission_listen:
         listener = make_listener(
             settings,
@@ -181,11 +178,6 @@ def _ways_in(  # noqa: PLR0917
         endpoint = EndpointFactory(intake, posts, runtime.reactor)
         ways_in.addService(runtime.serve(_server(settings, settings.http_listen), stream=endpoint))
     return ways_in
-
-
-def _operators() -> frozenset[int]:
-    """Root, and whom the daemon runs as: once privileges have dropped, that is another than at the start."""
-    return frozenset({0, os.geteuid()})
 
 
 def _server(settings: SmtpClientSettings, listen: tuple[ListenAddress, ...]) -> ServerSettings:

@@ -10,6 +10,7 @@ from pathlib import Path
 from attrs import frozen
 
 from netsvc.config import values
+from netsvc.config.listen import MAX_UNIX_PATH
 from netsvc.config.options import Context, ValueType, option
 from netsvc.config.secrets import Secret, secret
 from netsvc.config.values import nearest
@@ -28,7 +29,6 @@ KIND_WORD = "smtp_client"
 MINUTE = 60.0
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
-MAX_SOCKET_PATH = 107  # octets: sun_path has 108 with its NUL, unix(7)
 MAX_MESSAGE = 1 << 29  # octets: SQLite keeps rows below 1,000,000,000 octets, and a message passes through memory
 
 _HELO = re.compile(rf"{HOST_NAME.pattern}|\[[A-Za-z0-9.:]+\]")  # a domain or an address literal, RFC 5321 4.1.1.1
@@ -171,8 +171,8 @@ class SmtpClientSettings(
             yield "helo_name", f"{self.helo_name!r} is neither a host name nor an address in brackets"
         if self.retry_longest < self.retry_first:
             yield "retry_longest", "it is shorter than retry_first"
-        if self.socket is not None and len(bytes(self.socket)) > MAX_SOCKET_PATH:
-            yield "socket", f"the path {str(self.socket)!r} is longer than {MAX_SOCKET_PATH} octets"
+        if self.socket is not None and len(bytes(self.socket)) > MAX_UNIX_PATH:
+            yield "socket", f"the path {str(self.socket)!r} is longer than {MAX_UNIX_PATH} octets"
 
 
 def _instance(name: str) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from netsvc.net.json_lines import encode
 from netsvc.net.request_socket import RequestProtocol
-from netsvc.net.unix_peer import UnixPeer, unix_peer
+from netsvc.net.unix_peer import UnixPeer
 from netsvc.outbox.custody import Custody
 from netsvc.outbox.model import Lease, StoreFailedError, StoreFullError
 from netsvc.outbox.runner import Limits, Runner
@@ -446,19 +444,3 @@ class Asking(SubmissionCase):
         self.store.database.connection.execute("UPDATE target SET state = 'bounced'")
         self.assertEqual(self.exchange(ask("requeue", id=self.theirs), uid=0)[0]["count"], 1)
         self.assertEqual(self.store.database.show(self.theirs)[1][-1].text, "by uid:0")
-
-
-class Credentials(SynchronousTestCase):
-    def test_kernel(self) -> None:
-        """The kernel says who is at the other end of a UNIX socket."""
-        ours, theirs = socket.socketpair()
-        self.addCleanup(ours.close)
-        self.addCleanup(theirs.close)
-        transport = StringTransport()
-        transport.getHandle = lambda: ours  # type: ignore[attr-defined]
-        peer = unix_peer(transport)
-        self.assertEqual((peer.uid, peer.pid, str(peer)), (os.getuid(), os.getpid(), f"uid:{os.getuid()}"))
-
-    def test_nobody_knows(self) -> None:
-        """Where the kernel does not say, the peer is unknown."""
-        self.assertEqual(str(unix_peer(StringTransport())), "unknown")
