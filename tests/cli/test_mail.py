@@ -37,7 +37,7 @@ from netsvc.cli.mail_connection import (
     EX_USAGE,
 )
 
-PATIENCE = 30.0  # seconds until a test that waits for a thread fails
+PATIENCE = 180.0  # seconds until a test that waits for a thread fails
 ID = "0123456789abcde"
 
 

@@ -321,7 +321,7 @@ class WebTests(ServerCase):
         self.assertEqual(self.fails(f"http://127.0.0.1:{self.free_port()}"), "connection refused")
         wait = threading.Event()
         self.addCleanup(wait.set)
-        port = self.stream(lambda sock: wait.wait(5))
+        port = self.stream(lambda sock: wait.wait(60))
         self.assertEqual(self.fails(f"http://127.0.0.1:{port}", "-t0.2"), "timed out")
 
     def test_tls(self) -> None:
@@ -357,12 +357,12 @@ class TogetherTests(ServerCase):
         """A service that never answers holds up no other: all are probed at once, and one failure is status 1."""
         wait = threading.Event()
         self.addCleanup(wait.set)
-        hole = self.stream(lambda sock: wait.wait(10))
+        hole = self.stream(lambda sock: wait.wait(60))
         good = self.stream(echo)
         start = time.monotonic()
         urls = [f"daytime://127.0.0.1:{hole}"] * 5 + [f"echo://127.0.0.1:{good}"]
-        status, out, _ = self.run_probe(*urls, "--json", "-c1", "-t0.5")
-        self.assertLess(time.monotonic() - start, 2.4)
+        status, out, _ = self.run_probe(*urls, "--json", "-c1", "-t3")
+        self.assertLess(time.monotonic() - start, 5 * 3.0)
         self.assertEqual([one["ok"] for one in json.loads(out)], [False] * 5 + [True])
         self.assertEqual(status, 1)
 

@@ -18,7 +18,7 @@ from tests.filestore.upload_child import octets_of
 
 CHILD = Path(__file__).with_name("upload_child.py")
 PROJECT = Path(__file__).parents[2]
-PATIENCE = 60  # seconds; strace is slow
+PATIENCE = 180  # seconds; strace is slow
 LENGTH = 10_000  # octets of a file
 
 

@@ -12,7 +12,7 @@ from netsvc.filestore.errors import BusyError, ChangedError, NotFoundError, Offs
 from netsvc.filestore.store import FileStore
 from netsvc.filestore.sweeping import YOUNG
 from tests.filestore.kit import StoreCase
-from tests.waiting import wait_until
+from tests.waiting import BOUND, wait_until
 
 
 class TwoProcesses(StoreCase):
@@ -90,13 +90,13 @@ class SlowDisk(StoreCase):
         def slow(descriptor: int) -> None:
             if threading.get_ident() != this:
                 waits.set()
-                let_go.wait(20)
+                let_go.wait(BOUND)
             fsync(descriptor)
 
         self.patch(records.os, "fsync", slow)
         thread = threading.Thread(target=upload.sync)
         thread.start()
-        self.assertTrue(waits.wait(20))
+        self.assertTrue(waits.wait(BOUND))
         done: list[str] = []
 
         def others() -> None:
@@ -108,7 +108,7 @@ class SlowDisk(StoreCase):
         threading.Thread(target=others, daemon=True).start()
         wait_until(lambda: bool(done))
         let_go.set()
-        thread.join(20)
+        thread.join(BOUND)
         upload.commit()
         self.assertEqual(self.octets("slow"), b"x")
 

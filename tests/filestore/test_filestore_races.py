@@ -20,6 +20,7 @@ from netsvc.filestore.sweeping import YOUNG
 from netsvc.filestore.terms import Terms
 from netsvc.filestore.upload import Upload
 from tests.filestore.kit import StoreCase, open_descriptors
+from tests.waiting import BOUND
 
 
 class WhileItIsRead(StoreCase):
@@ -160,7 +161,7 @@ class Replacing(StoreCase):
         def read(*arguments: Any) -> bytes:
             other = threading.Thread(target=self.put, args=("g", b"x"), daemon=True)
             other.start()
-            other.join(10)
+            other.join(BOUND)
             self.assertFalse(other.is_alive())
             return real(*arguments)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from netsvc.filestore import publishing, twins
 from netsvc.filestore.errors import ChangedError, ExistsError, StoreError
 from tests.filestore.kit import StoreCase
-from tests.waiting import wait_until
+from tests.waiting import BOUND, wait_until
 
 ROUNDS = 40
 
@@ -22,7 +22,7 @@ class TogetherCase(StoreCase):
         barrier = threading.Barrier(len(actions))
 
         def run(at: int) -> None:
-            barrier.wait(10)
+            barrier.wait(BOUND)
             try:
                 actions[at]()
             except StoreError as error:
@@ -32,7 +32,7 @@ class TogetherCase(StoreCase):
         for one in threads:
             one.start()
         for one in threads:
-            one.join(30)
+            one.join(BOUND)
             self.assertFalse(one.is_alive())
         return ends
 
@@ -92,14 +92,14 @@ class Names(TogetherCase):
                 waiting.start()
                 other = threading.Thread(target=self.put, args=("g", b"x"), daemon=True)
                 other.start()
-                other.join(10)
+                other.join(BOUND)
                 self.assertFalse(other.is_alive())
                 self.assertEqual(self.shown(), ["g"])
             real(old, new, **where)
 
         self.patch(publishing.os, "rename", rename)
         self.put("f", b"x")
-        waiting.join(10)
+        waiting.join(BOUND)
         self.assertEqual(self.shown(), ["f", "g"])
         same.discard()
 
@@ -197,7 +197,7 @@ class Followed(TogetherCase):
         def rename(old: str, new: str, **where: int) -> None:
             if new == "name":
                 begun.set()
-                read.wait(10)
+                read.wait(BOUND)
             real_rename(old, new, **where)
 
         def shown(directory: int) -> Iterator[str]:
@@ -209,9 +209,9 @@ class Followed(TogetherCase):
         self.patch(publishing.os, "rename", rename)
         self.patch(twins, "_shown", shown)
         other.start()
-        begun.wait(10)
+        begun.wait(BOUND)
         self.put("another", b"")
-        other.join(10)
+        other.join(BOUND)
         self.assertRaises(ExistsError, self.store.create, ("NAME",))
 
     def test_composed(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
 import threading
 import time
 from typing import Any
 
 from aiosmtpd.controller import Controller
 from attrs import define
+
+from tests.ports import free_port
 
 
 def digest(body: bytes) -> str:
@@ -45,9 +46,8 @@ class Sink:
         self._free = asyncio.Event()
         self._lock = threading.Lock()
         self._transactions: list[Transaction] = []
-        with socket.create_server(("127.0.0.1", 0)) as unused:
-            self.port = unused.getsockname()[1]  # aiosmtpd connects to itself and so must be told one
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, ready_timeout=30.0)
+        self.port = free_port()  # aiosmtpd connects to itself and so must be told one
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, ready_timeout=120.0)
         self._controller.start()
         self.stop = self._controller.stop
 

@@ -28,7 +28,7 @@ PASSWORD = "Tr0ub4dor&3-never-to-be-seen"
 DOMAIN = "example.com"
 MAILBOXES = ("b", "c", "d", "e")
 OWNER = 65534  # nobody: virtual(8) delivers as no number below 100
-START_BOUND = 30.0  # seconds
+START_BOUND = 180.0  # seconds
 
 MASTER = """
 {plain}      inet  n - n - - smtpd -o syslog_name=postfix/plain

@@ -22,7 +22,7 @@ from tests.shared import SharedCase
 from tests.waiting import wait_until
 
 SITE = Path(__file__).resolve().parents[2] / "etc" / "www"
-BOUND = 30.0  # seconds
+BOUND = 180.0  # seconds
 MIB = 1 << 20
 
 

@@ -29,7 +29,7 @@ from tests.live.daemon import NETSVC, Daemon
 from tests.services.smtp_client.certs import authority, server
 from tests.waiting import wait_until
 
-PATIENCE = 30.0  # seconds until a test that waits for something fails
+PATIENCE = 180.0  # seconds until a test that waits for something fails
 QUICK = "retry_first = 1s\nretry_longest = 1s\n"
 PASSWORD = "Tr0ub4dor&3-never-to-be-seen"
 
@@ -177,7 +177,7 @@ class Mail(SynchronousTestCase):
                 one.stop(signal.SIGKILL)
                 start(one)
             for thread in senders:
-                thread.join(PATIENCE)
+                thread.join()
             found = wait_until(
                 lambda: (
                     (all_of := [books(one, name) for name in ("mail.sock", "mail-box.sock")])

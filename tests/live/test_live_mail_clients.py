@@ -17,7 +17,7 @@ from tests.live.test_live_mail import daemon, start
 from tests.services.smtp_client.certs import authority, server
 from tests.waiting import wait_until
 
-PATIENCE = 60.0  # seconds until a program that does not end fails the test
+PATIENCE = 180.0  # seconds until a program that does not end fails the test
 SUBJECT = "汇总数据 für Ångström"
 TEXT = "你好,\n.\n..\nFrom me\n\tend\n"
 PASSWORD = "se cret:ü"  # with what a client may get wrong

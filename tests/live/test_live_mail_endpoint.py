@@ -17,7 +17,7 @@ from tests.live.test_live_mail import books, daemon, start
 from tests.services.smtp_client.certs import authority, server
 from tests.waiting import wait_until
 
-PATIENCE = 30.0  # seconds until a test that waits for something fails
+PATIENCE = 180.0  # seconds until a test that waits for something fails
 TOKEN = "correct-horse-battery"
 
 

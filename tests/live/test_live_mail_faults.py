@@ -86,7 +86,7 @@ class Command(SynchronousTestCase):
             config = Path(directory) / "netsvc.ini"
             config.write_text(f"[netsvc]\nstate_directory = {directory}/state\n{ini}")
             done = subprocess.run(
-                [NETSVC, "mail", "torture", "--config", config, *words], capture_output=True, text=True, timeout=120
+                [NETSVC, "mail", "torture", "--config", config, *words], capture_output=True, text=True, timeout=600
             )
             self.assertFalse((Path(directory) / "state").exists())
             return done

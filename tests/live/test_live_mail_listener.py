@@ -23,7 +23,7 @@ from tests.ports import free_port
 from tests.services.smtp_client.certs import authority, server
 from tests.waiting import wait_until
 
-PATIENCE = 30.0  # seconds until a test that waits for something fails
+PATIENCE = 180.0  # seconds until a test that waits for something fails
 HASH = htpasswd.make("secret", "argon2")
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 

@@ -17,7 +17,7 @@ from tests.live.test_live_sms import IHUYI, NUMBER, daemon, section, shown, sms
 from tests.services.sms.gateways import Gateway, ihuyi
 from tests.waiting import wait_until
 
-PATIENCE = 60.0  # seconds until a command that hangs fails the test
+PATIENCE = 180.0  # seconds until a command that hangs fails the test
 TEXT = "the boiler is cold"
 
 

@@ -22,7 +22,7 @@ WORKBOOK = "汇总数据.xlsx"
 WORKBOOK_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 TEXT = "这是正文。\n.\n..两点\nFrom here on\nünïcode\n"
 WAYS = ("tls", "starttls", "plain")
-BOUND = 30.0  # seconds
+BOUND = 180.0  # seconds
 
 
 class Tutorials(SharedCase):

@@ -19,7 +19,7 @@ from netsvc.outbox.postgres_database import PostgresDatabase
 from netsvc.outbox.postgres_schema import connect, set_up
 from tests.waiting import wait_until
 
-STOP_BOUND = 30.0  # seconds
+STOP_BOUND = 180.0  # seconds
 
 _schemas = itertools.count()
 _shared: list[Cluster] = []

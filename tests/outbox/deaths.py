@@ -19,7 +19,7 @@ from netsvc.outbox.sqlite_schema import connect
 
 CHILD = Path(__file__).with_name("death_child.py")
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60  # seconds; strace is slow
+PATIENCE = 180  # seconds; strace is slow
 
 
 @frozen

@@ -18,7 +18,7 @@ from tests.outbox.kit import START, open_database, submission
 from tests.outbox.test_outbox_rules import item
 from tests.outbox.test_outbox_store import StoreCase
 
-PATIENCE = 30.0  # seconds until a test that waits for the log fails
+PATIENCE = 180.0  # seconds until a test that waits for the log fails
 REDACTING = Custody(redact=True, ambiguous="hold")
 CODE = b"the code is 402817"
 

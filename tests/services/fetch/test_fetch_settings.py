@@ -23,7 +23,7 @@ from tests.fakes import FakeRuntime
 
 SUM = "sha256:" + "0" * 64
 SETTINGS = FetchSettings(urls=(Listed("http://192.0.2.1/a"),), when_told=True)
-PATIENCE = 30.0  # seconds until a store that does not close fails the test
+PATIENCE = 180.0  # seconds until a store that does not close fails the test
 
 
 def parsed(key: str, text: str) -> Any:

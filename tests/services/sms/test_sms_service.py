@@ -23,7 +23,7 @@ from tests.fakes import FakeRuntime
 SETTINGS = SmsSettings(
     preset="ihuyi", account="me", password=Secret("literal", "geheim"), country_code="86", socket_mode=0o600
 )
-PATIENCE = 30.0  # seconds until a store that does not close fails the test
+PATIENCE = 180.0  # seconds until a store that does not close fails the test
 
 
 class Making(SynchronousTestCase):

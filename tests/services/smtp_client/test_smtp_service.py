@@ -38,7 +38,7 @@ from tests.outbox.kit import START
 from tests.outbox.test_outbox_rules import lease
 from tests.ports import free_port
 
-PATIENCE = 30.0  # seconds until a test that waits for a process fails
+PATIENCE = 180.0  # seconds until a test that waits for a process fails
 ROOT = Path(__file__).parents[3]
 
 

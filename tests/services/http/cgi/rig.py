@@ -26,7 +26,7 @@ from netsvc.services.http.site.paths import Script
 from netsvc.services.http.site.style import PLAIN, AnswerStyle
 from tests.fakes import FakeMetrics
 
-BOUND = 30.0  # seconds until a test that waits has failed; nothing waits so long that works
+BOUND = 120.0  # seconds until a test that waits has failed; nothing waits so long that works
 
 Pairs = tuple[tuple[bytes, bytes], ...]
 

@@ -76,7 +76,7 @@ class RehearsalTests(SynchronousTestCase):
             "#!/no/such/thing\n",
             "#!/bin/sh\necho Content-Type: a/b; echo; echo x; sleep 0.1; kill -9 $$\n",
             "#!/bin/sh\nexec sleep 60\n",
-            timeout=1.0,
+            timeout=3.0,
             cgi_warm="off",
         )
         found = [(run["status"], run["end"], run["outcome"], "".join(run["said"])) for run in runs[::2]]

@@ -18,7 +18,7 @@ from netsvc.services.http.cgi.warm.shebang import Interpreter
 from netsvc.services.http.cgi.warm.wire import layer_request
 
 NOBODY = 2**22 + 1  # no process has this number: PID_MAX_LIMIT, threads.h
-BOUND = 10.0  # seconds
+BOUND = 120.0  # seconds
 
 
 class FakeReactor(Clock):
