@@ -71,7 +71,7 @@ def nginx(root: Path, state: Path, more: str = "") -> Iterator[Nginx]:
         yield Nginx(port, tls_port, ca_file)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
 
 def _answers(port: int) -> bool:
@@ -118,7 +118,7 @@ def faulty(script: Callable[[socket.socket, bytes], None], pem: tuple[Path, Path
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             for one in (accepting, *threads):
-                one.join(30)
+                one.join(120)
 
 
 def reset(connection: socket.socket) -> None:

@@ -283,7 +283,7 @@ class Mail(SynchronousTestCase):
 
     def test_rubbish(self) -> None:
         """Whatever comes over the socket ends at most its own connection; mail is taken meanwhile."""
-        one = self.daemon("[smtp_client]\nrelay = maildir:mail\nsubmission_timeout = 500ms\nmax_message = 1MiB")
+        one = self.daemon("[smtp_client]\nrelay = maildir:mail\nsubmission_timeout = 3s\nmax_message = 1MiB")
 
         def say(octets: bytes) -> bytes:
             with socket.socket(socket.AF_UNIX) as peer:

@@ -153,7 +153,7 @@ class LiveCase(SynchronousTestCase):
             "messages": 1,
             "before": [],
             "timeouts": {
-                **dict.fromkeys(("connect", "greeting", "ehlo"), 10),
+                **dict.fromkeys(("connect", "greeting", "ehlo"), 60),
                 **dict.fromkeys(("block", "termination", "handshake"), self.patience),
             },
         }
@@ -164,7 +164,7 @@ class LiveCase(SynchronousTestCase):
             input=json.dumps({**job, "relay": relay}),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         outcomes: list[list[Any]] = json.loads(done.stdout)
@@ -264,24 +264,24 @@ class AiosmtpdTests(LiveCase):
 
 
 class SocketTests(LiveCase):
-    patience = 2
+    patience = 5
 
     @contextmanager
     def peer(self, behave: Callable[[socket.socket], None]) -> Iterator[int]:
         """A server in a thread that does one thing to one connection."""
         with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-            listener.settimeout(30)
+            listener.settimeout(120)
 
             def run() -> None:
                 connection, _ = listener.accept()
                 with closing(connection), contextlib.suppress(OSError):  # the client may cut
-                    connection.settimeout(30)
+                    connection.settimeout(120)
                     behave(connection)
 
             thread = threading.Thread(target=run, daemon=True)
             thread.start()
             yield listener.getsockname()[1]
-            thread.join(30)
+            thread.join(120)
             self.assertFalse(thread.is_alive())
 
     def up_to_data(self, connection: socket.socket) -> Any:
@@ -317,7 +317,7 @@ class SocketTests(LiveCase):
         def behave(connection: socket.socket) -> None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             self.up_to_data(connection)
-            gone.wait(30)
+            gone.wait(120)
 
         gone = threading.Event()
         with self.peer(behave) as port:
