@@ -21,19 +21,12 @@ from attrs import evolve
 
 from netsvc.filestore import kernel
 from netsvc.filestore.claim import Claim
-from netsvc.filestore.digests import sha256_of
 from netsvc.filestore.entry import Entry
-from netsvc.filestore.errors import (
-    BrokenError,
-    BusyError,
-    MismatchError,
-    StaleError,
-    TooLargeError,
-    store_error,
-)
+from netsvc.filestore.errors import BrokenError, BusyError, MismatchError, StaleError, TooLargeError, store_error
 from netsvc.filestore.pieces import Pieces
 from netsvc.filestore.publishing import publish
 from netsvc.filestore.records import Partial, part_name
+from netsvc.filestore.running import Running
 
 if TYPE_CHECKING:
     from netsvc.filestore.commons import Commons
@@ -42,9 +35,7 @@ if TYPE_CHECKING:
 SYNC_OCTETS = 64 << 20  # after so many the file is synced and its record written, so that a crash costs no more
 SYNC_SECONDS = 5.0  # or after such a time
 BEGUN = 8 << 20  # octets after which the kernel is told to write them: less disturbs it, more leaves the end to wait
-
 AT_ONCE = 8 << 10  # octets: a file that is no longer is written before long, and needs nothing set aside
-
 BLOCKS = 1024  # in one call, IOV_MAX of limits.h
 
 Octets = bytes | bytearray | memoryview
@@ -81,8 +72,7 @@ class Upload:
         self._open = True
         self._pieces = Pieces(partial.offset)
         self._room = Claim(commons.room, terms, os.fstat(descriptor))
-        self._hash = running
-        self._hashed = partial.offset
+        self._digest = Running(descriptor, running, partial.offset)
         self._synced = (partial.offset, commons.steady_clock())
         self._closed_because = ""
         self._resumable = resumable
@@ -158,14 +148,14 @@ class Upload:
             stop = offset + sum(map(len, blocks))
             self._claim(stop)
             self._pieces.check(offset)
-            follows = offset == self._hashed
-            if offset < self._hashed:  # before it is tried: it may fail half-way
-                self._hash, self._hashed = hashlib.sha256(), 0
+            follows = offset == self._digest.at
+            self._digest.changed(offset)  # before it is tried: it may fail half-way
             self._put(offset, blocks)
             self._room.grown(stop)
             self._pieces.add(offset, stop)
             if follows:
-                self._digest(blocks)
+                self._digest.follow(blocks)
+                self._digest.reach(self._pieces.whole)  # those behind, which came before them
             if self._due():
                 self.sync()
 
@@ -198,8 +188,7 @@ class Upload:
             os.ftruncate(self._descriptor, length)
             if length <= self._room.length:
                 self._room.cut(length)
-                if length < self._hashed:
-                    self._hash, self._hashed = hashlib.sha256(), 0
+                self._digest.changed(length)
                 self._pieces.cut(length)
             else:
                 self._room.grown(length)  # zeros that nobody wrote are no octets that have come
@@ -217,14 +206,14 @@ class Upload:
         with self._writing():
             self._make_durable()
             # Else its digest would be computed anew each time, or it would be continued unvouched for.
-            if self._hashed == self._pieces.whole and self._held is None:
+            if self._digest.at == self._pieces.whole and self._held is None:
                 self._record()
 
     def recorded(self) -> Partial:
         """What is written down of it now; ``prefix`` is empty where those octets were written once more since then."""
         with self._writing():
             self.sync()
-            return self._partial if self._hashed >= self._partial.offset else evolve(self._partial, prefix=b"")
+            return self._partial if self._digest.at >= self._partial.offset else evolve(self._partial, prefix=b"")
 
     def commit(self, *, size: int | None = None, digest: bytes | None = None, modified: float | None = None) -> Entry:
         """Publish it.
@@ -271,7 +260,7 @@ class Upload:
                     self.truncate(self._pieces.whole if self._held is None else self._held)
                     self._make_durable()
                     self._record()
-                    self._commons.remember(self.id, self._hash.copy(), os.fstat(self._descriptor))
+                    self._commons.remember(self.id, self._digest.copy(), os.fstat(self._descriptor))
                 except BaseException:
                     if not self._partial.prefix:  # it has no record
                         self.discard()
@@ -334,20 +323,6 @@ class Upload:
             kernel.begin_writing(self._descriptor, self._begun, offset - self._begun)
             self._begun = offset
 
-    def _digest(self, blocks: Sequence[Octets]) -> None:
-        """Go on with the digest by these octets, which follow, and by those behind that came before them."""
-        for block in blocks:
-            self._hash.update(block)
-            self._hashed += len(block)
-        self._digest_to(self._pieces.whole)
-
-    def _digest_to(self, stop: int) -> None:
-        """Go on with the digest by reading."""
-        if self._hashed < stop:
-            running = self._hash.copy()  # the reading may fail half-way
-            sha256_of(self._descriptor, self._hashed, stop, running)
-            self._hash, self._hashed = running, stop
-
     def _verified(self, size: int | None, digest: bytes | None) -> bytes:
         """The digest of all of it.
 
@@ -359,8 +334,8 @@ class Upload:
                 raise MismatchError(f"{self._room.length} octets came, {declared} were declared")
         if os.fstat(self._descriptor).st_size > self._room.length:  # of a write that failed half-way
             os.ftruncate(self._descriptor, self._room.length)
-        self._digest_to(self._room.length)
-        found = self._hash.digest()
+        self._digest.reach(self._room.length)
+        found = self._digest.digest()
         for wanted in (self._partial.digest, digest):
             if wanted is not None and wanted != found:
                 self.discard()
@@ -379,7 +354,7 @@ class Upload:
             raise BrokenError(f"the disk failed ({error.strerror})") from error
 
     def _due(self) -> bool:
-        if not self._resumable or self._held is not None or self._hashed != self._pieces.whole:
+        if not self._resumable or self._held is not None or self._digest.at != self._pieces.whole:
             return False
         octets, at = self._synced
         return self._pieces.whole - octets >= SYNC_OCTETS or (
@@ -388,15 +363,14 @@ class Upload:
 
     def _record(self) -> None:
         whole = self._pieces.whole
-        if self._hashed > whole:
-            self._hash, self._hashed = hashlib.sha256(), 0
-        self._digest_to(whole)
+        self._digest.changed(whole)
+        self._digest.reach(whole)
         if not self._partial.prefix:  # its first record: from now on the partial file must be found
             os.fsync(self._directory)
         partial = evolve(
             self._partial,
             offset=whole,
-            prefix=self._hash.digest(),
+            prefix=self._digest.digest(),
             expires=self._commons.wall_clock() + self._terms.keep_partials,
         )
         self._has_record = True
