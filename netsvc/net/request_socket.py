@@ -1,9 +1,9 @@
 """A UNIX socket that answers lines of JSON: one request at a time on each connection, and a deadline for each.
 
-While a request is worked on, or while the peer does not read, nothing more is read from it: what a connection holds is
-one request and what came with its end. The peer is who the kernel says.
-What is malformed, or too slow, is answered and ends the connection. How many connections there may be is said by the
-``max_connections`` of the ServerSettings that the factory is served with.
+While a request is worked on, or the peer does not read, nothing more is read from it: what a connection holds is one
+request and what came with its end. What is malformed, or too slow, is answered and ends the connection. The peer is who
+the kernel says. How many connections there may be, ``max_connections`` of the ServerSettings says that the factory is
+served with: admission is the runtime's.
 """
 
 from __future__ import annotations
