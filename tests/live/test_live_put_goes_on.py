@@ -13,11 +13,12 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.live import parts
 from tests.live.daemon import NETSVC
 from tests.live.sftp_account import USER, Account
 from tests.waiting import wait_until
 
-BOUND = 60.0  # seconds
+BOUND = 180.0  # seconds
 DATA = os.urandom((3 << 20) + 1)
 
 
@@ -34,10 +35,10 @@ class PutTests(SynchronousTestCase):
 
     def begin(self, account: Account, *options: str) -> subprocess.Popen[bytes]:
         """A put that is under way: some hundred KiB of it are in the part."""
-        child = subprocess.Popen(self.command(account, "--limit-rate", "1MiB/s", *options), stderr=subprocess.DEVNULL)
+        child = subprocess.Popen(self.command(account, "--limit-rate", "256KiB/s", *options), stderr=subprocess.DEVNULL)
         self.addCleanup(child.wait)
         self.addCleanup(child.kill)
-        wait_until(lambda: any(one.stat().st_size > 500_000 for one in account.root.glob(".netsvc-*.part")))
+        wait_until(lambda: any(size > 500_000 for size in parts.sizes(account.root)), "nothing has come")
         return child
 
     def killed(self, account: Account, *options: str) -> int:

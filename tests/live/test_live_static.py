@@ -169,6 +169,7 @@ class ChromiumTest(Case):
         context = self.browser.new_context(
             viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=False
         )
+        context.set_default_timeout(1000 * BOUND)
         self.addCleanup(context.close)
         page = context.new_page()
         said: list[str] = []

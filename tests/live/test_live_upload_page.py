@@ -23,6 +23,7 @@ from tests.waiting import wait_until
 
 CHROMIUM = shutil.which("chromium")
 MIB = 1 << 20
+PATIENCE = 120_000  # milliseconds; a loaded CI machine is slow
 DROP = """([names]) => {
   const transfer = new DataTransfer();
   for (const [name, text] of names) transfer.items.add(new File([text], name));
@@ -82,6 +83,7 @@ class Case(SharedCase):
 
     def context(self, **options: Any) -> Any:
         context = self.browser.new_context(viewport={"width": 1280, "height": 800}, **options)
+        context.set_default_timeout(PATIENCE)
         self.addCleanup(context.close)
         return context
 
@@ -120,7 +122,7 @@ class RestartTest(Case):
             CutProxy(port) as proxy,
         ):
             page = self.look(port=proxy.port)
-            proxy.rate = 4_000_000
+            proxy.rate = 1_500_000
             page.set_input_files("#files", self.file("a.bin", data))
             wait_until(lambda: proxy.passed > 4 * MIB)
             daemon.stop(signal.SIGKILL)
@@ -149,9 +151,10 @@ class FormTest(SharedCase):
         ) as daemon:
             url = f"http://127.0.0.1:{daemon.port('http')}/"
             curl = ("curl", "-sS", "-o", str(place / "answer"), "-w", "%{http_code}", "-F", "note=x")
-            subprocess.run((*curl, "-F", f"file=@{large};filename=first", url), check=True, timeout=60)
+            subprocess.run((*curl, "-F", f"file=@{large};filename=first", url), check=True, timeout=180)
             before = daemon.resident()
-            found = subprocess.run((*curl, "-F", f"file=@{large}", url), stdout=subprocess.PIPE, timeout=60, check=True)
+            whole = (*curl, "-F", f"file=@{large}", url)
+            found = subprocess.run(whole, stdout=subprocess.PIPE, timeout=180, check=True)
             self.assertTrue(found.stdout.endswith(b"303"), found.stdout)
             self.assertLess(daemon.resident() - before, 16 * MIB)
         self.assertTrue(filecmp.cmp(large, place / "in/large", shallow=False))
@@ -266,7 +269,8 @@ class UploadPageTest(Case):
 
     def test_file_abuse_21_names_on_the_upload_page(self) -> None:
         """A name that is refused says so beside the file, in the server's words, without an offer to try it again;
-        nothing is shown as HTML or raw."""
+        nothing is shown as HTML or raw.
+        """
         page = self.look()
         names = [[".hidden", "x"], ["<img src=x onerror=alert(1)>", "x"], ["r\u202egnp.exe", "x"], ["a\x1bb", "x"]]
         page.evaluate(DROP, [names])
@@ -310,7 +314,7 @@ class UploadPageTest(Case):
         data = bytes(range(256)) * (4 * MIB // 256)
         with CutProxy(self.port) as proxy:
             page = self.look(port=proxy.port)
-            proxy.rate = 2_000_000
+            proxy.rate = 700_000
             page.set_input_files("#files", self.file("a.bin", data))
             wait_until(lambda: proxy.passed > 2 * MIB)
             proxy.cut()
@@ -327,7 +331,7 @@ class UploadPageTest(Case):
         with CutProxy(self.port) as proxy:
             context = self.context()
             page = self.look(context, proxy.port)
-            proxy.rate = 2_000_000
+            proxy.rate = 700_000
             page.set_input_files("#files", self.file("a.bin", data))
             wait_until(lambda: proxy.passed > MIB)
             context.set_offline(True)
@@ -344,7 +348,7 @@ class UploadPageTest(Case):
         with CutProxy(self.port) as proxy:
             page = self.look(port=proxy.port)
             page.on("dialog", lambda dialog: dialog.accept())
-            proxy.rate = 2_000_000
+            proxy.rate = 700_000
             page.set_input_files("#files", path)
             wait_until(lambda: proxy.passed > 2 * MIB)
             page.reload()
@@ -482,6 +486,7 @@ class UploadPageTest(Case):
         for width in (360, 390, 1280):
             for scheme in ("light", "dark"):
                 context = self.browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+                context.set_default_timeout(PATIENCE)
                 self.addCleanup(context.close)
                 page = self.look(context)
                 page.evaluate(DROP, [[["." + "long name " * 10, "x"], [f"{width}{scheme}.txt", "x"]]])
