@@ -19,6 +19,8 @@ from netsvc.cli.files.ways import Facts
 from netsvc.cli.progress import Progress
 from netsvc.filestore.errors import StoreError
 
+LISTEN = 0.5  # seconds; between two looks whether there was a signal
+
 
 @frozen
 class Job:
@@ -67,7 +69,8 @@ def run(jobs: Sequence[Job], *, command: str, at_once: int, pace: Pace, progress
             for job in jobs:
                 futures.add(pool.submit(one, job))
             while futures:
-                done, futures = wait(futures, return_when=FIRST_COMPLETED)
+                # Bounded: Ctrl-C in the moment in which a wait begins does not end it, but is heard behind it.
+                done, futures = wait(futures, LISTEN, return_when=FIRST_COMPLETED)
                 statuses += [future.result() for future in done]
         except KeyboardInterrupt:
             stop.now()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import io
 import signal
 import threading
+from collections.abc import Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from netsvc.cli.files.pace import Pace
 from netsvc.cli.files.ways import Facts
 from netsvc.cli.progress import Progress
 from tests.cli.files.running import FilesCase, run
+from tests.waiting import BOUND
 
 
 class LocationTests(SynchronousTestCase):
@@ -110,33 +113,40 @@ class CrewTests(SynchronousTestCase):
         self.assertEqual(self.run_all(NotThereError("a"), NotVerifiedError("b"))[0], 1)
         self.assertEqual(self.run_all(OSError(13, "Permission denied")), (1, "c: url0: Permission denied\n"))
 
-    def test_interrupted(self) -> None:
-        """At Ctrl-C what runs is cut, what waits does not begin, and the status is 130."""
-        begun = threading.Event()
-        main_thread = threading.get_ident()
-        cut = threading.Event()
+    def interrupted(self, interrupt: Callable[[], object]) -> None:
+        """Have the main thread interrupted while the first of three jobs hangs."""
+        begun, cut = threading.Event(), threading.Event()
         ran = []
 
         def hangs(meter: Meter) -> Facts:
             ran.append(1)
             with meter.stop.cutting(cut.set):
                 begun.set()
-                assert cut.wait(20)
+                assert cut.wait(BOUND)
                 meter.check()
             raise AssertionError("it went on")
 
-        def interrupt() -> None:
-            begun.wait(20)
-            signal.pthread_kill(main_thread, signal.SIGINT)
+        def interrupts() -> None:
+            begun.wait(BOUND)
+            interrupt()
 
         errors = io.StringIO()
-        thread = threading.Thread(target=interrupt)
+        thread = threading.Thread(target=interrupts)
         thread.start()
         jobs = [Job("a", "a", hangs)] * 3
         status = run_jobs(jobs, command="c", at_once=1, pace=Pace(None), progress=Progress(errors))
         thread.join()
         self.assertEqual((status, len(ran)), (EXIT_INTERRUPTED, 1))
         self.assertIn("-c goes on", errors.getvalue())
+
+    def test_interrupted(self) -> None:
+        """At Ctrl-C what runs is cut, what waits does not begin, and the status is 130."""
+        main_thread = threading.get_ident()
+        self.interrupted(lambda: signal.pthread_kill(main_thread, signal.SIGINT))
+
+    def test_interrupted_as_the_wait_begins(self) -> None:
+        """So it is where the signal is there but ends no wait, as one that comes just before the wait."""
+        self.interrupted(_thread.interrupt_main)
 
 
 class UsageTests(FilesCase):
