@@ -23,7 +23,7 @@ from tests.live.sick_disk import failing, may_mount, small, traceable
 
 MIB = 1 << 20
 SIZE = 8 * MIB  # octets of the disk
-BOUND = 60.0  # seconds
+BOUND = 180.0  # seconds
 INI = """\
 [http]
 listen = tcp:0:interface=127.0.0.1

@@ -47,7 +47,7 @@ class FetchCase(SynchronousTestCase):
 
     def ask(self, one: Daemon, **request: Any) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(60)
+            connection.settimeout(180)
             connection.connect(os.fspath(one.state / "fetch.sock"))
             connection.sendall(encode({"v": 1, **request}))
             return dict(json.loads(connection.makefile("rb").readline()))
@@ -91,7 +91,7 @@ class TutorialTests(FetchCase):
             lines = (f"feed = {url}?key={{key}}", "feed_path = newslist[*].picUrl", f"feed_key = file:{key}")
             with self.daemon(self.fetch(*lines, "when_told = yes")) as one:
                 words = ["fetch", "run", "--wait", "--json", "--config", one.config]
-                told = json.loads(subprocess.run([NETSVC, *words], capture_output=True, check=True, timeout=60).stdout)
+                told = json.loads(subprocess.run([NETSVC, *words], capture_output=True, check=True, timeout=180).stdout)
                 self.assertEqual((told["files"], told["failed"]), ({"delivered": 22}, []))
                 self.assertTrue(self.ask(one, command="audit")["audit"]["balanced"])
                 one.stop()
@@ -111,7 +111,7 @@ class TutorialTests(FetchCase):
         """What the tutorials' downloader gets, as people run it."""
         to = self.directory / "tutorial"
         to.mkdir()
-        subprocess.run([sys.executable, TUTORIAL, url, to], check=True, timeout=60)
+        subprocess.run([sys.executable, TUTORIAL, url, to], check=True, timeout=180)
         return {one.name: one.read_bytes() for one in to.iterdir()}
 
 
@@ -134,7 +134,7 @@ class DeathTests(FetchCase):
                 answer = f'HTTP/1.1 {status}\r\nETag: "x"\r\n{span}Content-Length: {len(body) - begin}\r\n\r\n'
                 connection.sendall(answer.encode() + body[begin : len(body) if begin else half])
                 if not begin:
-                    cut.wait(60)
+                    cut.wait(180)
             else:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nsmall")
 

@@ -14,7 +14,7 @@ from tests.live.daemon import Daemon
 from tests.shared import SharedCase
 
 MIB = 1 << 20
-BOUND = 60.0  # seconds
+BOUND = 180.0  # seconds
 NAME = "ü b.bin"
 PATH = "%C3%BC%20b.bin"
 
