@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -22,4 +23,12 @@ def wait_until(holds: Callable[[], T], what: str = "it did not come to pass") ->
         if time.monotonic() > end:
             raise AssertionError(what)
         time.sleep(LOOK)
+    return found
+
+
+def receive(connection: socket.socket, octets: int) -> bytes:
+    """So many octets, fewer if the end comes before: MSG_WAITALL waits for nothing on a socket that has a timeout."""
+    found = b""
+    while len(found) < octets and (data := connection.recv(octets - len(found))):
+        found += data
     return found

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.live.daemon import START_BOUND, TWISTD, Daemon
 from tests.ports import free_port
 from tests.runtime.certificates import make_certificate
-from tests.waiting import wait_until
+from tests.waiting import receive, wait_until
 
 BOUND = 120.0  # seconds that any answer may take on a loaded machine
 
@@ -178,7 +178,7 @@ class ProxyTests(RuntimeCase):
         for header in (v1, self.V2, b"PROXY UNKNOWN\r\n"):
             whole = self.connect(port)
             whole.sendall(header + b"first;")
-            self.assertEqual(whole.recv(6, socket.MSG_WAITALL), b"first;")
+            self.assertEqual(receive(whole, 6), b"first;")
             self.assert_echoes(whole)
             slow = self.connect(port)
             slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -304,7 +304,7 @@ class ExhaustionTests(RuntimeCase):
         waiting.sendall(b"later")
         for client in clients[:-1]:
             client.close()
-        self.assertEqual(waiting.recv(5, socket.MSG_WAITALL), b"later")
+        self.assertEqual(receive(waiting, 5), b"later")
         self.assertEqual(daemon.log().count("accepting pauses"), 1)
         self.assertNotIn("EMFILE", daemon.log())
         self.assertNotIn("Traceback", daemon.log())

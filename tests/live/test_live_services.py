@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.daemon import Daemon
 from tests.shared import SharedCase
+from tests.waiting import receive
 
 BOUND = 120.0  # seconds that any answer may take on a loaded machine
 
@@ -116,7 +117,7 @@ class ServiceTests(SharedCase):
         with self.connected("echo") as client:
             for text in (b"hello", "你好".encode(), b"\0" * 100):
                 client.sendall(text)
-                self.assertEqual(client.recv(len(text), socket.MSG_WAITALL), text)
+                self.assertEqual(receive(client, len(text)), text)
 
     def test_tutorial_udp_echo(self) -> None:
         """The tutorial's UDP echo client gets each datagram back."""
@@ -154,7 +155,7 @@ class ServiceTests(SharedCase):
     def test_the_rest(self) -> None:
         """The others: chargen sends lines of 72, qotd a quote, discard nothing."""
         with self.connected("chargen") as client:
-            self.assertEqual(len(client.recv(74, socket.MSG_WAITALL)), 74)
+            self.assertEqual(len(receive(client, 74)), 74)
         with self.connected("qotd") as client:
             self.assertTrue(0 < len(read_all(client)) < 512)
         with self.connected("discard") as client:
@@ -249,7 +250,7 @@ class ServiceTests(SharedCase):
                 clients.append(socket.create_connection(("127.0.0.1", port), BOUND))
             for client in (clients[0], clients[2500], clients[-1]):
                 client.sendall(b"here")
-                self.assertEqual(client.recv(4, socket.MSG_WAITALL), b"here")
+                self.assertEqual(receive(client, 4), b"here")
         finally:
             for client in clients:
                 client.close()
