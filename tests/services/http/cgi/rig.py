@@ -254,8 +254,12 @@ def open_gate(gate: Path) -> bool:
         descriptor = os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
         return False
-    os.write(descriptor, b"go\n")
-    os.close(descriptor)
+    try:
+        os.write(descriptor, b"go\n")
+    except BrokenPipeError:  # who read from it has just left
+        return False
+    finally:
+        os.close(descriptor)
     return True
 
 
