@@ -94,6 +94,11 @@ class AgentsTest(SynchronousTestCase):
     def daemon(self, more: str = "") -> Daemon:
         return Daemon(INI.format(port=self.port, more=more))
 
+    def start_again(self, daemon: Daemon) -> None:
+        daemon.lines.clear()
+        daemon.start()
+        daemon.wait_for(r"ready: \d+ services")
+
     def ask(self, daemon: Daemon, head: dict[str, Any], content: bytes = b"") -> Any:
         sockets = wait_until(lambda: list(daemon.directory.glob("**/mail.sock")), "the socket is not there")
         with Connection(sockets[0]) as connection:
@@ -174,7 +179,7 @@ class AgentsTest(SynchronousTestCase):
             daemon.stop()
             self.assertNotIn("agent-hung", daemon.log())
             self.host.holding = False
-            daemon.start()
+            self.start_again(daemon)
             wait_until(lambda: self.is_done(daemon, queue_id), "the mail was not delivered")
             first = self.show(daemon, queue_id)["ledger"][0]
             text = "the message was sent whole and never acknowledged: the delivery was stopped here"
@@ -192,7 +197,7 @@ class AgentsTest(SynchronousTestCase):
             self.assertIn("a delivery agent hangs, and is killed", daemon.log())
             self.assertFalse(is_alive(agent))
             self.host.holding = False
-            daemon.start()
+            self.start_again(daemon)
             wait_until(lambda: self.is_done(daemon, queue_id), "the mail was not delivered")
 
     def test_a_frozen_agent(self) -> None:
