@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 from attrs import evolve
 
@@ -72,6 +72,7 @@ class Commons:
         self.room = Room(root)
         self.twins = Twins(steady_clock)
         self.digests = Digests(root / HIDDEN / "digests.sqlite")
+        finalize(self, self.digests.close)
         self.held = Held()  # names that change hands: conditions are checked meanwhile
         self._records = Records(root)
         self._lock = threading.RLock()

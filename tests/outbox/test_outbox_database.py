@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 import subprocess
@@ -403,7 +404,10 @@ class AnyHistory(SynchronousTestCase):
     @given(OPERATIONS)
     def test_balance(self, operations: list[tuple[str, int, Result, bool]]) -> None:
         """After any history the books balance, what is open is what waits, and no parcel has two holders."""
-        database = Database(sqlite3.connect(":memory:", isolation_level=None), random.Random(1).random)
+        with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+            self.live(Database(connection, random.Random(1).random), operations)
+
+    def live(self, database: Database, operations: list[tuple[str, int, Result, bool]]) -> None:
         database.connection.executescript(sqlite_schema.SCHEMA + sqlite_schema.STROKES)
         custody = {hold: Custody(ambiguous="hold" if hold else "retry") for hold in (False, True)}
         ids: list[str] = []

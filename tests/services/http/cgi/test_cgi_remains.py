@@ -12,9 +12,10 @@ from netsvc.services.http.cgi import procfs
 from netsvc.services.http.cgi.remains import Remains, remains_of
 from tests.services.http.cgi.rig import EngineCase, FakeExchange, is_alive
 
-PLAIN = "#!/bin/sh\necho Content-Type: text/plain; echo; "
+PLAIN = "#!/bin/sh\nrm -f told; echo Content-Type: text/plain; echo; "
 # Tells its number and stays; ends by SIGTERM only when asked to.
-STAYS = "sh -c 'trap \"\" TERM; echo $$; exec sleep 1000' "
+STAYS = "sh -c 'trap \"\" TERM; echo $$; echo > told; exec sleep 1000' "
+ENDS = "until [ -s told ]; do sleep 0.01; done"  # the end of a script when the process that it leaves has told it
 
 
 def exists(pid: int) -> bool:
@@ -40,30 +41,30 @@ class RemainsTest(EngineCase):
 
     def test_cgi_08_session_of_its_own(self) -> None:
         """A process that called setsid() ends after its script, by SIGTERM or SIGKILL, and is reaped."""
-        self.leaves("setsid sh -c 'echo $$; exec sleep 1000' & sleep 0.05")
+        self.leaves(f"setsid sh -c 'echo $$; echo > told; exec sleep 1000' & {ENDS}")
         self.assertEqual(len(self.logged("cgi-left-behind")), 1)
-        self.leaves(f"setsid {STAYS} & sleep 0.05")
+        self.leaves(f"setsid {STAYS} & {ENDS}")
 
     def test_cgi_08_double_fork(self) -> None:
         """A daemon as the books write it, two forks and a session, ends as well."""
         code = (
             "import os, time\n"
             "if not os.fork():\n os.setsid()\n if not os.fork():\n"
-            "  print(os.getpid(), flush=True)\n"
+            '  print(os.getpid(), flush=True)\n  open("told", "w").write("yes")\n'
             "  os.close(0); os.close(1); os.close(2)\n  time.sleep(1000)\n os._exit(0)\n"
         )
-        self.leaves(f"{sys.executable} -I -c '{code}'; sleep 0.1")
+        self.leaves(f"{sys.executable} -I -c '{code}'; {ENDS}")
 
     def test_cgi_08_another_environment(self) -> None:
         """One that was started without the script's environment ends when the scripts that ran by then have ended."""
-        self.leaves(f"env -i setsid {STAYS} & sleep 0.05")
-        self.leaves(f"(env -i setsid {STAYS} &) ; sleep 0.05")
+        self.leaves(f"env -i setsid {STAYS} & {ENDS}")
+        self.leaves(f"(env -i setsid {STAYS} &) ; {ENDS}")
 
     def test_cgi_08_tree(self) -> None:
         """All below it ends, too, what was forked meanwhile included."""
         self.leaves(
-            "setsid sh -c 'trap \"\" TERM; echo $$; setsid sleep 1000 & echo $!; while :; do setsid sleep 0.01; done' &"
-            " sleep 0.05",
+            'setsid sh -c \'trap "" TERM; echo $$; setsid sleep 1000 & echo $!; echo > told;'
+            f" while :; do setsid sleep 0.01; done' & {ENDS}",
             2,
         )
 
@@ -80,7 +81,8 @@ class RemainsTest(EngineCase):
 
         self.patch(procfs, "variable_of", variable_of)
         self.patch(procfs, "tree_of", lambda pid: [pid])  # nor was it there yet when its parent was looked at
-        self.leaves("setsid sh -c 'trap \"\" TERM; echo $$; setsid sleep 1000 & echo $!; wait' & sleep 0.05", 2)
+        text = "setsid sh -c 'trap \"\" TERM; echo $$; setsid sleep 1000 & echo $!; echo > told; wait' & "
+        self.leaves(text + ENDS, 2)
 
     def test_cgi_08_peer_leaves(self) -> None:
         """It ends when the peer leaves a script that runs."""
@@ -113,7 +115,7 @@ class RemainsTest(EngineCase):
         for how in ("setsid", "env -i setsid"):
             exchange = FakeExchange()
             engine = self.engine(cgi_background=True)
-            engine.run(exchange, self.script(PLAIN + f"{how} {STAYS} & sleep 0.05"))
+            engine.run(exchange, self.script(PLAIN + f"{how} {STAYS} & {ENDS}"))
             (pid,) = self.pids(exchange, 1)
             self.spin(lambda: exchange.end and not engine._all)  # noqa: B023
             done: list[object] = []
@@ -142,7 +144,7 @@ class RemainsTest(EngineCase):
         claimed = os.posix_spawnp("sleep", ["sleep", "1000"], {}, setsid=True)
         remains_of(self.reactor).claim(claimed)
         self.spin(lambda: not is_alive(ended.pid))
-        self.leaves(f"setsid {STAYS} & sleep 0.05")
+        self.leaves(f"setsid {STAYS} & {ENDS}")
         self.assertTrue(all(map(is_alive, (leader.pid, member.pid, claimed))))
         self.assertEqual(ended.wait(), 7)
         for one in (leader, member):
@@ -163,7 +165,7 @@ class RemainsTest(EngineCase):
         """Where orphans are not inherited they are found by their environment; it is said once."""
         with mock.patch.object(procfs, "become_subreaper", return_value=False):
             exchange = FakeExchange()
-            self.engine(cgi_kill_grace=0.1).run(exchange, self.script(PLAIN + f"setsid {STAYS} & sleep 0.05"))
+            self.engine(cgi_kill_grace=0.1).run(exchange, self.script(PLAIN + f"setsid {STAYS} & {ENDS}"))
             (pid,) = self.pids(exchange, 1)
             self.spin(lambda: not is_alive(pid))
         self.assertEqual(len(self.logged("cgi-no-subreaper")), 1)
@@ -176,7 +178,7 @@ class RemainsTest(EngineCase):
             mock.patch("netsvc.services.http.cgi.remains._signal"),
             mock.patch("netsvc.services.http.cgi.remains.LINGER", 0.1),
         ):
-            engine.run(exchange, self.script(PLAIN + f"setsid {STAYS} & sleep 0.05"))
+            engine.run(exchange, self.script(PLAIN + f"setsid {STAYS} & {ENDS}"))
             (pid,) = self.pids(exchange, 1)
             self.spin(lambda: not engine._all)
             done: list[object] = []
