@@ -173,4 +173,5 @@ class Daemon:
                 self._reader.join(STOP_BOUND)
             if self._process.stdout is not None:
                 self._process.stdout.close()
+            print(f"the log of {self.config}:\n{self.log()}")  # pytest shows it where a test has failed
         shutil.rmtree(self.directory, ignore_errors=True)

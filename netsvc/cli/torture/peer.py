@@ -89,6 +89,7 @@ class Peer:
         if self._buffer:
             raise Over  # a client that sends in clear behind STARTTLS
         try:
+            self._socket.getpeername()  # for a client that is gone by now the next would leave a half-made socket open
             self._socket = context.wrap_socket(self._socket, server_side=True)
         except OSError:
             raise Over from None
