@@ -145,12 +145,12 @@ class EndingsTest(EngineCase):
 
     def test_cgi_08_idle_in_body(self) -> None:
         """One that falls silent within its answer is cut."""
-        exchange = self.answer(PLAIN + "echo one; exec sleep 1000", cgi_idle_timeout=2.0)
+        exchange = self.answer(PLAIN + "echo one; exec sleep 1000", cgi_idle_timeout=4.0)
         self.assertEqual((exchange.body, exchange.end), (b"one\n", "aborted"))
 
     def test_cgi_08_wall(self) -> None:
         """One that prints for ever is ended by cgi_timeout."""
-        exchange = self.answer(PLAIN + "while :; do echo x; sleep 0.02; done", cgi_timeout=2.0, cgi_idle_timeout=60.0)
+        exchange = self.answer(PLAIN + "while :; do echo x; sleep 0.02; done", cgi_timeout=4.0, cgi_idle_timeout=60.0)
         self.assertEqual((exchange.end, self.logged("cgi-time-up")[0]["limit"]), ("aborted", "cgi_timeout"))
 
     def test_cgi_08_no_limits(self) -> None:
@@ -161,14 +161,14 @@ class EndingsTest(EngineCase):
     def test_cgi_08_waiting_for_peer(self) -> None:
         """Time in which the peer is waited for, to send or to read, is not the script's."""
         exchange = FakeExchange(request_head("POST"), body_length=100_000)
-        engine = self.engine(cgi_idle_timeout=1.5)
+        engine = self.engine(cgi_idle_timeout=3.0)
         engine.run(exchange, self.script(PLAIN + "echo one; cat >/dev/null; head -c 200000 /dev/zero; echo two"))
         self.spin(lambda: exchange.body)
-        end = self.reactor.seconds() + 2.0
+        end = self.reactor.seconds() + 3.5
         self.spin(lambda: self.reactor.seconds() > end)
         exchange.producer.pauseProducing()
         exchange.give_all(b"x" * 100_000)
-        end = self.reactor.seconds() + 2.0
+        end = self.reactor.seconds() + 3.5
         self.spin(lambda: self.reactor.seconds() > end)
         self.assertEqual(exchange.end, "")
         exchange.producer.resumeProducing()
@@ -181,10 +181,10 @@ class EndingsTest(EngineCase):
             request_head("POST"), body_length=None, receives=lambda one: one.give_all(b"x" * 100_000)
         )
         text = (
-            "#!/bin/sh\nfor i in 1 2 3 4 5 6 7 8; do dd bs=4096 count=1 of=/dev/null 2>/dev/null; sleep 0.25; done\n"
+            "#!/bin/sh\nfor i in $(seq 12); do dd bs=4096 count=1 of=/dev/null 2>/dev/null; sleep 0.5; done\n"
             "printf 'Content-Type: a/b\\n\\nok'"
         )
-        self.answer(text, exchange, cgi_idle_timeout=1.5)
+        self.answer(text, exchange, cgi_idle_timeout=5.0)
         self.assertEqual((exchange.body, exchange.end), (b"ok", "finished"))
 
     def test_cgi_08_peer_leaves(self) -> None:
@@ -278,7 +278,7 @@ class EndingsTest(EngineCase):
 
     def test_cgi_06_closes_stdout_for_ever(self) -> None:
         """Such a script is ended by cgi_timeout; the answer stays as it is."""
-        exchange = self.answer(PLAIN + "echo one; exec >&- 2>&-; exec sleep 1000", cgi_timeout=2.0)
+        exchange = self.answer(PLAIN + "echo one; exec >&- 2>&-; exec sleep 1000", cgi_timeout=4.0)
         self.assertEqual((exchange.body, exchange.end), (b"one\n", "finished"))
 
     def test_cgi_08_peer_leaves_after_close(self) -> None:
