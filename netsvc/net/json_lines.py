@@ -94,21 +94,13 @@ class RequestReader(Generic[R]):
         return octets
 
 
-def read_command(
-    line: bytes, *, version: int = VERSION, unique: bool = True, constants: bool = False
-) -> tuple[str, dict[str, Any]]:
+def read_command(line: bytes, *, version: int = VERSION) -> tuple[str, dict[str, Any]]:
     """The command that a line says, and all that it says beside.
 
-    :param unique: refuse a name that stands twice; otherwise the last counts.
-    :param constants: let NaN and Infinity pass, which are not JSON.
-    :raises MalformedError: the line is not of the form that the module's head shows.
+    :raises MalformedError: the line is not of the form that the module's head shows, has a name twice, or a NaN.
     """
     try:
-        request = json.loads(
-            line.decode(),
-            object_pairs_hook=_no_duplicates if unique else None,
-            parse_constant=None if constants else _no_constant,
-        )
+        request = json.loads(line.decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
         raise MalformedError("the request is not a line of JSON") from None
     if not isinstance(request, dict):

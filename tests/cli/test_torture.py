@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gc
 import io
 import socket
+import ssl
+import struct
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,6 +169,21 @@ def pair() -> Iterator[tuple[socket.socket, Peer]]:
 
 
 class Peers(SynchronousTestCase):
+    def test_gone_before_the_handshake(self) -> None:
+        """A client that was cut before the handshake ends the conversation, and leaves no open socket behind."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            client = socket.create_connection(listening.getsockname())
+            connection, _ = listening.accept()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        peer = Peer(connection, PATIENCE)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            self.assertRaises(Over, peer.encrypt, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+            peer.close()
+            gc.collect()
+        self.assertEqual([one for one in warned if one.category is ResourceWarning], [])
+
     @given(st.binary(max_size=200).map(lambda octets: octets.replace(b"x", b"\r\n.")), st.integers(1, 50))
     def test_message(self, octets: bytes, size: int) -> None:
         """What was stuffed comes out as it was, in pieces of any size, and what follows it stays."""

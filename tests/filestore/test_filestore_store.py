@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
+import sqlite3
 import threading
 
 from netsvc.filestore import twins
@@ -346,6 +348,12 @@ class Trees(StoreCase):
         self.assertEqual(self.store.digest(("f",)), hashlib.sha256(b"z").digest())
         self.store.remove(("f",))
         self.assertIsNone(self.store.commons.digests.kept(0, ("f",), os.stat(self.root)))
+        index = self.store.commons.digests._index
+        assert index is not None
+        del file, self.store
+        gc.collect()
+        with self.assertRaises(sqlite3.ProgrammingError):  # it was closed with the root's last store
+            index.execute("SELECT 1")
 
 
 class Accounts(StoreCase):

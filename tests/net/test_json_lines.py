@@ -114,11 +114,6 @@ class Commands(SynchronousTestCase):
                 read_command(line)
             self.assertEqual(caught.exception.text, text)
 
-    def test_older_ways(self) -> None:
-        """Where a service always let it pass, a name may stand twice, and a constant is for the service to judge."""
-        line = b'{"v":1,"command":"x","y":1,"y":Infinity}'
-        self.assertEqual(read_command(line, unique=False, constants=True), ("x", {"y": float("inf")}))
-
     def test_version(self) -> None:
         """Another version is taken where it is asked for, and only there."""
         self.assertEqual(read_command(b'{"v":2,"command":"x"}', version=2), ("x", {}))

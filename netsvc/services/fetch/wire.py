@@ -50,7 +50,7 @@ def parse_request(line: bytes) -> Request:
 
     :raises MalformedError: it is not of the form that the module's head shows.
     """
-    command, given = read_command(line, unique=False, constants=True)
+    command, given = read_command(line)
     known = _COMMANDS.get(command)
     if known is None:
         raise MalformedError("there is no such command")

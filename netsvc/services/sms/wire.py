@@ -69,7 +69,7 @@ def parse_request(line: bytes) -> Send | Query:
     :raises MalformedError: it is not of the form that the module's head shows.
     :raises Refusal: it is, but what it says is not acceptable.
     """
-    command, request = read_command(line, constants=True)
+    command, request = read_command(line)
     if command == "send":
         return _parse_send(**_only(request, {"to", "text", "key", "template"}))
     known = _QUERIES.get(command)

@@ -65,11 +65,6 @@ class HeadReader:
     def __init__(self) -> None:
         self._octets = bytearray()
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether no octet has come."""
-        return not self._octets
-
     def feed(self, data: bytes) -> tuple[Head, bytes] | None:
         """Take octets.
 
